@@ -1,1 +1,4 @@
-//! placeholder
+//! Clyra: an inline firewall sidecar for LLM traffic.
+
+pub mod exchange;
+pub mod guard;

@@ -1,0 +1,3 @@
+//! The way of one exchange.
+
+pub mod ports;
