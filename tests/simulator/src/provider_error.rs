@@ -1,0 +1,37 @@
+//! Errors in the provider's own shape, with its own words for each status.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// Whose shape an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surface {
+    OpenAi,
+    Anthropic,
+}
+
+/// The body of an error with this status. Without a message it says what it would mean at a real provider.
+pub(crate) fn body(surface: Surface, status: StatusCode, message: Option<&str>, request_id: &str) -> Value {
+    let (openai_type, openai_code, anthropic_type, default_message) = match status.as_u16() {
+        401 => ("invalid_request_error", Some("invalid_api_key"), "authentication_error", "Incorrect API key"),
+        403 => ("invalid_request_error", Some("permission_denied"), "permission_error", "Not allowed"),
+        404 => ("invalid_request_error", Some("not_found"), "not_found_error", "Not found"),
+        413 => ("invalid_request_error", Some("request_too_large"), "request_too_large", "Request too large"),
+        429 => ("requests", Some("rate_limit_exceeded"), "rate_limit_error", "Rate limit reached"),
+        503 => ("server_error", Some("service_unavailable"), "overloaded_error", "Overloaded"),
+        529 => ("server_error", Some("overloaded"), "overloaded_error", "Overloaded"),
+        400..=499 => ("invalid_request_error", None, "invalid_request_error", "Request refused"),
+        _ => ("server_error", None, "api_error", "Internal server error"),
+    };
+    let message = message.map_or_else(|| format!("{default_message} (simulated provider)."), str::to_owned);
+    match surface {
+        Surface::OpenAi => json!({
+            "error": {"message": message, "type": openai_type, "param": null, "code": openai_code}
+        }),
+        Surface::Anthropic => json!({
+            "type": "error",
+            "error": {"type": anthropic_type, "message": message},
+            "request_id": request_id,
+        }),
+    }
+}
