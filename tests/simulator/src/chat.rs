@@ -49,6 +49,8 @@ fn replies(call: &Call<'_>, prompt: &Prompt, directive: &Directive) -> Result<Ve
 pub(crate) fn echo(call: &Call<'_>, prompt: &Prompt, directive: &Directive) -> Option<String> {
     if directive.echo {
         Some(without_directive(&prompt.user))
+    } else if directive.echo_reversed {
+        Some(without_directive(&prompt.user).chars().rev().collect())
     } else if directive.echo_system {
         Some(prompt.system.clone())
     } else {

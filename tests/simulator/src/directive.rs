@@ -75,6 +75,9 @@ pub struct Directive {
     pub error_event: bool,
     /// Answer with the last user message, less its directive line.
     pub echo: bool,
+    /// Answer as `echo` does, but with the characters in reverse, so that what is looked for in answers does not
+    /// find in this one what the request had.
+    pub echo_reversed: bool,
     /// Answer with the system prompt.
     pub echo_system: bool,
     /// Answer with the whole request body.
@@ -187,8 +190,8 @@ impl Directive {
         {
             return Err(format!("choices and {key} exclude each other: move {key} into an entry of choices."));
         }
-        if [self.echo, self.echo_system, self.echo_body].iter().filter(|&&echo| echo).count() > 1 {
-            return Err("echo, echo_system and echo_body exclude each other.".into());
+        if [self.echo, self.echo_reversed, self.echo_system, self.echo_body].iter().filter(|&&echo| echo).count() > 1 {
+            return Err("Only one of echo, echo_reversed, echo_system and echo_body can be used.".into());
         }
         Ok(())
     }
@@ -201,6 +204,7 @@ impl Directive {
             ("tool", !self.tool.is_empty()),
             ("function_call", self.function_call.is_some()),
             ("echo", self.echo),
+            ("echo_reversed", self.echo_reversed),
             ("echo_system", self.echo_system),
             ("echo_body", self.echo_body),
             ("finish_reason", self.finish_reason.is_some()),

@@ -316,6 +316,10 @@ async fn echoes_give_back_what_arrived() {
     let body = json!({"messages": [{"role": "user", "content": format!("hello\n{line}")}]});
     let answer: Value = serde_json::from_str(&text(send(&simulator, post(CHAT, &body)).await).await).unwrap();
     assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+    let line = directive_line(&json!({"echo_reversed": true}));
+    let body = json!({"messages": [{"role": "user", "content": format!("Füchse\n{line}")}]});
+    let answer: Value = serde_json::from_str(&text(send(&simulator, post(CHAT, &body)).await).await).unwrap();
+    assert_eq!(answer["choices"][0]["message"]["content"], "eshcüF");
     let line = directive_line(&json!({"echo_system": true}));
     let body = json!({"system": "rules", "messages": [{"role": "user", "content": line}]});
     let answer: Value = serde_json::from_str(&text(send(&simulator, post(MESSAGES, &body)).await).await).unwrap();
