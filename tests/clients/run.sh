@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Runs the OpenAI and Anthropic SDKs for Python and Node against Clyra, with the simulated provider behind it and
+# policy.yaml in force.
+#
+#   tests/clients/run.sh BASE_URL [ADMIN_URL]
+#
+# BASE_URL is where Clyra listens, such as http://127.0.0.1:8080. With ADMIN_URL it first waits for /readyz there.
+# CLYRA_CASES=clean runs only the cases that need no policy, for example straight against the simulated provider.
+# The packages are installed under target/clients and nowhere else. Exit status: 0 all well, 1 a case failed or could
+# not be prepared, 2 wrong usage. A missing Python or Node is skipped, unless CI=true.
+set -euo pipefail
+
+if [[ $# -lt 1 || $# -gt 2 ]]; then
+  echo "usage: tests/clients/run.sh BASE_URL [ADMIN_URL]" >&2
+  exit 2
+fi
+export CLYRA_BASE_URL=$1
+admin_url=${2:-}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(cd "$here/../.." && pwd)/target/clients
+results=$work/results.ndjson
+status=0
+
+# A developer's own keys, addresses and proxies must not reach the cases.
+for name in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC)_' || true); do
+  unset "$name"
+done
+export NO_PROXY='*' no_proxy='*' PYTHONDONTWRITEBYTECODE=1
+
+mkdir -p "$work"
+: >"$results"
+
+skip() {
+  if [[ ${CI:-} == true ]]; then
+    echo "failed: $1 (CI does not skip)"
+    status=1
+  else
+    echo "skipped: $1"
+  fi
+}
+
+fail() {
+  echo "failed: $1"
+  status=1
+}
+
+has_python() {
+  command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+}
+
+has_node() {
+  command -v node >/dev/null && command -v npm >/dev/null &&
+    node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)'
+}
+
+is_ready() {
+  if has_python; then
+    python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)' "$1" 2>/dev/null
+  else
+    node -e 'fetch(process.argv[1]).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))' "$1"
+  fi
+}
+
+wait_until_ready() {
+  for _ in $(seq 50); do
+    if is_ready "$1"; then
+      return 0
+    fi
+    sleep 0.2
+  done
+  return 1
+}
+
+# Made anew when the pinned versions have changed.
+prepare_python() {
+  local venv=$work/python
+  if ! cmp -s "$here/python/requirements.txt" "$venv/requirements.txt"; then
+    rm -rf "$venv"
+    python3 -m venv "$venv" || return 1
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
+      --requirement "$here/python/requirements.txt" || return 1
+    cp "$here/python/requirements.txt" "$venv/requirements.txt"
+  fi
+}
+
+prepare_node() {
+  local copy=$work/node
+  if ! cmp -s "$here/node/package-lock.json" "$copy/installed.json"; then
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    cp "$here/node/package.json" "$here/node/package-lock.json" "$copy/"
+    (cd "$copy" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return 1
+    cp "$copy/package-lock.json" "$copy/installed.json"
+  fi
+  cp "$here/node/clients.mjs" "$copy/"
+}
+
+if [[ -n $admin_url ]] && (has_python || has_node) && ! wait_until_ready "${admin_url%/}/readyz"; then
+  fail "$admin_url/readyz did not become ready within 10 s"
+  exit 1
+fi
+
+if ! has_python; then
+  skip "the Python clients: they need python3, 3.11 or newer"
+elif ! prepare_python; then
+  fail "the Python clients could not be installed; python3 needs its venv module, and a package index must be in reach"
+else
+  "$work/python/bin/python" "$here/python/clients.py" | tee -a "$results" || status=1
+fi
+
+if ! has_node; then
+  skip "the Node clients: they need node, 20 or newer, and npm"
+elif ! prepare_node; then
+  fail "the Node clients could not be installed; a package registry must be in reach"
+else
+  (cd "$work/node" && node clients.mjs) | tee -a "$results" || status=1
+fi
+
+passed=$(grep -cE '"ok": ?true' "$results" || true)
+failed=$(grep -cE '"ok": ?false' "$results" || true)
+echo "$passed passed, $failed failed"
+exit "$status"
