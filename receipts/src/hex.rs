@@ -1,0 +1,48 @@
+//! Lower-case hexadecimal, the one spelling of digests in evidence.
+
+/// Digits of these bytes.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            out.extend(char::from_digit(u32::from(nibble), 16));
+        }
+    }
+    out
+}
+
+/// The 32 bytes that 64 lower-case digits stand for.
+pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 {
+        return None;
+    }
+    let mut out = [0; 32];
+    for (to, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *to = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(out)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_spelling() {
+        let bytes: [u8; 32] = std::array::from_fn(|index| u8::try_from(index * 8 % 256).unwrap());
+        let text = encode(&bytes);
+        assert_eq!(decode_32(&text), Some(bytes));
+        assert_eq!(decode_32(&text.to_uppercase()), None);
+        assert_eq!(decode_32(text.get(2..).unwrap()), None);
+        assert_eq!(decode_32(&"é".repeat(32)), None);
+    }
+}

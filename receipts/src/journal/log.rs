@@ -1,0 +1,379 @@
+//! The handle on a running log.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use uuid::Uuid;
+
+use super::JOURNAL_DIRECTORY;
+use super::chain::genesis_value;
+use super::error::{AppendError, LogError, Poison};
+use super::queue::{Closing, Job, Queue, Waiter};
+use super::recover::{Evidence, Recovered, recover};
+use super::segment::{SegmentHeader, origin_digest};
+use super::sequence::{Constants, Group, Sequencer};
+use super::storage::{Disk, Storage};
+use super::token::Token;
+use super::writer::{Durable, Writer, WriterParts, now_ns};
+use crate::canonical::{Limits, parse};
+use crate::clock;
+use crate::keys::{KeyError, Keys};
+use crate::receipt::{Boot, BuildInfo, Draft, Entry, Genesis, Kind, LifeEntry, TornRecord};
+
+/// Groups between placing and writing: what is signed while a sync runs. At 256 KiB each, 16 MiB at most.
+const GROUPS_MAX: usize = 64;
+
+/// Longest text of a [`BuildInfo`] member; longer ones are cut.
+const BUILD_TEXT_MAX_BYTES: usize = 128;
+
+/// When a receipt must be on disk. It is written into every receipt as `dur`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The attempt before the first byte of the answer is released, the outcome before the last.
+    Durable,
+    /// The attempt before any byte of the request leaves.
+    Strict,
+}
+
+impl Durability {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+/// How to open a log.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// The data directory; the journal is in `journal/`, the keys in `keys/`.
+    pub data_dir: PathBuf,
+    /// Name of the log, the same at every start: host and path, without scheme, e.g. `checkout.prod.example.com/clyra`.
+    pub origin: String,
+    pub durability: Durability,
+    pub build: BuildInfo,
+    /// Hash of the policy in force at the first start, for the genesis receipt.
+    pub policy_hash: Option<String>,
+    /// A segment is ended before it grows beyond this many bytes.
+    pub segment_bytes: u64,
+    /// Receipts that may wait to be placed; beyond it appends are refused as overloaded.
+    pub queue_len: usize,
+}
+
+impl LogOptions {
+    /// 64 MiB: the size that etcd and others settled on; some 30,000 exchanges.
+    pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+    /// Half a second of receipts at the highest rate that one core can sign.
+    pub const QUEUE_LEN: usize = 8192;
+
+    pub fn new(data_dir: impl Into<PathBuf>, origin: &str, build: BuildInfo) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            origin: origin.to_owned(),
+            durability: Durability::Durable,
+            build,
+            policy_hash: None,
+            segment_bytes: Self::SEGMENT_BYTES,
+            queue_len: Self::QUEUE_LEN,
+        }
+    }
+}
+
+/// What was found when the log was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootReport {
+    /// True when the log was made now.
+    pub first_start: bool,
+    /// True when the process before shut down in good order (or there was none).
+    pub clean: bool,
+    pub boot_id: Uuid,
+    /// Counts the processes that have served this log, from 1.
+    pub epoch: u64,
+    /// Sequence number of the last receipt of the process before.
+    pub last_seq: Option<u64>,
+    /// A torn end that was set aside.
+    pub torn: Option<TornTail>,
+    /// Id of the receipt key of this process.
+    pub key_id: String,
+    /// Verifier key of the root: what somebody outside must hold to trust this log.
+    pub root_vkey: String,
+}
+
+/// Bytes after the last whole receipt, never acknowledged, moved to a file beside the segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    pub segment: String,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// How the log is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Number of receipts on disk: the sequence number of the first that is not.
+    pub durable_count: u64,
+    /// Highest sequence number on disk.
+    pub durable_seq: Option<u64>,
+    /// Receipts waiting to be placed.
+    pub queue_len: usize,
+    /// Code and cause, once a write has failed.
+    pub poisoned: Option<String>,
+}
+
+/// A handle on the log; clones share it. When the last is dropped without [`Log::shutdown`], what is queued is still
+/// written, and the next start finds the log unclean.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    queue: Arc<Queue>,
+    durable: Arc<Durable>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // The last handle may be dropped by a waiter's own code on one of these threads.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close(Closing::Abandoned);
+        self.join();
+    }
+}
+
+impl Log {
+    /// Opens the log, or makes it with its keys at the first start. Blocks until the `boot` receipt is durable.
+    ///
+    /// Refuses to start, and changes nothing, when receipts that were acknowledged are missing or damaged.
+    pub fn open(options: LogOptions) -> Result<(Log, BootReport), LogError> {
+        Self::open_on(options, Arc::new(Disk))
+    }
+
+    pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Log, BootReport), LogError> {
+        let directory = options.data_dir.join(JOURNAL_DIRECTORY);
+        storage.create_directory(&options.data_dir).map_err(LogError::io(&options.data_dir))?;
+        storage.create_directory(&directory).map_err(LogError::io(&directory))?;
+        let lock_path = directory.join("LOCK");
+        let lock = storage.lock(&lock_path).map_err(LogError::io(&lock_path))?;
+        let lock = lock.ok_or_else(|| LogError::Locked(options.data_dir.clone()))?;
+
+        let mut keys = open_keys(&options, &*storage, &directory)?;
+        let evidence = Evidence {
+            durable: keys.highest_certified_seq().map(|seq| (seq, "a receipt key's certificate")).into_iter().collect(),
+            checkpoint: None,
+        };
+        let recovered = recover(&*storage, &directory, &options.origin, &evidence)?;
+        let boot_id = Uuid::now_v7();
+        let key = Arc::new(keys.issue_receipt_key(recovered.next_seq)?);
+        let life = life(&recovered, &options, &keys);
+        let first_chain = match &life.genesis {
+            Some(genesis) => genesis_chain(genesis),
+            None => recovered.chain,
+        };
+        let report = BootReport {
+            first_start: life.genesis.is_some(),
+            clean: life.boot.clean,
+            boot_id,
+            epoch: life.epoch,
+            last_seq: recovered.next_seq.checked_sub(1),
+            torn: recovered.torn.as_ref().map(|torn| TornTail {
+                segment: torn.segment.clone(),
+                offset: torn.offset,
+                bytes: torn.bytes,
+            }),
+            key_id: key.public.id(),
+            root_vkey: keys.root().to_vkey(),
+        };
+        let durable = Arc::new(Durable::new(recovered.next_seq));
+        let writer = Writer::new(WriterParts {
+            storage,
+            directory,
+            segment_bytes: options.segment_bytes,
+            key_id: key.public.id(),
+            durable: Arc::clone(&durable),
+            lock,
+            first: SegmentHeader {
+                origin_sha256: origin_digest(&options.origin),
+                number: recovered.next_segment,
+                first_seq: recovered.next_seq,
+                prev_chain: first_chain,
+                boot_id: boot_id.into_bytes(),
+                created_ns: now_ns(),
+            },
+        })
+        .map_err(|poison| poison.to_log_error())?;
+        let build =
+            BuildInfo { digest: options.build.digest.as_deref().map(short), version: short(&options.build.version) };
+        let constants = Constants {
+            origin: &options.origin,
+            boot_id: boot_id.to_string(),
+            epoch: life.epoch,
+            durability: options.durability.name(),
+            build: &build,
+        };
+        let sequencer = Sequencer::new(recovered.next_seq, first_chain, key, &constants);
+        let log = start(sequencer, writer, Arc::new(Queue::new(options.queue_len)), durable)?;
+        if let Some(genesis) = life.genesis {
+            log.append_life(&LifeEntry::Genesis(genesis))?;
+        }
+        log.append_life(&LifeEntry::Boot(life.boot))?;
+        Ok((log, report))
+    }
+
+    /// Records a receipt. Never blocks: `done` runs on a thread of the log when the receipt is on disk; or, with the error,
+    /// when it never will be (at once on this thread, if it cannot even be queued). It must be quick and must not call
+    /// [`Log::append_blocking`].
+    pub fn append(&self, entry: impl Into<Entry>, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
+        self.push(Draft::new(&entry.into()), done);
+    }
+
+    /// Records a receipt and waits until it is on disk.
+    pub fn append_blocking(&self, entry: impl Into<Entry>) -> Result<Token, AppendError> {
+        self.push_blocking(Draft::new(&entry.into()))
+    }
+
+    fn push(&self, draft: Draft, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
+        self.0.queue.push(Job { draft, waiter: Waiter::new(done) });
+    }
+
+    fn push_blocking(&self, draft: Draft) -> Result<Token, AppendError> {
+        let (tell, told) = mpsc::sync_channel(1);
+        self.push(draft, Box::new(move |result| drop(tell.send(result))));
+        told.recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    fn append_life(&self, entry: &LifeEntry) -> Result<(), LogError> {
+        self.push_blocking(Draft::life(entry)).map(drop).map_err(|error| match self.0.queue.poisoned() {
+            Some(poison) => poison.to_log_error(),
+            None => LogError::SyncFailed { what: error.to_string() },
+        })
+    }
+
+    pub fn status(&self) -> LogStatus {
+        let durable_count = self.0.durable.count();
+        LogStatus {
+            durable_count,
+            durable_seq: durable_count.checked_sub(1),
+            queue_len: self.0.queue.len(),
+            poisoned: self.0.queue.poisoned().map(|poison| format!("{}: {}", poison.code, poison.what)),
+        }
+    }
+
+    /// Writes what is queued and the `shutdown` receipt, seals the segment, and lets go of the directory. Appends from now on
+    /// are refused. Fails when the log was poisoned, before or while doing so.
+    pub fn shutdown(self) -> Result<(), LogError> {
+        self.0.queue.close(Closing::Graceful);
+        self.0.join();
+        match self.0.queue.poisoned() {
+            Some(poison) => Err(poison.to_log_error()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars()
+        .scan(0, |bytes, character| {
+            *bytes += character.len_utf8();
+            (*bytes <= BUILD_TEXT_MAX_BYTES).then_some(character)
+        })
+        .collect()
+}
+
+/// Keys that are there, or new ones when there is no log yet.
+fn open_keys(options: &LogOptions, storage: &dyn Storage, directory: &std::path::Path) -> Result<Keys, LogError> {
+    let keys = match Keys::open(&options.data_dir) {
+        Err(KeyError::Missing(path)) => {
+            let names = storage.list(directory).map_err(LogError::io(directory))?;
+            if names.iter().any(|name| super::segment::segment_first_seq(name).is_some()) || path.is_file() {
+                return Err(LogError::Keys(KeyError::Missing(path)));
+            }
+            Keys::init(&options.data_dir, &options.origin)?
+        }
+        other => other?,
+    };
+    if keys.origin() != options.origin {
+        return Err(LogError::Origin { directory: options.data_dir.clone(), origin: options.origin.clone() });
+    }
+    Ok(keys)
+}
+
+/// The first receipts of a process.
+struct Life {
+    genesis: Option<Genesis>,
+    boot: Boot,
+    epoch: u64,
+}
+
+fn life(recovered: &Recovered, options: &LogOptions, keys: &Keys) -> Life {
+    let genesis = (recovered.next_seq == 0).then(|| Genesis {
+        created: clock::now(),
+        log: options.origin.clone(),
+        policy: options.policy_hash.clone(),
+        root: keys.root().id(),
+    });
+    let last = recovered.last.as_ref();
+    let clean = recovered.torn.is_none() && last.is_none_or(|last| last.kind == Some(Kind::Shutdown));
+    let torn: Option<TornRecord> = recovered.torn.clone();
+    let last_seq = recovered.next_seq.checked_sub(1).map(|seq| seq.to_string());
+    Life { genesis, boot: Boot { clean, last_seq, torn }, epoch: last.map_or(1, |last| last.epoch + 1) }
+}
+
+/// Chain value before the genesis receipt: over its `event`, exactly as it is written.
+fn genesis_chain(genesis: &Genesis) -> super::ChainValue {
+    let mut bytes = Vec::new();
+    crate::canonical::write_record(genesis, &mut bytes);
+    genesis_value(&parse(&bytes, Limits::RECEIPT).unwrap_or(crate::canonical::Value::Null))
+}
+
+fn start(sequencer: Sequencer, writer: Writer, queue: Arc<Queue>, durable: Arc<Durable>) -> Result<Log, LogError> {
+    let (to_writer, groups) = mpsc::sync_channel::<Group>(GROUPS_MAX);
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    // Whatever way a thread ends, nothing is accepted after it.
+    let guard = |queue: &Arc<Queue>| EndGuard(Arc::clone(queue));
+    let writing = {
+        let (queue, guard) = (Arc::clone(&queue), guard(&queue));
+        thread("clyra-journal").spawn(move || {
+            let _guard = guard;
+            writer.run(&queue, &groups);
+        })
+    };
+    let writing = writing.map_err(LogError::Thread)?;
+    let placing = {
+        let (queue, guard) = (Arc::clone(&queue), guard(&queue));
+        thread("clyra-sequence").spawn(move || {
+            let _guard = guard;
+            sequencer.run(&queue, &to_writer);
+        })
+    };
+    let handle = Handle { queue, durable, threads: Mutex::new(vec![writing]) };
+    match placing {
+        Ok(placing) => handle.threads.lock().unwrap_or_else(PoisonError::into_inner).push(placing),
+        Err(error) => return Err(LogError::Thread(error)),
+    }
+    Ok(Log(Arc::new(handle)))
+}
+
+/// Closes the queue when a thread of the log ends, and poisons it when the thread ends by a panic.
+struct EndGuard(Arc<Queue>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(Poison { code: "W004", what: "a thread of the log ended unexpectedly".to_owned() });
+        }
+        self.0.close(Closing::Abandoned);
+    }
+}

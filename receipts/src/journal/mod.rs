@@ -1,0 +1,29 @@
+//! The receipt log: append-only, hash-chained, signed, durable by group commit.
+//!
+//! An acknowledged receipt is on disk: it survives `kill -9` and a power cut on a disk that honours syncs. A receipt that
+//! could not be made durable is never acknowledged, and after the first failure nothing is. Receipts are numbered without
+//! gaps, and a number is never given twice.
+
+mod chain;
+mod error;
+mod frame;
+mod log;
+mod queue;
+mod read;
+mod recover;
+mod segment;
+mod sequence;
+mod storage;
+mod token;
+mod writer;
+
+pub use chain::ChainValue;
+pub use error::{AppendError, LogError};
+pub use log::{BootReport, Durability, Log, LogOptions, LogStatus, TornTail};
+pub use token::Token;
+
+/// Directory of the journal in the data directory.
+pub(crate) const JOURNAL_DIRECTORY: &str = "journal";
+
+#[cfg(test)]
+mod tests;

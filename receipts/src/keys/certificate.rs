@@ -1,0 +1,143 @@
+//! Certificates: a signed statement that a key serves a purpose in one log from a sequence number on.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::SigningKey;
+
+use super::{ALG, KeyFault, PublicKey, TrustFault};
+use crate::canonical::{Limits, Value, is_canonical, parse, to_vec};
+use crate::clock;
+use crate::dsse::{self, Envelope};
+use crate::receipt::{FORMAT, parse_decimal};
+
+/// Payload type of a certificate's envelope.
+pub(crate) const CERTIFICATE_PAYLOAD_TYPE: &str = "application/vnd.pef.key.v0+json";
+
+/// What a key may sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Certificates of log keys.
+    Root,
+    /// Checkpoints, manifests and certificates of receipt keys.
+    Log,
+    /// Receipts.
+    Receipt,
+}
+
+impl Purpose {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Log => "log",
+            Self::Receipt => "receipt",
+        }
+    }
+
+    /// The name of a log's key of this purpose. The log key bears the plain origin because C2SP checkpoints ask for it.
+    pub(crate) fn key_name(self, origin: &str) -> String {
+        match self {
+            Self::Log => origin.to_owned(),
+            Self::Root | Self::Receipt => format!("{origin}/{}", self.name()),
+        }
+    }
+}
+
+/// A certified key.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    pub(crate) key: PublicKey,
+    pub(crate) purpose: Purpose,
+    /// `key_id` of the certifying key.
+    pub(crate) issuer: String,
+    pub(crate) log: String,
+    /// First sequence number that the key may sign for; it ends where the next of the same purpose begins.
+    pub(crate) valid_from_seq: u64,
+    pub(crate) envelope: Envelope,
+}
+
+impl Certificate {
+    pub(crate) fn issue(
+        issuer: &PublicKey,
+        signer: &SigningKey,
+        key: PublicKey,
+        purpose: Purpose,
+        log: &str,
+        valid_from_seq: u64,
+    ) -> Self {
+        let body = to_vec(&Value::from([
+            ("alg", Value::from(ALG)),
+            ("issued", Value::from(clock::now())),
+            ("issuer", Value::from(issuer.id())),
+            ("key_id", Value::from(key.id())),
+            ("log", Value::from(log)),
+            ("name", Value::from(key.name())),
+            ("pub", Value::from(key.to_base64())),
+            ("purpose", Value::from(purpose.name())),
+            ("v", Value::from(FORMAT)),
+            ("valid_from_seq", Value::from(valid_from_seq.to_string())),
+        ]));
+        let signature = dsse::sign(signer, CERTIFICATE_PAYLOAD_TYPE, &body);
+        let envelope = Envelope {
+            payload_type: CERTIFICATE_PAYLOAD_TYPE.to_owned(),
+            payload: body,
+            key_id: issuer.id(),
+            signature,
+        };
+        Self { key, purpose, issuer: issuer.id(), log: log.to_owned(), valid_from_seq, envelope }
+    }
+
+    /// Reads an envelope. The signature is checked by [`Certificate::is_signed_by`]: which key that must be is the trust
+    /// file's business.
+    pub(crate) fn read(envelope: &Value) -> Result<Self, TrustFault> {
+        let envelope = Envelope::from_value(envelope).ok_or(TrustFault::Shape)?;
+        if envelope.payload_type != CERTIFICATE_PAYLOAD_TYPE {
+            return Err(TrustFault::Shape);
+        }
+        let body = parse(&envelope.payload, Limits::RECEIPT).map_err(|error| TrustFault::Json(error.fault))?;
+        if !is_canonical(&envelope.payload, &body) {
+            return Err(TrustFault::NotCanonical);
+        }
+        let text = |name: &str| body.get(name).and_then(Value::as_str).ok_or(TrustFault::Shape);
+        if body.as_object().map(std::collections::BTreeMap::len) != Some(10) || text("v")? != FORMAT {
+            return Err(TrustFault::Shape);
+        }
+        if text("alg")? != ALG {
+            return Err(TrustFault::Alg);
+        }
+        let purpose = match text("purpose")? {
+            "log" => Purpose::Log,
+            "receipt" => Purpose::Receipt,
+            _ => return Err(TrustFault::Shape),
+        };
+        if !clock::is_timestamp(text("issued")?) {
+            return Err(TrustFault::Shape);
+        }
+        let key = read_key(text("name")?, text("pub")?)?;
+        if key.id() != text("key_id")? || text("issuer")? != envelope.key_id {
+            return Err(TrustFault::KeyId);
+        }
+        Ok(Self {
+            key,
+            purpose,
+            issuer: text("issuer")?.to_owned(),
+            log: text("log")?.to_owned(),
+            valid_from_seq: parse_decimal(text("valid_from_seq")?).ok_or(TrustFault::Shape)?,
+            envelope,
+        })
+    }
+
+    pub(crate) fn is_signed_by(&self, issuer: &PublicKey) -> bool {
+        self.issuer == issuer.id()
+            && issuer.verify(&dsse::pae(CERTIFICATE_PAYLOAD_TYPE, &self.envelope.payload), &self.envelope.signature)
+    }
+}
+
+/// A public key from its name and base64.
+pub(super) fn read_key(name: &str, base64: &str) -> Result<PublicKey, TrustFault> {
+    let bytes = BASE64.decode(base64).map_err(|_| TrustFault::Shape)?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| TrustFault::Shape)?;
+    PublicKey::new(name, &bytes).map_err(|fault| match fault {
+        KeyFault::Weak => TrustFault::Weak,
+        KeyFault::Name | KeyFault::Malformed | KeyFault::Hash => TrustFault::Shape,
+    })
+}

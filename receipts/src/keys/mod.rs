@@ -1,0 +1,22 @@
+//! Keys by purpose: the root key certifies the log key, the log key certifies the receipt keys.
+//!
+//! The root key may be taken away after `init`. The receipt key never touches the disk: it is made at each start, lives in
+//! memory and is wiped when the log closes, so that whoever breaks in later cannot sign for earlier.
+
+mod certificate;
+mod public;
+mod store;
+mod trust;
+
+pub(crate) use certificate::Certificate;
+pub use certificate::Purpose;
+pub use public::{KeyFault, PublicKey};
+pub(crate) use store::{KEYS_DIRECTORY, ReceiptKey};
+pub use store::{KeyError, KeyInfo, Keys};
+pub(crate) use trust::{TrustFault, TrustFile};
+
+/// The one signature algorithm.
+pub const ALG: &str = "ed25519";
+
+#[cfg(test)]
+mod tests;
