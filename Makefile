@@ -1,0 +1,56 @@
+# Each target sets up what it needs: system packages by tests/scripts/prerequisites.sh, Python and Node packages from
+# pinned, hashed lists under target/. Only Rust (and, for the client tests, Python and Node) must be there before.
+
+SCRIPTS := tests/scripts
+CARGO ?= cargo
+# The whole workspace is always selected where tests are built: a narrower choice would compile the shared
+# dependencies again with other features.
+CARGO_TEST := $(CARGO) test --workspace --locked
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build quickstart test test-rust test-clients lint leak-matrix crash bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## build the clyra binary, optimised (target/release/clyra)
+	@$(SCRIPTS)/prerequisites.sh build
+	$(CARGO) build --locked --release -p clyra --bin clyra
+
+quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends by itself)
+	@$(SCRIPTS)/prerequisites.sh build
+	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
+
+test: test-rust test-clients ## run all tests; what is skipped is said
+
+test-rust: ## run the Rust tests
+	@$(SCRIPTS)/prerequisites.sh build
+	$(CARGO_TEST)
+
+test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
+	@$(SCRIPTS)/clients.sh
+
+lint: ## check format, lints, docs, dependencies and scripts
+	@$(SCRIPTS)/prerequisites.sh build python
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(SCRIPTS)/tools.sh cargo deny --locked check --hide-inclusion-graph bans licenses sources
+	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh
+	$(SCRIPTS)/check-javascript.sh k6/*.js
+
+leak-matrix: ## print where a forbidden text could leak and that it does not
+	@$(SCRIPTS)/prerequisites.sh build
+	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test leak_matrix -- --nocapture
+
+crash: ## kill -9 in the middle of running exchanges, again and again; no receipt may be lost
+	@$(SCRIPTS)/prerequisites.sh build
+	$(CARGO_TEST) --test crash -- --nocapture
+
+bench: ## measure decode, guard, receipts and the latency that the proxy adds
+	@$(SCRIPTS)/prerequisites.sh build
+	$(CARGO) bench --workspace --locked --bench '*'
+
+clean: ## remove everything that was built or installed under target/
+	$(CARGO) clean
