@@ -1,0 +1,20 @@
+//! Conditions: CEL expressions that are checked when the policy is loaded and bounded when they run.
+//!
+//! The `cel` crate notices undeclared names and wrong types only while it evaluates, and has no cost limit. Here every
+//! expression is therefore checked against declared variables before it is accepted ([`check`]), compiled on a thread that is
+//! given up after a time limit ([`compile`]), and evaluated over borrowed facts that charge for what is looked at ([`eval`]).
+
+mod check;
+mod compile;
+mod declare;
+mod eval;
+mod functions;
+mod value;
+
+pub(crate) use compile::{Compiler, ExprId, Program, Programs};
+pub(crate) use declare::Scope;
+pub use eval::EvalFailure;
+pub(crate) use eval::{Subject, eval};
+
+#[cfg(test)]
+mod tests;
