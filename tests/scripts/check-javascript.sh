@@ -15,5 +15,8 @@ if ! command -v node >/dev/null; then
   exit 0
 fi
 for file in "$@"; do
-  node --input-type=module --check <"$file"
+  if ! node --input-type=module --check <"$file"; then
+    echo "failed: $file"
+    exit 1
+  fi
 done
