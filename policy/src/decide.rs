@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::expr::{EvalFailure, Subject, eval};
+use crate::expr::{EvalFailure, Program, Subject, eval};
 use crate::facts::{Facts, FindingFacts};
 use crate::model::{Action, OnFailure, Phase, Threat};
 use crate::policy::{EvalError, Exception, Policy, Rule};
@@ -79,7 +79,8 @@ impl Policy {
     /// Decides. Never fails: a condition that has no answer fires its rule as a block, or as an allow where
     /// `defaults.on_error` says so, and says why.
     ///
-    /// A `redact` rule fires only if there is a finding to redact.
+    /// A `redact` rule fires only if there is a finding to redact. Where [`Facts::tool_args_pending`] is set, rules that look at
+    /// `tool.args` are left out.
     pub fn decide(&self, phase: Phase, facts: &Facts<'_>) -> Decision {
         let mut decision = Decision::default();
         let rules = self.document.rules.iter();
@@ -104,6 +105,10 @@ impl Policy {
     }
 
     fn ask(&self, rule: &Rule, facts: &Facts<'_>) -> Option<FiredRule> {
+        let reads_tool_args = rule.when.as_ref().is_some_and(Program::reads_tool_args);
+        if facts.tool_args_pending && reads_tool_args {
+            return None;
+        }
         let answer = rule.when.as_ref().map_or(Ok(true), |program| eval(program, facts, Subject::All));
         let failure = match answer {
             Ok(false) => return None,

@@ -83,6 +83,9 @@ pub struct Facts<'a> {
     pub request: &'a RequestFacts,
     pub message: Option<MessageFacts<'a>>,
     pub tool: Option<ToolFacts<'a>>,
+    /// Set while a tool call is still coming in. Rules that look at `tool.args` are then left out: they can be asked only when
+    /// the call is complete, and must be asked again then.
+    pub tool_args_pending: bool,
     pub response: Option<ResponseFacts<'a>>,
     pub findings: &'a [FindingFacts<'a>],
     pub schema: Option<SchemaFacts<'a>>,
@@ -93,6 +96,16 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Facts with nothing but a caller, a request and the time.
     pub fn new(caller: &'a Caller, request: &'a RequestFacts, now_unix_s: i64) -> Self {
-        Self { caller, request, message: None, tool: None, response: None, findings: &[], schema: None, now_unix_s }
+        Self {
+            caller,
+            request,
+            message: None,
+            tool: None,
+            tool_args_pending: false,
+            response: None,
+            findings: &[],
+            schema: None,
+            now_unix_s,
+        }
     }
 }

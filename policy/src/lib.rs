@@ -38,6 +38,8 @@ pub mod packs;
 mod pattern;
 mod policy;
 mod read;
+#[cfg(test)]
+mod reference;
 mod threat;
 mod yaml;
 

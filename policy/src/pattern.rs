@@ -16,8 +16,12 @@ pub(crate) fn check_syntax(pattern: &str) -> Result<(), String> {
 /// Refuses what cannot be looked for in a stream: malformed, matching the empty text, or too big.
 pub(crate) fn check_searchable(pattern: &str) -> Result<(), String> {
     let hir = parse(pattern)?;
-    if hir.properties().minimum_len().unwrap_or(0) == 0 {
-        return Err("the regular expression matches the empty text, so it would match everywhere".to_owned());
+    match hir.properties().minimum_len() {
+        None => return Err("the regular expression can never match".to_owned()),
+        Some(0) => {
+            return Err("the regular expression matches the empty text, so it would match everywhere".to_owned());
+        }
+        Some(_) => {}
     }
     RegexBuilder::new(pattern)
         .size_limit(COMPILED_BYTES_MAX)

@@ -194,6 +194,23 @@ fn a_condition_without_an_answer_blocks_unless_the_policy_says_allow() {
 }
 
 #[test]
+fn rules_about_arguments_wait_until_the_call_is_complete() {
+    let policy = policy(
+        "rules:\n  - { id: args, phase: tool_call, action: block, when: tool.args.amount > 500 }\n  \
+         - { id: name, phase: tool_call, action: block, when: tool.name == \"rm\" }\n",
+    );
+    let request = RequestFacts::default();
+    let caller = caller("x");
+    let args = serde_json::Value::Null;
+    let mut facts = Facts::new(&caller, &request, NOW);
+    facts.tool = Some(ToolFacts { name: "rm", args: &args });
+    facts.tool_args_pending = true;
+    assert_eq!(ids(&policy.decide(Phase::ToolCall, &facts)), ["name"]);
+    facts.tool_args_pending = false;
+    assert_eq!(ids(&policy.decide(Phase::ToolCall, &facts)), ["args", "name"]);
+}
+
+#[test]
 fn an_exception_removes_one_rule_until_it_ends() {
     let policy = policy(
         "rules:\n  - { id: one, phase: request, action: block }\n  - { id: two, phase: request, action: redact, when: 'findings.exists(f, true)' }\n\

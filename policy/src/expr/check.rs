@@ -8,7 +8,7 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, LiteralValue, SelectExpr, SourceInfo, operators};
 use regex::RegexBuilder;
 
-use super::declare::{FINDING, Record, Scope, Ty, UNSUPPORTED_VARIABLES, VARIABLES, variable};
+use super::declare::{FINDING, Record, Scope, TOOL, Ty, UNSUPPORTED_VARIABLES, VARIABLES, variable};
 use super::functions::{Arg, MACROS, Moment, RegexValue, SIGNATURES, Signature};
 use crate::diagnostic::{Code, nearest};
 
@@ -45,6 +45,7 @@ pub(super) struct Problem {
 pub(super) struct Learned {
     pub(super) uses_findings: bool,
     pub(super) uses_variables: bool,
+    pub(super) reads_tool_args: bool,
     /// Whether it asks for `class` of a finding at all.
     pub(super) reads_class: bool,
     /// Literals that it compares a finding's class with, when all comparisons are with literals.
@@ -200,6 +201,7 @@ impl Checker<'_> {
             Ty::Record(record) => match record.field(field) {
                 Some(ty) => {
                     self.learned.reads_class |= **record == FINDING && field == "class";
+                    self.learned.reads_tool_args |= **record == TOOL && field == "args";
                     ty
                 }
                 None => {

@@ -35,6 +35,7 @@ pub(crate) struct Program {
     text: String,
     uses_findings: bool,
     uses_variables: bool,
+    reads_tool_args: bool,
     reads_class: bool,
     classes: Vec<String>,
 }
@@ -52,6 +53,11 @@ impl Program {
     /// Whether the result depends on nothing but the expression itself.
     pub(crate) fn is_constant(&self) -> bool {
         !self.uses_variables
+    }
+
+    /// Whether it looks at the arguments of a tool call.
+    pub(crate) fn reads_tool_args(&self) -> bool {
+        self.reads_tool_args
     }
 
     /// Whether it looks at the class of findings.
@@ -191,6 +197,7 @@ fn compile(text: &str, scope: Scope) -> Result<Program, Vec<Problem>> {
         text: text.to_owned(),
         uses_findings: learned.uses_findings,
         uses_variables: learned.uses_variables,
+        reads_tool_args: learned.reads_tool_args,
         reads_class: learned.reads_class,
         classes: learned.classes,
     })

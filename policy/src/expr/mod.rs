@@ -16,5 +16,21 @@ pub(crate) use declare::Scope;
 pub use eval::EvalFailure;
 pub(crate) use eval::{Subject, eval};
 
+/// Every variable, member and function that there is, for the check that the manual names it.
+#[cfg(test)]
+pub(crate) fn vocabulary() -> Vec<String> {
+    let mut names: Vec<&str> = declare::UNSUPPORTED_VARIABLES.to_vec();
+    for variable in &declare::VARIABLES {
+        names.push(variable.name);
+        if let declare::Ty::Record(record) = variable.ty() {
+            names.extend(record.fields.iter().map(|(field, _)| *field));
+        }
+    }
+    names.extend(declare::FINDING.fields.iter().map(|(field, _)| *field));
+    names.extend(functions::SIGNATURES.iter().map(|signature| signature.name));
+    names.extend(functions::MACROS);
+    names.into_iter().map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests;

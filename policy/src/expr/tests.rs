@@ -78,6 +78,7 @@ impl World {
             request: &self.request,
             message: Some(MessageFacts { role: "assistant" }),
             tool: Some(ToolFacts { name: "refund", args: &self.args }),
+            tool_args_pending: false,
             response: Some(ResponseFacts { model: "gpt-x-1", finish_reason: "tool_calls", status: 200 }),
             findings: &self.findings,
             schema: Some(SchemaFacts { id: "invoice", verdict: "violation" }),
@@ -366,6 +367,7 @@ fn programs_know_what_they_look_at() {
     assert!(classes.uses_findings() && classes.reads_class() && !classes.is_constant());
     let args = program("tool.args.class == 'a'");
     assert!(args.classes().is_empty() && !args.uses_findings() && !args.reads_class());
+    assert!(args.reads_tool_args() && !program("tool.name == 'a'").reads_tool_args());
     assert!(program("1 == 2").is_constant());
     assert!(!program("now.getHours() == 2").is_constant());
 }

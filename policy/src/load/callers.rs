@@ -13,6 +13,9 @@ const CALLERS_MAX: usize = 4096;
 const CALLER: Keys = Keys { known: &["id", "tenant", "match"], unsupported: &[] };
 const MATCH: Keys = Keys { known: &["api_key_sha256"], unsupported: &["mtls_san"] };
 
+#[cfg(test)]
+pub(super) const KEYS: [Keys; 2] = [CALLER, MATCH];
+
 pub(super) fn read(top: &Fields<'_>, report: &mut Report<'_>) -> Vec<CallerRule> {
     let Some(value) = top.get("callers") else {
         return Vec::new();

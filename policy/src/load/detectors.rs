@@ -19,6 +19,9 @@ const SCORE_PPM_DEFAULT: u32 = 1_000_000;
 const DETECTOR: Keys = Keys { known: &["enabled", "threshold"], unsupported: &["entities", "locale", "extra"] };
 const PATTERN: Keys = Keys { known: &["id", "literal", "regex", "class", "score"], unsupported: &[] };
 
+#[cfg(test)]
+pub(super) const KEYS: [Keys; 2] = [DETECTOR, PATTERN];
+
 pub(super) fn read(top: &Fields<'_>, document: &mut Document, report: &mut Report<'_>) {
     let Some(section) = top.get("detectors") else {
         return;
@@ -35,6 +38,9 @@ pub(super) fn read(top: &Fields<'_>, document: &mut Document, report: &mut Repor
         let value = Value { node, path: fields.path_of(&key.name) };
         if key.name == "patterns" {
             (document.patterns, document.pattern_places) = patterns(&value, report);
+        } else if key.name.starts_with("patterns.") {
+            let message = "a pattern has no settings; change or remove its entry in `patterns`";
+            report.add(Code::InvalidValue, key.at, &value.path, message);
         } else if !is_name(&key.name) {
             report.add(Code::InvalidValue, key.at, &value.path, name_rule(&key.name));
         } else if let Some(settings) = detector(&value, report) {

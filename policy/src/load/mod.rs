@@ -101,5 +101,21 @@ fn document(
     document
 }
 
+/// Every key that is read, and every one that is refused as unsupported, for the check that the manual names it.
+#[cfg(test)]
+pub(crate) fn vocabulary() -> (Vec<&'static str>, Vec<&'static str>) {
+    let all = [
+        &[TOP_LEVEL][..],
+        &settings::KEYS,
+        &callers::KEYS,
+        &detectors::KEYS,
+        &schemas::KEYS,
+        &rules::KEYS,
+        &threats::KEYS,
+    ];
+    let all = || all.iter().copied().flatten();
+    (all().flat_map(|keys| keys.known).copied().collect(), all().flat_map(|keys| keys.unsupported).copied().collect())
+}
+
 #[cfg(test)]
 mod tests;

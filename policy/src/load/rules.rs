@@ -48,6 +48,9 @@ pub(super) struct PendingException {
     place: Place,
 }
 
+#[cfg(test)]
+pub(super) const KEYS: [Keys; 2] = [RULE, EXCEPTION];
+
 pub(super) fn read(top: &Fields<'_>, compiler: &mut Compiler, report: &mut Report<'_>) -> Vec<PendingRule> {
     let Some(value) = top.get("rules") else {
         return Vec::new();

@@ -78,6 +78,9 @@ impl<'f> SchemaFiles<'f> {
     }
 }
 
+#[cfg(test)]
+pub(super) const KEYS: [Keys; 1] = [SCHEMA];
+
 pub(super) fn read(
     top: &Fields<'_>,
     files: &mut SchemaFiles<'_>,

@@ -19,6 +19,9 @@ const DEFAULTS: Keys = Keys {
 const BUDGET: Keys = Keys { known: &["request", "response_event"], unsupported: &[] };
 const ON_FAILURE: [(&str, OnFailure); 2] = [("block", OnFailure::Block), ("allow", OnFailure::Allow)];
 
+#[cfg(test)]
+pub(super) const KEYS: [Keys; 3] = [METADATA, DEFAULTS, BUDGET];
+
 pub(super) fn read(top: &Fields<'_>, document: &mut Document, report: &mut Report<'_>) {
     if let Some(version) = top.required("version", report)
         && !matches!(version.node.kind, Kind::Int(1))

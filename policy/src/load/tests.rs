@@ -156,6 +156,14 @@ fn mistakes_are_named_with_what_to_do() {
             "2:13 invalid_value `PII` is not a valid name; use 1 to 64 of a-z, 0-9, `_`, `.` and `-`",
         ),
         (
+            "detectors: {patterns.a: {enabled: false}}",
+            "2:13 invalid_value a pattern has no settings; change or remove its entry in `patterns`",
+        ),
+        (
+            "detectors: {patterns: [{id: a, regex: '[^\\s\\S]', class: c}]}",
+            "2:39 regex the regular expression can never match",
+        ),
+        (
             "detectors: {patterns: [{id: a, literal: x, regex: y, class: c}]}",
             "2:24 invalid_value a pattern has either a `literal` or a `regex`",
         ),

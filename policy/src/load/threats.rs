@@ -12,6 +12,9 @@ const CLASSES_MAX: usize = 256;
 
 const ENTRY: Keys = Keys { known: &["owasp", "atlas"], unsupported: &[] };
 
+#[cfg(test)]
+pub(super) const KEYS: [Keys; 1] = [ENTRY];
+
 /// Entries replace the built-in ones of the same class.
 pub(super) fn read(top: &Fields<'_>, threats: &mut BTreeMap<String, Threat>, report: &mut Report<'_>) {
     let Some(section) = top.get("threat_map") else {
