@@ -98,7 +98,7 @@ const SETS: &[&[&str]] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plain_equals_the_reference_for_every_cutting(set in 0..SETS.len(), text in "[abcé \n]{0,60}", cuts in prop::collection::vec(0..80usize, 0..40)) {

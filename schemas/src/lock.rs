@@ -1,0 +1,287 @@
+//! The lock on one text channel: fragments in, the document out if its contract is kept, a violation otherwise.
+
+use std::sync::Arc;
+
+use jsonschema::ValidationError;
+use serde_json::Value;
+
+use crate::contract::{Contract, ContractSource};
+use crate::locate::{self, Segment};
+use crate::syntax::{Fault, Syntax};
+use crate::violation::{Violation, ViolationKind};
+
+/// When text is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Nothing before the whole document has passed.
+    Buffer,
+}
+
+/// How the answer ended, as the provider said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The model was done.
+    Stop,
+    /// The model was done and calls tools. Without any text there is then nothing to check.
+    ToolCalls,
+    /// It ran into its length limit.
+    Length,
+    /// The provider's filter stopped it.
+    ContentFilter,
+    /// The model refused.
+    Refusal,
+    /// The upstream failed.
+    UpstreamError,
+    /// The client left, or somebody else cancelled.
+    Cancelled,
+}
+
+impl End {
+    fn is_complete(self) -> bool {
+        matches!(self, Self::Stop | Self::ToolCalls)
+    }
+}
+
+/// Text that may go to the client. The lock adds to it, the caller takes from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// The text.
+    pub text: String,
+}
+
+/// Where a lock stands after a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// The document goes on; so many bytes are held.
+    Hold {
+        /// How many.
+        bytes: usize,
+    },
+    /// The document's root has closed; what is left is the verdict.
+    Complete,
+    /// The document cannot become valid. Nothing more is kept, and the upstream call may be cancelled.
+    Violation(Violation),
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The document is released, byte for byte as it came.
+    Pass,
+    /// Nothing is released.
+    Block(Violation),
+}
+
+/// Holds one document to its contract.
+#[derive(Debug)]
+pub struct Lock {
+    contract: Arc<Contract>,
+    mode: Mode,
+    held: String,
+    syntax: Syntax,
+    violation: Option<Violation>,
+    passed: bool,
+}
+
+impl Lock {
+    /// A lock for one document.
+    #[must_use]
+    pub fn new(contract: Arc<Contract>, mode: Mode) -> Self {
+        let syntax = Syntax::new(&contract.limits);
+        Self { contract, mode, held: String::new(), syntax, violation: None, passed: false }
+    }
+
+    /// When this lock releases text.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Takes the next fragment of decoded text. In [`Mode::Buffer`] nothing is added to `out`. After a violation, or
+    /// after [`Lock::finish`], text is dropped.
+    pub fn feed(&mut self, text: &str, _out: &mut Released) -> Step {
+        if self.violation.is_none() && !self.passed {
+            let room = self.contract.limits.doc_bytes.saturating_sub(self.held.len());
+            let fits = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
+            match self.syntax.feed(fits) {
+                Err(fault) => self.violate(of_fault(fault, true)),
+                Ok(()) if fits.len() < text.len() => {
+                    let at = self.contract.limits.doc_bytes as u64;
+                    self.violate(Violation::of_text(at, ViolationKind::TooLarge, true));
+                }
+                Ok(()) => self.held.push_str(text),
+            }
+        }
+        match &self.violation {
+            Some(violation) => Step::Violation(violation.clone()),
+            None if self.syntax.is_complete() => Step::Complete,
+            None => Step::Hold { bytes: self.held.len() },
+        }
+    }
+
+    /// Ends the document and judges it; on [`Outcome::Pass`] its text is added to `out`. A second call gives the same
+    /// verdict and adds nothing.
+    ///
+    /// A document whose root had closed before the answer was cut off is judged like any other; one that had not is
+    /// [`ViolationKind::Interrupted`].
+    pub fn finish(&mut self, end: End, out: &mut Released) -> Outcome {
+        if let Some(violation) = &self.violation {
+            return Outcome::Block(violation.clone());
+        }
+        if self.passed {
+            return Outcome::Pass;
+        }
+        match self.judge(end) {
+            Ok(()) => {
+                self.passed = true;
+                out.text.push_str(&std::mem::take(&mut self.held));
+                Outcome::Pass
+            }
+            Err(violation) => {
+                self.violate(violation.clone());
+                Outcome::Block(violation)
+            }
+        }
+    }
+
+    fn violate(&mut self, violation: Violation) {
+        self.held = String::new();
+        self.violation = Some(violation);
+    }
+
+    fn judge(&mut self, end: End) -> Result<(), Violation> {
+        let interrupted = !end.is_complete() && !self.syntax.is_complete();
+        let at = self.held.len() as u64;
+        match self.syntax.finish() {
+            _ if interrupted => Err(Violation::of_text(at, ViolationKind::Interrupted, false)),
+            Err(Fault { kind: ViolationKind::Empty, .. })
+                if self.contract.source() == ContractSource::ToolParameters =>
+            {
+                self.judge_value("{}", &Value::Object(serde_json::Map::new()))
+            }
+            Err(Fault { kind: ViolationKind::Empty, .. }) if end == End::ToolCalls => Ok(()),
+            Err(fault) => Err(of_fault(fault, false)),
+            Ok(()) => {
+                let value = serde_json::from_str(&self.held).map_err(|error| self.unreadable(&error))?;
+                self.judge_value(&self.held, &value)
+            }
+        }
+    }
+
+    /// The text is JSON, so what the reader cannot take is a number that is too large for it.
+    fn unreadable(&self, error: &serde_json::Error) -> Violation {
+        let before: usize = self.held.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let at = (before + error.column().saturating_sub(1)).min(self.held.len());
+        Violation::of_text(at as u64, ViolationKind::Number, false)
+    }
+
+    fn judge_value(&self, text: &str, value: &Value) -> Result<(), Violation> {
+        let (values, deepest) = (self.syntax.values().max(1), self.syntax.deepest());
+        if !self.contract.affords(values, deepest) {
+            return Err(Violation::of_text(0, ViolationKind::TooCostly, false));
+        }
+        if self.contract.authority.is_valid(value) {
+            return Ok(());
+        }
+        let mut violation = Violation::of_text(0, ViolationKind::Schema, false);
+        if self.contract.can_explain(values, deepest)
+            && let Err(error) = self.contract.authority.validate(value)
+        {
+            let path = segments(value, error.instance_path().as_str());
+            violation.at = locate::offset(text, &path) as u64;
+            violation.instance_path = self.masked(&path);
+            violation.schema_path = error.schema_path().as_str().to_owned();
+            violation.keyword = Some(keyword(&error));
+        }
+        Err(violation)
+    }
+
+    /// The path as a JSON Pointer in which names that the schema does not mention are `*`.
+    fn masked(&self, path: &[Segment]) -> String {
+        let mut pointer = String::new();
+        for segment in path {
+            pointer.push('/');
+            match segment {
+                Segment::Index(index) => pointer.push_str(&index.to_string()),
+                Segment::Name(name) if self.contract.analysis.names.contains(name.as_str()) => {
+                    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                }
+                Segment::Name(_) => pointer.push('*'),
+            }
+        }
+        pointer
+    }
+}
+
+fn of_fault(fault: Fault, early: bool) -> Violation {
+    Violation::of_text(fault.at, fault.kind, early)
+}
+
+/// The steps of a JSON Pointer. Whether `0` is a name or an index depends on the value that it leads into.
+fn segments(value: &Value, pointer: &str) -> Vec<Segment> {
+    let mut here = Some(value);
+    let mut path = Vec::new();
+    for token in pointer.split('/').skip(1) {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        match (here, name.parse()) {
+            (Some(Value::Array(items)), Ok(index)) => {
+                here = items.get(index);
+                path.push(Segment::Index(index));
+            }
+            _ => {
+                here = here.and_then(|value| value.get(name.as_str()));
+                path.push(Segment::Name(name));
+            }
+        }
+    }
+    path
+}
+
+/// Every keyword by which the authority refuses a value.
+const KEYWORDS: &[&str] = &[
+    "additionalItems",
+    "additionalProperties",
+    "anyOf",
+    "const",
+    "contains",
+    "contentEncoding",
+    "contentMediaType",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "enum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "items",
+    "maxContains",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minContains",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "not",
+    "oneOf",
+    "pattern",
+    "propertyNames",
+    "required",
+    "type",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "uniqueItems",
+    "$ref",
+];
+
+/// The keyword of an error, as a word of our own rather than of the error. The schema `false` has none and is `false`.
+fn keyword(error: &ValidationError<'_>) -> &'static str {
+    let name = error.kind().keyword();
+    KEYWORDS.iter().find(|&&known| known == name).copied().unwrap_or("false")
+}
