@@ -54,3 +54,4 @@ bench: ## measure decode, guard, receipts and the latency that the proxy adds
 
 clean: ## remove everything that was built or installed under target/
 	$(CARGO) clean
+	rm -rf target/clients target/tools
