@@ -81,6 +81,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] says which rule or setting is wrong, and how.
     pub fn compile(config: EngineConfig) -> Result<Self, EngineError> {
+        Self::compile_within(config, CACHE_BYTES_MAX)
+    }
+
+    fn compile_within(config: EngineConfig, cache_bytes: usize) -> Result<Self, EngineError> {
         known_detectors(config.off.iter().chain(config.thresholds_ppm.keys()))?;
         let mut rules = Vec::new();
         let mut hirs = Vec::new();
@@ -125,7 +129,7 @@ impl Engine {
         }
         let config = DFA::config()
             .match_kind(MatchKind::All)
-            .cache_capacity(CACHE_BYTES_MAX)
+            .cache_capacity(cache_bytes)
             // Never clears by itself: streams hold states of the cache, and make them anew when they clear it.
             .minimum_cache_clear_count(Some(0));
         let dfa = DFA::builder()
@@ -214,5 +218,90 @@ fn known_detectors<'a>(mut ids: impl Iterator<Item = &'a String>) -> Result<(), 
     match ids.find(|id| !known().any(|known| known == id.as_str())) {
         Some(id) => Err(EngineError::UnknownDetector { id: id.clone(), known: known().collect::<Vec<_>>().join(", ") }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Matcher, Rule};
+
+    fn config(patterns: &[&str]) -> EngineConfig {
+        let rule = |(i, pattern): (usize, &&str)| Rule {
+            id: format!("r{i}"),
+            class: "c".into(),
+            score_ppm: 1,
+            matcher: Matcher::Regex((*pattern).into()),
+        };
+        let off = ["secrets".to_owned()].into();
+        EngineConfig { rules: patterns.iter().enumerate().map(rule).collect(), off, ..EngineConfig::default() }
+    }
+
+    #[test]
+    fn engines_and_streams_cross_threads() {
+        fn sendable<T: Send>() {}
+        fn shareable<T: Send + Sync>() {}
+        shareable::<Engine>();
+        sendable::<Stream>();
+    }
+
+    #[test]
+    fn each_wrong_rule_is_named() {
+        let rule = |id: &str, class: &str, score_ppm| Rule {
+            id: id.into(),
+            class: class.into(),
+            score_ppm,
+            matcher: Matcher::Regex("x".into()),
+        };
+        let code =
+            |rules: Vec<Rule>| Engine::compile(EngineConfig { rules, ..EngineConfig::default() }).unwrap_err().code();
+        assert_eq!(code(vec![rule("", "c", 1)]), "pattern_id");
+        assert_eq!(code(vec![rule("a b", "c", 1)]), "pattern_id");
+        assert_eq!(code(vec![rule("a", "", 1)]), "pattern_class");
+        assert_eq!(code(vec![rule("a", "c", 1_000_001)]), "pattern_score");
+        assert_eq!(code(vec![rule("a", "c", 1), rule("a", "c", 1)]), "pattern_duplicate_id");
+        assert_eq!(code((0..RULES_MAX).map(|i| rule(&i.to_string(), "c", 1)).collect()), "patterns_too_many");
+    }
+
+    #[test]
+    fn checks_and_versions_say_what_runs() {
+        let engine = Engine::compile(config(&["a"])).unwrap();
+        assert_eq!(engine.checks(), [Check { id: "patterns".into(), version: "1".into() }]);
+        assert_eq!(engine.versions().keys().collect::<Vec<_>>(), ["matching", "patterns"]);
+        let engine = Arc::new(Engine::compile(config(&[])).unwrap());
+        assert_eq!((engine.checks(), engine.scan("anything", View::Json)), (&[][..], Ok(vec![])));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// With too little memory a stream starts its automaton over: it then finds the same, or fails.
+        #[test]
+        fn a_small_memory_costs_findings_only_by_failing(
+            text in "[abc\u{200b}]{0,6000}", size in 1..400_usize, spare in 0..6_000_usize
+        ) {
+            let patterns = ["a[ab]{3,40}c", "(a|b)*a(a|b){9}c", "ca{1,3}b[^c]{0,60}c"];
+            let large = Arc::new(Engine::compile(config(&patterns)).unwrap());
+            let least = large.core.dfa.get_config().get_minimum_cache_capacity(large.core.dfa.get_nfa()).unwrap();
+            let small = Arc::new(Engine::compile_within(config(&patterns), least + spare).unwrap());
+            let mut stream = small.stream(View::Plain);
+            let mut found = Vec::new();
+            let mut from = 0;
+            while from < text.len() {
+                let to = (from + size..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+                stream.feed(text.get(from..to).unwrap(), &mut found);
+                from = to;
+            }
+            stream.finish(&mut found);
+            found.sort_by(|a, b| (a.start, a.end, &a.detector).cmp(&(b.start, b.end, &b.detector)));
+            let mut expected = large.scan(&text, View::Plain).unwrap();
+            if stream.failed().is_some() {
+                expected.retain(|finding| finding.start < stream.settled());
+                found.retain(|finding| finding.start < stream.settled());
+            }
+            prop_assert_eq!(found, expected);
+        }
     }
 }
