@@ -189,8 +189,8 @@ impl Reading {
         let bytes = text.as_bytes();
         let mut at = 0;
         loop {
-            let alone = self.plain.is_idle() && self.others.iter().all(|other| other.lane.is_none());
-            if alone {
+            let one_lane = self.others.iter().all(|other| other.lane.is_none());
+            if one_lane && self.plain.is_idle() {
                 at = self.skip(core, bytes, at, base);
             }
             let rest = bytes.get(at..).unwrap_or_default();
@@ -218,7 +218,12 @@ impl Reading {
                     }
                 }
             }
-            self.unit(core, cache, unit, start, len as u8, kinds & JSON != 0 && byte == b'"')?;
+            if one_lane && kinds & !START == 0 {
+                let string = if self.in_string { self.strings } else { 0 };
+                self.step(core, cache, None, Scanned { start, string, len: 1, byte })?;
+            } else {
+                self.unit(core, cache, unit, start, len as u8, kinds & JSON != 0 && byte == b'"')?;
+            }
             at += len;
             if self.waiting() >= self.release_at {
                 self.release(core, out);
