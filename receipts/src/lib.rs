@@ -3,12 +3,16 @@
 //! - [`receipt`]: what is recorded, as canonical JSON ([`canonical`]) without content ([`commit`]).
 //! - [`journal`]: the durable, hash-chained, signed log of receipts. Start at [`Log`].
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
+//! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
+//! - [`verify`]: the check, offline and without trust in whoever handed the evidence over.
 //! - [`keys`]: who signs what, and on whose word.
 //!
 //! The formats are fixed in `receipts/SPEC.md`. No networking, no async runtime, nothing that depends on the other domain
 //! crates.
 
+pub mod bundle;
 pub mod canonical;
+pub mod checkpoint;
 mod clock;
 pub mod commit;
 pub mod dsse;
@@ -17,9 +21,14 @@ mod hex;
 pub mod journal;
 pub mod keys;
 pub mod receipt;
+#[cfg(test)]
+mod sample;
 pub mod tree;
+pub mod verify;
 
+pub use bundle::{PolicyDocument, SealError, Sealed, Sealer};
 pub use commit::{Commitment, Committer, EventTree, Salt};
 pub use journal::{AppendError, BootReport, Durability, Log, LogError, LogOptions, LogStatus, Token};
 pub use keys::{KeyError, Keys, PublicKey};
 pub use receipt::{Attempt, Bypass, Entry, Outcome};
+pub use verify::{Verdict, VerifyOptions, verify};

@@ -132,3 +132,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rfc8785_published_documents() {
+    let Some(vectors) = crate::sample::vectors("rfc8785") else { return };
+    let testdata = vectors.join("rfc8785-cyberphone/testdata");
+    let limits = Limits::RECEIPT;
+    for (name, fault) in [
+        // Plain integers and any strings: ours. The others have fractions or member names beyond ASCII, which the subset
+        // refuses.
+        ("arrays", None),
+        ("french", Some(JsonFault::Text)),
+        ("structures", None),
+        ("unicode", None),
+        ("values", Some(JsonFault::Number)),
+        ("weird", Some(JsonFault::Text)),
+    ] {
+        let input = std::fs::read(testdata.join(format!("input/{name}.json"))).unwrap();
+        let output = std::fs::read(testdata.join(format!("output/{name}.json"))).unwrap();
+        match parse(&input, limits) {
+            Ok(value) => assert_eq!((to_vec(&value), None), (output, fault), "{name}"),
+            Err(error) => assert_eq!(Some(error.fault), fault, "{name}: {error}"),
+        }
+    }
+}

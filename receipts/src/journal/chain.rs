@@ -41,3 +41,32 @@ pub(crate) fn genesis_value(event: &Value) -> ChainValue {
 pub(crate) fn run_start_value(run_id: &str) -> ChainValue {
     blake3::derive_key(RUN_CONTEXT, run_id.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{vector_json, vectors};
+
+    #[test]
+    fn the_value_is_derive_key_over_number_length_and_body() {
+        let input = [&7u64.to_be_bytes()[..], &3u32.to_be_bytes(), b"abc"].concat();
+        assert_eq!(Chain::default().value(7, b"abc"), blake3::derive_key("pef.v0 receipt chain", &input));
+        assert_ne!(Chain::default().value(8, b"abc"), Chain::default().value(7, b"abc"));
+    }
+
+    #[test]
+    fn blake3_published_vectors() {
+        let Some(vectors) = vectors("blake3") else { return };
+        let suite = vector_json(&vectors.join("blake3/test_vectors/test_vectors.json"));
+        let context = suite["context_string"].as_str().unwrap();
+        let cases = suite["cases"].as_array().unwrap();
+        for case in cases {
+            let length = usize::try_from(case["input_len"].as_u64().unwrap()).unwrap();
+            let input: Vec<u8> = (0..251u8).cycle().take(length).collect();
+            let expected = |name: &str| case[name].as_str().unwrap()[..64].to_owned();
+            assert_eq!(crate::hex::encode(&blake3::derive_key(context, &input)), expected("derive_key"));
+            assert_eq!(blake3::hash(&input).to_hex().as_str(), expected("hash"));
+        }
+        assert_eq!(cases.len(), 35);
+    }
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::bundle::SealError;
 use crate::keys::KeyError;
 
 /// Why a log cannot be opened, or ended badly.
@@ -49,10 +50,13 @@ pub enum LogError {
     Thread(io::Error),
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The newest checkpoint cannot be read, so the journal cannot be held against it.
+    #[error(transparent)]
+    Checkpoint(#[from] SealError),
 }
 
 impl LogError {
-    /// Stable code: `W0xx`, or `K0xx` where a key is the cause.
+    /// Stable code: `W0xx`; `K0xx` where a key, `S0xx` where a checkpoint is the cause.
     pub fn code(&self) -> &'static str {
         match self {
             Self::CorruptMiddle { .. } => "W002",
@@ -65,6 +69,7 @@ impl LogError {
             Self::Io { .. } => "W012",
             Self::Thread(_) => "W013",
             Self::Keys(error) => error.code(),
+            Self::Checkpoint(error) => error.code(),
         }
     }
 

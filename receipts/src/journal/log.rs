@@ -16,6 +16,7 @@ use super::sequence::{Constants, Group, Sequencer};
 use super::storage::{Disk, Storage};
 use super::token::Token;
 use super::writer::{Durable, Writer, WriterParts, now_ns};
+use crate::bundle::newest_checkpoint;
 use crate::canonical::{Limits, parse};
 use crate::clock;
 use crate::keys::{KeyError, Keys};
@@ -170,9 +171,12 @@ impl Log {
         let lock = lock.ok_or_else(|| LogError::Locked(options.data_dir.clone()))?;
 
         let mut keys = open_keys(&options, &*storage, &directory)?;
+        let newest = newest_checkpoint(&options.data_dir)?;
+        let certified = keys.highest_certified_seq().map(|seq| (seq, "a receipt key's certificate"));
+        let sealed = newest.as_ref().map(|stored| (stored.checkpoint.size, "the newest checkpoint"));
         let evidence = Evidence {
-            durable: keys.highest_certified_seq().map(|seq| (seq, "a receipt key's certificate")).into_iter().collect(),
-            checkpoint: None,
+            durable: certified.into_iter().chain(sealed).collect(),
+            checkpoint: newest.map(|stored| (stored.checkpoint.size, stored.chain)),
         };
         let recovered = recover(&*storage, &directory, &options.origin, &evidence)?;
         let boot_id = Uuid::now_v7();

@@ -11,6 +11,7 @@ mod log;
 mod queue;
 mod read;
 mod recover;
+mod scan;
 mod segment;
 mod sequence;
 mod storage;
@@ -21,6 +22,14 @@ pub use chain::ChainValue;
 pub use error::{AppendError, LogError};
 pub use log::{BootReport, Durability, Log, LogOptions, LogStatus, TornTail};
 pub use token::Token;
+
+pub(crate) use chain::{Chain, genesis_value, run_start_value};
+pub(crate) use frame::FrameType;
+pub(crate) use read::{Next, SegmentReader};
+pub(crate) use scan::{JournalScan, ScanError, segments};
+pub(crate) use segment::{origin_digest, segment_name};
+pub(crate) use sequence::RUNS_MAX;
+pub(crate) use storage::{Disk, Lock, Storage};
 
 /// Directory of the journal in the data directory.
 pub(crate) const JOURNAL_DIRECTORY: &str = "journal";

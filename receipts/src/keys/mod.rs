@@ -8,12 +8,11 @@ mod public;
 mod store;
 mod trust;
 
-pub(crate) use certificate::Certificate;
 pub use certificate::Purpose;
 pub use public::{KeyFault, PublicKey};
-pub(crate) use store::{KEYS_DIRECTORY, ReceiptKey};
+pub(crate) use store::{KEYS_DIRECTORY, ReceiptKey, read_trust};
 pub use store::{KeyError, KeyInfo, Keys};
-pub(crate) use trust::{TrustFault, TrustFile};
+pub(crate) use trust::{Lookup, TrustFault, TrustFile};
 
 /// The one signature algorithm.
 pub const ALG: &str = "ed25519";

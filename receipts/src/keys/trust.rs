@@ -1,5 +1,7 @@
 //! The trust file `keys.json`: which key may sign what, from which sequence number on, and on whose word.
 
+use std::collections::HashMap;
+
 use super::certificate::{Certificate, read_key};
 use super::{ALG, PublicKey, Purpose};
 use crate::canonical::{JsonFault, Limits, Value, is_canonical, parse, to_vec};
@@ -38,6 +40,8 @@ pub(crate) struct TrustFile {
     /// Ordered by first sequence number.
     logs: Vec<Certificate>,
     receipts: Vec<Certificate>,
+    /// Positions in `receipts` by key id.
+    by_id: HashMap<String, usize>,
 }
 
 /// What a key id means at a sequence number.
@@ -53,7 +57,8 @@ impl TrustFile {
     pub(crate) fn new(log: &str, root: PublicKey, mut logs: Vec<Certificate>, mut receipts: Vec<Certificate>) -> Self {
         logs.sort_by_key(|certificate| certificate.valid_from_seq);
         receipts.sort_by_key(|certificate| certificate.valid_from_seq);
-        Self { log: log.to_owned(), root, logs, receipts }
+        let by_id = receipts.iter().enumerate().map(|(at, certificate)| (certificate.key.id(), at)).collect();
+        Self { log: log.to_owned(), root, logs, receipts, by_id }
     }
 
     /// Canonical bytes with the certificates that matter for receipts `[from, to)`.
@@ -133,22 +138,31 @@ impl TrustFile {
 
     /// The same for the newest receipt key only: what a start can afford after thousands of starts.
     pub(crate) fn newest_is_authorised(&self) -> bool {
-        let newest =
-            Self { receipts: self.receipts.last().cloned().into_iter().collect(), ..self.clone_without_receipts() };
-        newest.is_authorised()
+        let newest = self.receipts.last().cloned().into_iter().collect();
+        Self::new(&self.log, self.root.clone(), self.logs.clone(), newest).is_authorised()
     }
 
-    fn clone_without_receipts(&self) -> Self {
-        Self { log: self.log.clone(), root: self.root.clone(), logs: self.logs.clone(), receipts: Vec::new() }
-    }
-
+    /// A receipt key by id, at a sequence number.
     pub(crate) fn receipt_key(&self, key_id: &str, seq: u64) -> Lookup<'_> {
-        lookup(&self.receipts, key_id, seq)
+        let Some((at, certificate)) = self.by_id.get(key_id).and_then(|at| Some((*at, self.receipts.get(*at)?))) else {
+            return Lookup::Unknown;
+        };
+        let later = self.receipts.iter().skip(at + 1).map(|next| next.valid_from_seq);
+        let ends = later.into_iter().find(|from| *from > certificate.valid_from_seq);
+        if seq >= certificate.valid_from_seq && ends.is_none_or(|ends| seq < ends) {
+            Lookup::Valid(&certificate.key)
+        } else {
+            Lookup::OutOfRange(&certificate.key)
+        }
     }
 
-    /// A log key by id. `size` is the size of the tree that it signs for.
+    /// A log key by id, for a tree of `size` leaves.
     pub(crate) fn log_key(&self, key_id: &str, size: u64) -> Lookup<'_> {
-        lookup(&self.logs, key_id, size.saturating_sub(1))
+        match self.logs.iter().find(|certificate| certificate.key.id() == key_id) {
+            None => Lookup::Unknown,
+            Some(certificate) if certificate.valid_from_seq < size.max(1) => Lookup::Valid(&certificate.key),
+            Some(certificate) => Lookup::OutOfRange(&certificate.key),
+        }
     }
 
     pub(crate) fn log_keys(&self) -> impl Iterator<Item = &PublicKey> {
@@ -157,19 +171,5 @@ impl TrustFile {
 
     pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.logs.iter().chain(&self.receipts)
-    }
-}
-
-fn lookup<'a>(certificates: &'a [Certificate], key_id: &str, seq: u64) -> Lookup<'a> {
-    let Some(at) = certificates.iter().position(|certificate| certificate.key.id() == key_id) else {
-        return Lookup::Unknown;
-    };
-    let mut rest = certificates.iter().skip(at);
-    let Some(certificate) = rest.next() else { return Lookup::Unknown };
-    let ends = rest.map(|next| next.valid_from_seq).find(|from| *from > certificate.valid_from_seq);
-    if seq >= certificate.valid_from_seq && ends.is_none_or(|ends| seq < ends) {
-        Lookup::Valid(&certificate.key)
-    } else {
-        Lookup::OutOfRange(&certificate.key)
     }
 }

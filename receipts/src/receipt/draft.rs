@@ -4,18 +4,19 @@
 //! A draft always fits. What is too long is shortened in fixed steps, the same for the same entry, and `ext.truncated`
 //! counts what was left out: a receipt is never lost because of its size.
 
-use std::collections::BTreeMap;
+use std::io;
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::BODY_MAX_BYTES;
+use super::cut::Cut;
 use super::entry::{Entry, Kind, LifeEntry, RunRef};
 use super::record::Ext;
-use crate::canonical::{self, Limits, Value};
+use crate::canonical::{Value, to_vec};
 
-/// Bytes kept free in a body for the members that the log adds: its origin and the run's id (128 and 255 at most, six
-/// times that when every character is escaped), digests, times and names. Measured maximum: 3.1 KiB.
+/// Bytes kept free in a body for the members that the log adds: its origin and the run's id (240 and 128 bytes at most, six
+/// times that when every character is escaped), digests, times and names.
 const LOG_MEMBERS_MAX_BYTES: usize = 4 * 1024;
 
 /// Longest sum of a draft's members.
@@ -35,90 +36,66 @@ pub(crate) struct Draft {
     pub(crate) run: Option<RunRef>,
     /// In the order of their names.
     pub(crate) members: Vec<Member>,
+    size: usize,
 }
 
 impl Draft {
     pub(crate) fn new(entry: &Entry) -> Self {
-        let mut draft = Members::default();
-        let mut run = None;
-        let mut ext = &Ext::default();
-        match entry {
-            Entry::Attempt(attempt) => {
-                draft.exchange(entry.kind(), attempt.id);
-                draft.add("caller", &attempt.caller);
-                draft.add("checks", &attempt.checks);
-                draft.add("coverage", &attempt.coverage);
-                draft.add("findings", &attempt.findings);
-                draft.add("policy", &attempt.policy);
-                draft.add("request", &attempt.request);
-                run = attempt.run.as_ref();
-                ext = &attempt.ext;
-            }
-            Entry::Outcome(outcome) => {
-                draft.exchange(entry.kind(), outcome.id);
-                draft.add("attempt_seq", &outcome.attempt_seq.to_string());
-                draft.add("caller", &outcome.caller);
-                draft.add("checks", &outcome.checks);
-                draft.add("coverage", &outcome.coverage);
-                draft.add("findings", &outcome.findings);
-                draft.add("policy", &outcome.policy);
-                draft.add_some("request", outcome.request.as_ref());
-                draft.add_some("response", outcome.response.as_ref());
-                draft.add_some("schema", outcome.schema.as_ref());
-                draft.add_some("stream", outcome.stream.as_ref());
-                draft.add_some("upstream", outcome.upstream.as_ref());
-                draft.add("verdict", &outcome.verdict);
-                run = outcome.run.as_ref();
-                ext = &outcome.ext;
-            }
-            Entry::Bypass(bypass) => {
-                draft.exchange(entry.kind(), bypass.id);
-                draft.add("caller", &bypass.caller);
-                draft.add("coverage", &bypass.coverage);
-                draft.add("policy", &bypass.policy);
-                draft.add("request", &bypass.request);
-                draft.add_some("response", bypass.response.as_ref());
-                draft.add_some("upstream", bypass.upstream.as_ref());
-                draft.add_some("verdict", bypass.verdict.as_ref());
-                run = bypass.run.as_ref();
-                ext = &bypass.ext;
-            }
-            Entry::PolicyChange(change) => draft.event(entry.kind(), change),
-            Entry::Degraded(degraded) => draft.event(entry.kind(), degraded),
-            Entry::Gap(gap) => draft.event(entry.kind(), gap),
-            Entry::Seal(seal) => draft.event(entry.kind(), seal),
+        let run = match entry {
+            Entry::Attempt(attempt) => attempt.run.as_ref(),
+            Entry::Outcome(outcome) => outcome.run.as_ref(),
+            Entry::Bypass(bypass) => bypass.run.as_ref(),
+            Entry::PolicyChange(_) | Entry::Degraded(_) | Entry::Gap(_) | Entry::Seal(_) => None,
+        };
+        // Built again because its field is public: an id that is too long never gets in.
+        let run = run.map(|run| RunRef::new(&run.id));
+        let mut whole = Whole::default();
+        describe(entry, &mut whole);
+        if let Some(members) = whole.finish() {
+            return Self::of(run, members);
         }
-        if !ext.is_empty() {
-            draft.add("ext", ext);
+        let mut draft = Self::of(run, Vec::new());
+        for (string_max, list_max) in STEPS {
+            let mut shortened = Shortened { cut: Cut::new(string_max, list_max), members: Vec::new() };
+            describe(entry, &mut shortened);
+            draft = Self::of(draft.run, shortened.finish());
+            if draft.size <= DRAFT_MAX_BYTES {
+                break;
+            }
         }
-        draft.finish(run)
+        draft
     }
 
     pub(crate) fn life(entry: &LifeEntry) -> Self {
-        let mut draft = Members::default();
+        let mut whole = Whole::default();
         match entry {
-            LifeEntry::Genesis(genesis) => draft.event(Kind::Genesis, genesis),
-            LifeEntry::Boot(boot) => draft.event(Kind::Boot, boot),
-            LifeEntry::Shutdown(shutdown) => draft.event(Kind::Shutdown, shutdown),
+            LifeEntry::Genesis(genesis) => event(Kind::Genesis, genesis, &mut whole),
+            LifeEntry::Boot(boot) => event(Kind::Boot, boot, &mut whole),
+            LifeEntry::Shutdown(shutdown) => event(Kind::Shutdown, shutdown, &mut whole),
         }
-        draft.finish(None)
+        Self::of(None, whole.members)
+    }
+
+    fn of(run: Option<RunRef>, mut members: Vec<Member>) -> Self {
+        members.sort_unstable_by_key(|(name, _)| *name);
+        let size = members.iter().map(|(name, value)| member_bytes(name, value.len())).sum();
+        Self { run, members, size }
     }
 
     /// Bytes of the members, for the bounds of the queue.
     pub(crate) fn size(&self) -> usize {
-        self.members.iter().map(|(name, value)| name.len() + value.len() + 4).sum()
+        self.size
     }
 }
 
-#[derive(Default)]
-struct Members(Vec<Member>);
+/// Bytes of a member with quotes, colon and comma.
+fn member_bytes(name: &str, value: usize) -> usize {
+    name.len() + value + 4
+}
 
-impl Members {
-    fn add<T: Serialize>(&mut self, name: &'static str, record: &T) {
-        let mut value = Vec::with_capacity(128);
-        canonical::write_record(record, &mut value);
-        self.0.push((name, value));
-    }
+/// Takes the members of an entry.
+trait Sink {
+    fn add<T: Serialize>(&mut self, name: &'static str, record: &T);
 
     fn add_some<T: Serialize>(&mut self, name: &'static str, record: Option<&T>) {
         if let Some(record) = record {
@@ -126,106 +103,142 @@ impl Members {
         }
     }
 
-    fn exchange(&mut self, kind: Kind, id: Uuid) {
-        self.add("id", &id);
-        self.add("kind", &kind.name());
-    }
+    fn add_ext(&mut self, ext: &Ext);
+}
 
-    /// A receipt of the log's own life: no exchange, so an id of its own, and all it says in `event`.
-    fn event<T: Serialize>(&mut self, kind: Kind, record: &T) {
-        self.exchange(kind, Uuid::now_v7());
-        self.add("event", record);
-    }
-
-    fn finish(self, run: Option<&RunRef>) -> Draft {
-        // Built again through `new` because the fields of an entry are public: an id that is too long never gets in.
-        let run = run.map(|run| RunRef::new(&run.id));
-        let mut draft = Draft { run, members: self.0 };
-        if draft.size() > DRAFT_MAX_BYTES {
-            draft.shorten();
+fn describe(entry: &Entry, to: &mut impl Sink) {
+    let kind = entry.kind();
+    match entry {
+        Entry::Attempt(attempt) => {
+            exchange(kind, attempt.id, to);
+            to.add("caller", &attempt.caller);
+            to.add("checks", &attempt.checks);
+            to.add("coverage", &attempt.coverage);
+            to.add("findings", &attempt.findings);
+            to.add("policy", &attempt.policy);
+            to.add("request", &attempt.request);
+            to.add_ext(&attempt.ext);
         }
-        draft.members.sort_unstable_by_key(|(name, _)| *name);
-        draft
+        Entry::Outcome(outcome) => {
+            exchange(kind, outcome.id, to);
+            to.add("attempt_seq", &outcome.attempt_seq.to_string());
+            to.add("caller", &outcome.caller);
+            to.add("checks", &outcome.checks);
+            to.add("coverage", &outcome.coverage);
+            to.add("findings", &outcome.findings);
+            to.add("policy", &outcome.policy);
+            to.add_some("request", outcome.request.as_ref());
+            to.add_some("response", outcome.response.as_ref());
+            to.add_some("schema", outcome.schema.as_ref());
+            to.add_some("stream", outcome.stream.as_ref());
+            to.add_some("upstream", outcome.upstream.as_ref());
+            to.add("verdict", &outcome.verdict);
+            to.add_ext(&outcome.ext);
+        }
+        Entry::Bypass(bypass) => {
+            exchange(kind, bypass.id, to);
+            to.add("caller", &bypass.caller);
+            to.add("coverage", &bypass.coverage);
+            to.add("policy", &bypass.policy);
+            to.add("request", &bypass.request);
+            to.add_some("response", bypass.response.as_ref());
+            to.add_some("upstream", bypass.upstream.as_ref());
+            to.add_some("verdict", bypass.verdict.as_ref());
+            to.add_ext(&bypass.ext);
+        }
+        Entry::PolicyChange(change) => event(kind, change, to),
+        Entry::Degraded(degraded) => event(kind, degraded, to),
+        Entry::Gap(gap) => event(kind, gap, to),
+        Entry::Seal(seal) => event(kind, seal, to),
     }
 }
 
-impl Draft {
-    fn shorten(&mut self) {
-        // Our own bytes, so their length is no reason to refuse them; nesting was bounded when they were built.
-        let limits = Limits { bytes_max: usize::MAX, depth_max: canonical::DEPTH_MAX + 8, values_max: usize::MAX };
-        let full: Vec<(&'static str, Value)> = self
-            .members
-            .iter()
-            .map(|(name, value)| (*name, canonical::parse(value, limits).unwrap_or(Value::Null)))
-            .collect();
-        for (string_max, list_max) in STEPS {
-            let mut cut = Cut { string_max, list_max, counts: BTreeMap::new() };
-            let mut members: Vec<Member> = Vec::with_capacity(full.len() + 1);
-            for (name, value) in &full {
-                if *name == "ext" {
-                    let dropped = value.as_object().map_or(0, BTreeMap::len);
-                    cut.count("ext", dropped);
-                    continue;
-                }
-                let mut shorter = value.clone();
-                cut.apply(name, &mut shorter);
-                members.push((name, canonical::to_vec(&shorter)));
-            }
-            members.push(("ext", canonical::to_vec(&Value::from([(Ext::TRUNCATED, cut.report())]))));
-            self.members = members;
-            if self.size() <= DRAFT_MAX_BYTES {
-                return;
-            }
+fn exchange(kind: Kind, id: Uuid, to: &mut impl Sink) {
+    to.add("id", &id);
+    to.add("kind", &kind.name());
+}
+
+/// A receipt of the log's own life: no exchange, so an id of its own, and all it says in `event`.
+fn event<T: Serialize>(kind: Kind, record: &T, to: &mut impl Sink) {
+    exchange(kind, Uuid::now_v7(), to);
+    to.add("event", record);
+}
+
+/// Writes members as they are, and gives up as soon as they do not fit.
+#[derive(Default)]
+struct Whole {
+    members: Vec<Member>,
+    size: usize,
+    overflow: bool,
+}
+
+impl Whole {
+    fn finish(self) -> Option<Vec<Member>> {
+        (!self.overflow).then_some(self.members)
+    }
+}
+
+impl Sink for Whole {
+    fn add<T: Serialize>(&mut self, name: &'static str, record: &T) {
+        if self.overflow {
+            return;
+        }
+        let room = DRAFT_MAX_BYTES.saturating_sub(self.size + member_bytes(name, 0));
+        let mut out = Bounded { bytes: Vec::with_capacity(128), room };
+        // Our records serialize without fail (texts as member names, no writer errors but this one).
+        if serde_json::to_writer(&mut out, record).is_err() {
+            self.overflow = true;
+            return;
+        }
+        self.size += member_bytes(name, out.bytes.len());
+        self.members.push((name, out.bytes));
+    }
+
+    fn add_ext(&mut self, ext: &Ext) {
+        if !ext.is_empty() {
+            self.add("ext", ext);
         }
     }
 }
 
-/// One step of shortening, and the count of what it left out.
-struct Cut {
-    string_max: usize,
-    list_max: usize,
-    counts: BTreeMap<String, usize>,
+/// A buffer that refuses to grow beyond its room.
+struct Bounded {
+    bytes: Vec<u8>,
+    room: usize,
 }
 
-impl Cut {
-    fn count(&mut self, what: &str, number: usize) {
-        if number > 0 {
-            *self.counts.entry(what.to_owned()).or_default() += number;
-        }
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.room = self.room.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
-    /// `path` names the list: `findings`, `policy.rules`, …
-    fn apply(&mut self, path: &str, value: &mut Value) {
-        match value {
-            Value::String(text) if text.len() > self.string_max => {
-                let mut end = self.string_max;
-                while !text.is_char_boundary(end) {
-                    end -= 1;
-                }
-                text.truncate(end);
-                self.count("strings", 1);
-            }
-            Value::Array(items) => {
-                self.count(path, items.len().saturating_sub(self.list_max));
-                items.truncate(self.list_max);
-                for item in items {
-                    self.apply(path, item);
-                }
-            }
-            Value::Object(members) => {
-                for (name, member) in members {
-                    self.apply(&format!("{path}.{name}"), member);
-                }
-            }
-            _ => {}
-        }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes members within the bounds of one step.
+struct Shortened {
+    cut: Cut,
+    members: Vec<Member>,
+}
+
+impl Shortened {
+    fn finish(mut self) -> Vec<Member> {
+        self.members.push(("ext", to_vec(&Value::from([(Ext::TRUNCATED, self.cut.report())]))));
+        self.members
+    }
+}
+
+impl Sink for Shortened {
+    fn add<T: Serialize>(&mut self, name: &'static str, record: &T) {
+        self.members.push((name, to_vec(&self.cut.value(name, record))));
     }
 
-    fn report(&self) -> Value {
-        let counts = self.counts.iter().map(|(name, number)| {
-            let number = i64::try_from(*number).unwrap_or(canonical::INTEGER_MAX).min(canonical::INTEGER_MAX);
-            (name.clone(), Value::Integer(number))
-        });
-        Value::Object(counts.collect())
+    /// Members beyond the format are the first to go.
+    fn add_ext(&mut self, ext: &Ext) {
+        self.cut.count("ext", ext.len());
     }
 }

@@ -179,10 +179,10 @@ pub struct SealRecord {
     /// First sequence number in the bundle.
     #[serde(with = "super::member::decimal")]
     pub from: u64,
-    /// Hexadecimal SHA-256 of the bundle file.
-    pub sha256: String,
     /// Hexadecimal RFC 6962 root at `to`.
     pub root: String,
+    /// Hexadecimal SHA-256 of the bundle file.
+    pub sha256: String,
     /// Number after the last in the bundle: the size of the tree.
     #[serde(with = "super::member::decimal")]
     pub to: u64,

@@ -3,6 +3,7 @@
 //! The caller fills what it knows ([`Attempt`], [`Outcome`], [`Bypass`], …); the log adds what only it may say: version,
 //! time, position, chain value, durability, signing key. The bytes that are signed are the canonical JSON of both.
 
+mod cut;
 mod draft;
 mod entry;
 mod member;

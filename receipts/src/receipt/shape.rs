@@ -1,1 +1,385 @@
+//! The form of every document, as data: what a verifier checks before it believes a word.
+//!
+//! A table and not the `serde` types, because it must tell a wrong member from an unknown one and say where, and because it
+//! is the list that `SPEC.md` prints for implementers in other languages.
 
+use crate::canonical::Value;
+use crate::receipt::{Kind, parse_decimal};
+use crate::{clock, hex};
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    Text,
+    Bool,
+    /// An integer, zero or more.
+    Count,
+    /// A 64-bit number as decimal text.
+    Decimal,
+    /// 64 lower-case hexadecimal digits.
+    Digest,
+    /// A UUID in lower case with hyphens.
+    Uuid,
+    Timestamp,
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    List(&'static Shape),
+    Object(&'static [Field]),
+    /// An object of any members, each of this shape.
+    Map(&'static Shape),
+    /// Anything (only under `ext`).
+    Any,
+}
+
+/// A member of an object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    name: &'static str,
+    required: bool,
+    shape: Shape,
+}
+
+pub(crate) const fn must(name: &'static str, shape: Shape) -> Field {
+    Field { name, required: true, shape }
+}
+
+pub(crate) const fn may(name: &'static str, shape: Shape) -> Field {
+    Field { name, required: false, shape }
+}
+
+use Shape::{Any, Bool, Count, Decimal, Digest, List, Map, Object, OneOf, Text, Timestamp, Uuid};
+
+const COMMITMENT: Shape = Object(&[must("alg", OneOf(&["hmac-sha256"])), may("salt", Text), must("value", Digest)]);
+
+const CALLER: Shape = Object(&[
+    may("app", Text),
+    may("automation", Object(&[may("job_id", Text), may("pipeline_id", Text), may("service_id", Text)])),
+    may("identity", Object(&[may("commit", COMMITMENT), may("id", Text), must("kind", Text)])),
+    may("sdk", Text),
+    may("tenant", Text),
+]);
+
+const REQUEST: Shape = Object(&[
+    must("bytes", Count),
+    may("commit", COMMITMENT),
+    may("messages", List(&Object(&[must("count", Count), must("kind", Text), must("role", Text)]))),
+    may("method", Text),
+    may("model", Text),
+    may("route", Text),
+    must("stream", Bool),
+    must("surface", Text),
+    may("tools", List(&Object(&[may("digest", Digest), must("name", Text)]))),
+]);
+
+const UPSTREAM: Shape = Object(&[
+    must("attempts", Count),
+    may("first_byte_us", Count),
+    may("model", Text),
+    must("name", Text),
+    may("request_id", Text),
+    may("status", Count),
+    may("total_us", Count),
+]);
+
+const BODY: Shape = Object(&[must("bytes", Count), may("commit", COMMITMENT)]);
+
+const RESPONSE: Shape = Object(&[
+    may("cost_microusd", Count),
+    may("finish_reason", Text),
+    may("received", BODY),
+    may("released", BODY),
+    may(
+        "usage",
+        Object(&[must("cached", Count), must("input", Count), must("output", Count), must("reasoning", Count)]),
+    ),
+]);
+
+const STREAM: Shape = Object(&[must("events", Count), must("held_max_bytes", Count), must("root", Digest)]);
+
+const CHECKS: Shape = List(&Object(&[
+    must("bytes", Count),
+    must("channel", Text),
+    must("id", Text),
+    must("outcome", OneOf(&["pass", "finding", "error", "timeout", "skipped"])),
+    may("reason", Text),
+    must("us", Count),
+    must("version", Text),
+]));
+
+const FINDINGS: Shape = List(&Object(&[
+    may("atlas", Text),
+    must("channel", Text),
+    must("class", Text),
+    must("detector", Text),
+    may("owasp", Text),
+    must("place", Object(&[must("length", Count), must("offset", Count), must("pointer", Text)])),
+    must("score_ppm", Count),
+    may("threat_class", Text),
+]));
+
+const SCHEMA: Shape = Object(&[
+    must("digest", Text),
+    must("lock", Text),
+    may("repair", Object(&[must("digest", Text), must("kind", Text)])),
+    must("verdict", Text),
+    may("violation", Object(&[must("keyword", Text), must("offset", Count), must("pointer", Text)])),
+]);
+
+const POLICY: Shape = Object(&[
+    must("decision", Text),
+    may("exceptions", List(&Text)),
+    must("hash", Text),
+    must("rules", List(&Object(&[must("action", Text), must("id", Text)]))),
+    may("shadow", List(&Object(&[must("decision", Text), must("id", Text)]))),
+]);
+
+const COVERAGE: Shape = Object(&[must("level", OneOf(&["full", "partial", "none"])), may("reasons", List(&Text))]);
+
+const VERDICT: Shape = OneOf(&VERDICTS);
+
+/// Names of the verdicts, in the order of the enum.
+pub(super) const VERDICTS: [&str; 11] = [
+    "executed",
+    "redacted",
+    "repaired",
+    "blocked",
+    "denied",
+    "held",
+    "timeout",
+    "errored",
+    "aborted_by_client",
+    "crashed",
+    "deferred",
+];
+
+const RUN: Shape = Object(&[must("id", Text), must("prev", Digest), must("seq", Decimal)]);
+
+/// Members that every receipt has.
+const COMMON: &[Field] = &[
+    must("alg", Text),
+    must("boot", Object(&[must("epoch", Count), must("id", Uuid)])),
+    must("build", Object(&[may("digest", Text), must("version", Text)])),
+    must("dur", OneOf(&["durable", "strict"])),
+    must("id", Uuid),
+    must("key_id", Digest),
+    must("kind", Text),
+    must("log", Text),
+    must("mono_ns", Decimal),
+    must("prev", Digest),
+    must("seq", Decimal),
+    must("ts", Timestamp),
+    must("v", OneOf(&["pef.v0"])),
+];
+
+const ATTEMPT: &[Field] = &[
+    must("caller", CALLER),
+    must("checks", CHECKS),
+    must("coverage", COVERAGE),
+    may("ext", Any),
+    must("findings", FINDINGS),
+    must("policy", POLICY),
+    must("request", REQUEST),
+    may("run", RUN),
+];
+
+const OUTCOME: &[Field] = &[
+    must("attempt_seq", Decimal),
+    must("caller", CALLER),
+    must("checks", CHECKS),
+    must("coverage", COVERAGE),
+    may("ext", Any),
+    must("findings", FINDINGS),
+    must("policy", POLICY),
+    may("request", REQUEST),
+    may("response", RESPONSE),
+    may("run", RUN),
+    may("schema", SCHEMA),
+    may("stream", STREAM),
+    may("upstream", UPSTREAM),
+    must("verdict", VERDICT),
+];
+
+const BYPASS: &[Field] = &[
+    must("caller", CALLER),
+    must("coverage", COVERAGE),
+    may("ext", Any),
+    must("policy", POLICY),
+    must("request", REQUEST),
+    may("response", RESPONSE),
+    may("run", RUN),
+    may("upstream", UPSTREAM),
+    may("verdict", VERDICT),
+];
+
+const GENESIS: &[Field] = &[must(
+    "event",
+    Object(&[must("created", Timestamp), must("log", Text), may("policy", Text), must("root", Digest)]),
+)];
+
+const BOOT: &[Field] = &[must(
+    "event",
+    Object(&[
+        must("clean", Bool),
+        may("last_seq", Decimal),
+        may(
+            "torn",
+            Object(&[must("blake3", Digest), must("bytes", Count), must("offset", Count), must("segment", Text)]),
+        ),
+    ]),
+)];
+
+const SHUTDOWN: &[Field] = &[must("event", Object(&[must("receipts", Count)]))];
+
+const POLICY_CHANGE: &[Field] = &[must("event", Object(&[may("from", Text), must("source", Text), must("to", Text)]))];
+
+const DEGRADED: &[Field] =
+    &[must("event", Object(&[must("reason", Text), must("state", OneOf(&["entered", "left"]))]))];
+
+const GAP: &[Field] = &[must("event", Object(&[must("exchanges", Count), must("reason", Text)]))];
+
+const SEAL: &[Field] = &[must(
+    "event",
+    Object(&[must("from", Decimal), must("root", Digest), must("sha256", Digest), must("to", Decimal)]),
+)];
+
+fn of_kind(kind: Kind) -> &'static [Field] {
+    match kind {
+        Kind::Genesis => GENESIS,
+        Kind::Boot => BOOT,
+        Kind::Shutdown => SHUTDOWN,
+        Kind::Attempt => ATTEMPT,
+        Kind::Outcome => OUTCOME,
+        Kind::Bypass => BYPASS,
+        Kind::PolicyChange => POLICY_CHANGE,
+        Kind::Degraded => DEGRADED,
+        Kind::Gap => GAP,
+        Kind::Seal => SEAL,
+    }
+}
+
+/// A bundle's `manifest.json`.
+pub(crate) const MANIFEST: Shape = Object(&[
+    must("chain", Digest),
+    must("created", Timestamp),
+    must(
+        "files",
+        List(&Object(&[must("blake3", Digest), must("path", Text), must("sha256", Digest), must("size", Count)])),
+    ),
+    must("from", Decimal),
+    must("kinds", Map(&Count)),
+    must("log", Text),
+    must("prev", Digest),
+    must("root", Digest),
+    must("to", Decimal),
+    must("v", OneOf(&["pef.v0"])),
+    must("verdicts", Map(&Count)),
+]);
+
+/// A bundle's `frontier.json`.
+pub(crate) const FRONTIER: Shape = Object(&[must("hashes", List(&Digest)), must("size", Decimal)]);
+
+/// A deviation: where, and of which kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ShapeFault {
+    /// JSON pointer of the member.
+    pub(crate) pointer: String,
+    /// An unknown member, rather than one that is missing or of the wrong form.
+    pub(crate) unknown: bool,
+}
+
+/// All deviations of a receipt, in the order of their pointers.
+pub(crate) fn check_receipt(body: &Value) -> Vec<ShapeFault> {
+    let mut faults = Vec::new();
+    let Some(kind) = body.get("kind").and_then(Value::as_str).and_then(Kind::from_name) else {
+        return vec![ShapeFault { pointer: "/kind".to_owned(), unknown: false }];
+    };
+    check_members(body, &[COMMON, of_kind(kind)], "", &mut faults);
+    if let Some(ext) = body.get("ext")
+        && ext.as_object().is_none()
+    {
+        faults.push(ShapeFault { pointer: "/ext".to_owned(), unknown: false });
+    }
+    faults.sort();
+    faults
+}
+
+/// All deviations of any other document.
+pub(crate) fn check(value: &Value, shape: &Shape) -> Vec<ShapeFault> {
+    let mut faults = Vec::new();
+    check_value(value, shape, "", &mut faults);
+    faults.sort();
+    faults
+}
+
+fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<ShapeFault>) {
+    let text = |good: fn(&str) -> bool| value.as_str().is_some_and(good);
+    let good = match shape {
+        Any => true,
+        Text => value.as_str().is_some(),
+        Bool => matches!(value, Value::Bool(_)),
+        Count => value.as_integer().is_some_and(|number| number >= 0),
+        Decimal => text(|text| parse_decimal(text).is_some()),
+        Digest => text(|text| hex::decode_32(text).is_some()),
+        Uuid => text(is_uuid),
+        Timestamp => text(clock::is_timestamp),
+        OneOf(names) => value.as_str().is_some_and(|text| names.contains(&text)),
+        List(inner) => match value.as_array() {
+            Some(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    check_value(item, inner, &format!("{pointer}/{index}"), faults);
+                }
+                true
+            }
+            None => false,
+        },
+        Map(inner) => match value.as_object() {
+            Some(members) => {
+                for (name, member) in members {
+                    check_value(member, inner, &step(pointer, name), faults);
+                }
+                true
+            }
+            None => false,
+        },
+        Object(fields) => match value.as_object() {
+            Some(_) => {
+                check_members(value, &[fields], pointer, faults);
+                true
+            }
+            None => false,
+        },
+    };
+    if !good {
+        faults.push(ShapeFault { pointer: pointer.to_owned(), unknown: false });
+    }
+}
+
+fn check_members(value: &Value, tables: &[&[Field]], pointer: &str, faults: &mut Vec<ShapeFault>) {
+    let Some(members) = value.as_object() else {
+        faults.push(ShapeFault { pointer: pointer.to_owned(), unknown: false });
+        return;
+    };
+    let fields = || tables.iter().flat_map(|table| table.iter());
+    for (name, member) in members {
+        match fields().find(|field| field.name == name) {
+            Some(field) => check_value(member, &field.shape, &step(pointer, name), faults),
+            None => faults.push(ShapeFault { pointer: step(pointer, name), unknown: true }),
+        }
+    }
+    for field in fields().filter(|field| field.required && !members.contains_key(field.name)) {
+        faults.push(ShapeFault { pointer: step(pointer, field.name), unknown: false });
+    }
+}
+
+/// RFC 6901.
+fn step(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
+}

@@ -1,0 +1,475 @@
+//! Seals: grows the one tree over the log, signs its root, and packs what is new into a bundle.
+//!
+//! Order of becoming durable: the finished bundle under a temporary name, then the checkpoint, then the bundle's own name. A
+//! crash in between is completed or undone by the next [`Sealer::open`], so checkpoints and bundles always agree. What was
+//! signed once is never signed differently: a sealer starts from its own last checkpoint and checks that before it goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Seek as _, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::manifest::{
+    Manifest, ManifestFile, PolicyDocument, STATEMENT_PAYLOAD_TYPE, frontier_value, proof_lines, statement,
+};
+use super::store::{bundle_name, bundle_range, checkpoint_sizes, frontier_name, newest_checkpoint};
+use super::tar::{SIZE_MAX_BYTES, write_end, write_member};
+use super::{
+    BUNDLES_DIRECTORY, CHECKPOINT, CHECKPOINT_PREV, CHECKPOINTS_DIRECTORY, CONSISTENCY, FRONTIER, KEYS, MANIFEST,
+    MANIFEST_DSSE, MEMBERS_MAX, POLICIES, RECEIPTS, ZSTD_WINDOW_LOG,
+};
+use crate::canonical::{Limits, Value, parse, to_vec};
+use crate::checkpoint::Checkpoint;
+use crate::journal::{ChainValue, Disk, JOURNAL_DIRECTORY, JournalScan, Lock, ScanError, Storage as _, segments};
+use crate::keys::{KeyError, Keys};
+use crate::receipt::{Kind, RECEIPT_PAYLOAD_TYPE, SealRecord};
+use crate::tree::{Frontier, Hash, ProofError, Span, leaf_hash};
+use crate::{dsse, durable, hex};
+
+/// Most receipts in one bundle: a file of some 20 MiB, and 3 MiB of leaf hashes while it is made.
+const BUNDLE_MAX_RECEIPTS: u64 = 100_000;
+
+/// Most bytes of `receipts.jsonl`.
+const BUNDLE_MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most starts in one bundle: each has a certificate in `keys.json`, which is read whole.
+const BUNDLE_MAX_BOOTS: u64 = 4096;
+
+/// Speed against size; the level is part of what makes bundles reproducible.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Why nothing was sealed. Each has a stable code.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("S001: another process is sealing in {}", .0.display())]
+    Locked(PathBuf),
+    #[error("S002: the journal cannot be sealed: {0}; run `clyra verify` on the data directory")]
+    Journal(String),
+    #[error(
+        "S003: checkpoint {} cannot be built upon: {what}. Nothing was signed; restore `checkpoints/` from a copy", .path.display()
+    )]
+    Checkpoint { path: PathBuf, what: String },
+    #[error("S004: policy document {hash} is not the one that its hash names")]
+    Policy { hash: String },
+    #[error("S005: {}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("S006: {} cannot be read as a bundle: {what}", .path.display())]
+    Bundle { path: PathBuf, what: String },
+    #[error("S007: {} is there already and is not overwritten", .0.display())]
+    Exists(PathBuf),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl SealError {
+    /// Stable code: `S0xx`, or `K0xx` where a key is the cause.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Locked(_) => "S001",
+            Self::Journal(_) => "S002",
+            Self::Checkpoint { .. } => "S003",
+            Self::Policy { .. } => "S004",
+            Self::Io { .. } => "S005",
+            Self::Bundle { .. } => "S006",
+            Self::Exists(_) => "S007",
+            Self::Keys(error) => error.code(),
+        }
+    }
+
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl From<ScanError> for SealError {
+    fn from(error: ScanError) -> Self {
+        Self::Journal(error.to_string())
+    }
+}
+
+impl From<ProofError> for SealError {
+    fn from(error: ProofError) -> Self {
+        Self::Journal(error.to_string())
+    }
+}
+
+/// A bundle that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub path: PathBuf,
+    /// First sequence number.
+    pub from: u64,
+    /// Number after the last.
+    pub to: u64,
+    /// Size of the tree; the same as `to`.
+    pub size: u64,
+    /// Root of the tree.
+    pub root: Hash,
+    /// Hexadecimal SHA-256 of the bundle file.
+    pub sha256: String,
+}
+
+impl Sealed {
+    /// What the caller appends to the log about it.
+    pub fn record(&self) -> SealRecord {
+        SealRecord { from: self.from, sha256: self.sha256.clone(), root: hex::encode(&self.root), to: self.to }
+    }
+}
+
+/// Seals one log. At most one sealer works in a data directory at a time.
+pub struct Sealer {
+    data_dir: PathBuf,
+    frontier: Frontier,
+    chain: Option<ChainValue>,
+    /// The newest checkpoint's note.
+    note: Option<Vec<u8>>,
+    _lock: Box<dyn Lock>,
+    _journal_lock: Option<Box<dyn Lock>>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sealer").field("size", &self.frontier.size()).finish_non_exhaustive()
+    }
+}
+
+impl Sealer {
+    /// Opens the sealer beside a running log (in the same process). Completes or undoes what a crash left half done.
+    pub fn open(data_dir: &Path) -> Result<Self, SealError> {
+        let checkpoints = data_dir.join(CHECKPOINTS_DIRECTORY);
+        let bundles = data_dir.join(BUNDLES_DIRECTORY);
+        for directory in [&checkpoints, &bundles] {
+            durable::create_directory(directory, 0o700).map_err(SealError::io(directory))?;
+        }
+        let lock_path = checkpoints.join("LOCK");
+        let lock = Disk.lock(&lock_path).map_err(SealError::io(&lock_path))?;
+        let lock = lock.ok_or_else(|| SealError::Locked(data_dir.to_owned()))?;
+        settle(&checkpoints, &bundles)?;
+        let keys = Keys::open(data_dir)?;
+        let newest = newest_checkpoint(data_dir)?;
+        if let Some(stored) = &newest {
+            let bad = |what: String| SealError::Checkpoint {
+                path: checkpoints.join(stored.checkpoint.size.to_string()),
+                what,
+            };
+            if stored.checkpoint.origin != keys.origin() {
+                return Err(bad("it is of another log".to_owned()));
+            }
+            stored.note.verify(keys.trust().log_keys()).map_err(|error| bad(error.to_string()))?;
+        }
+        let (frontier, chain, note) = match newest {
+            Some(stored) => (stored.frontier, Some(stored.chain), Some(stored.bytes)),
+            None => (Frontier::default(), None, None),
+        };
+        Ok(Self { data_dir: data_dir.to_owned(), frontier, chain, note, _lock: lock, _journal_lock: None })
+    }
+
+    /// Opens the sealer while no process serves the log, and counts the receipts that are there. Takes the journal's lock, and
+    /// makes durable what it is going to sign.
+    pub fn open_offline(data_dir: &Path) -> Result<(Self, u64), SealError> {
+        let journal = data_dir.join(JOURNAL_DIRECTORY);
+        let lock_path = journal.join("LOCK");
+        let lock = Disk.lock(&lock_path).map_err(SealError::io(&lock_path))?;
+        let lock = lock.ok_or_else(|| SealError::Locked(data_dir.to_owned()))?;
+        let mut sealer = Self::open(data_dir)?;
+        sealer._journal_lock = Some(lock);
+        if let Some(last) = segments(&journal).map_err(SealError::io(&journal))?.pop() {
+            let path = journal.join(crate::journal::segment_name(last));
+            File::open(&path).and_then(|file| file.sync_all()).map_err(SealError::io(&path))?;
+        }
+        let mut scan = JournalScan::new(&journal, sealer.size())?;
+        while scan.next()?.is_some() {}
+        let count = scan.position();
+        Ok((sealer, count))
+    }
+
+    /// Receipts sealed so far.
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Seals receipts up to `durable_count` (exclusive; what [`crate::LogStatus::durable_count`] says), or as many as one bundle
+    /// takes. `None` when there is nothing new. Of `policies`, those go into the bundle that its receipts name.
+    pub fn seal(&mut self, durable_count: u64, policies: &[PolicyDocument]) -> Result<Option<Sealed>, SealError> {
+        let from = self.frontier.size();
+        if durable_count <= from {
+            return Ok(None);
+        }
+        for policy in policies {
+            if blake3::hash(&policy.canonical).to_hex().as_str() != policy.hash {
+                return Err(SealError::Policy { hash: policy.hash.clone() });
+            }
+        }
+        // Read anew each time: a start of the log adds a receipt key.
+        let keys = Keys::open(&self.data_dir)?;
+        let bundles = self.data_dir.join(BUNDLES_DIRECTORY);
+        let spool = durable::temporary(&bundles.join(RECEIPTS));
+        let run = self.collect(durable_count, &spool)?;
+        let sealed = self.publish(&keys, &run, &spool, policies)?;
+        std::fs::remove_file(&spool).map_err(SealError::io(&spool))?;
+        Ok(Some(sealed))
+    }
+
+    /// Writes the receipts' envelopes to a spool file and gathers what the manifest says about them.
+    fn collect(&self, durable_count: u64, spool: &Path) -> Result<Run, SealError> {
+        let from = self.frontier.size();
+        let mut scan = JournalScan::new(&self.data_dir.join(JOURNAL_DIRECTORY), from)?;
+        let file = durable::create(spool, 0o600).map_err(SealError::io(spool))?;
+        let mut out = BufWriter::with_capacity(256 * 1024, file);
+        let mut run = Run::new(from, self.frontier.clone());
+        while scan.position() < durable_count && run.has_room() {
+            let (frame, chain) =
+                scan.next()?.ok_or_else(|| SealError::Journal(format!("receipt {} is missing", scan.position())))?;
+            let before = run.chain.or(self.chain);
+            run.add(&frame.body, &frame.signature, chain, before, &mut out).map_err(|fault| match fault {
+                AddFault::Io(error) => SealError::Io { path: spool.to_owned(), source: error },
+                AddFault::Receipt(what) => {
+                    SealError::Journal(format!("receipt {}: {what}", scan.position().saturating_sub(1)))
+                }
+            })?;
+        }
+        out.flush().map_err(SealError::io(spool))?;
+        Ok(run)
+    }
+
+    fn publish(
+        &mut self,
+        keys: &Keys,
+        run: &Run,
+        spool: &Path,
+        policies: &[PolicyDocument],
+    ) -> Result<Sealed, SealError> {
+        let (from, to) = (run.from, run.to());
+        let (Some(prev), Some(chain)) = (run.prev, run.chain) else {
+            return Err(SealError::Journal("no receipts".to_owned()));
+        };
+        let checkpoint = Checkpoint { origin: keys.origin().to_owned(), size: to, root: run.frontier.root() };
+        let note = checkpoint.sign(keys);
+
+        let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        members.insert(CHECKPOINT.to_owned(), note.clone());
+        if let Some(prev_note) = &self.note {
+            members.insert(CHECKPOINT_PREV.to_owned(), prev_note.clone());
+            members.insert(CONSISTENCY.to_owned(), proof_lines(&run.span.consistency(from, to)?));
+        }
+        members.insert(FRONTIER.to_owned(), to_vec(&frontier_value(&self.frontier)));
+        members.insert(KEYS.to_owned(), keys.trust().export(from, to));
+        let named = policies.iter().filter(|policy| run.policies.contains(&policy.hash));
+        for policy in named.take(MEMBERS_MAX / 2) {
+            members.insert(format!("{POLICIES}{}.json", policy.hash), policy.canonical.clone());
+        }
+        let mut files: Vec<ManifestFile> = members.iter().map(|(path, bytes)| ManifestFile::of(path, bytes)).collect();
+        files.push(run.receipts_file());
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let manifest = Manifest {
+            log: keys.origin().to_owned(),
+            from,
+            to,
+            created: run.created.clone(),
+            prev,
+            chain,
+            root: checkpoint.root,
+            kinds: run.kinds.clone(),
+            verdicts: run.verdicts.clone(),
+            files,
+        };
+        let manifest_bytes = manifest.to_bytes();
+        let signed = keys.sign_document(STATEMENT_PAYLOAD_TYPE, &statement(&manifest, &manifest_bytes));
+        members.insert(MANIFEST.to_owned(), manifest_bytes);
+        members.insert(MANIFEST_DSSE.to_owned(), signed);
+
+        let path = self.data_dir.join(BUNDLES_DIRECTORY).join(bundle_name(from, to));
+        let unfinished = durable::temporary(&path);
+        let sha256 = pack(&unfinished, &members, spool, run.bytes)?;
+
+        let kept = to_vec(&Value::from([
+            ("chain", Value::from(hex::encode(&chain))),
+            ("frontier", frontier_value(&run.frontier)),
+        ]));
+        let checkpoints = self.data_dir.join(CHECKPOINTS_DIRECTORY);
+        let frontier_path = checkpoints.join(frontier_name(to));
+        durable::write(&frontier_path, &kept, 0o600).map_err(SealError::io(&frontier_path))?;
+        let checkpoint_path = checkpoints.join(to.to_string());
+        durable::write(&checkpoint_path, &note, 0o600).map_err(SealError::io(&checkpoint_path))?;
+        std::fs::rename(&unfinished, &path).map_err(SealError::io(&path))?;
+        durable::sync_parent(&path).map_err(SealError::io(&path))?;
+
+        self.frontier = run.frontier.clone();
+        self.chain = Some(chain);
+        self.note = Some(note);
+        Ok(Sealed { path, from, to, size: to, root: checkpoint.root, sha256 })
+    }
+}
+
+/// Completes bundles whose checkpoint was published, and removes what else is unfinished.
+fn settle(checkpoints: &Path, bundles: &Path) -> Result<(), SealError> {
+    let ending = format!(".{}", durable::TEMPORARY);
+    let sizes = checkpoint_sizes(checkpoints).map_err(SealError::io(checkpoints))?;
+    for directory in [checkpoints, bundles] {
+        for entry in std::fs::read_dir(directory).map_err(SealError::io(directory))? {
+            let path = entry.map_err(SealError::io(directory))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let Some(finished) = name.strip_suffix(&ending) else { continue };
+            let published = directory == bundles && bundle_range(finished).is_some_and(|(_, to)| sizes.contains(&to));
+            if published {
+                std::fs::rename(&path, directory.join(finished)).map_err(SealError::io(&path))?;
+            } else {
+                std::fs::remove_file(&path).map_err(SealError::io(&path))?;
+            }
+        }
+        durable::sync_directory(directory).map_err(SealError::io(directory))?;
+    }
+    Ok(())
+}
+
+/// What is gathered over the receipts of one bundle.
+struct Run {
+    from: u64,
+    frontier: Frontier,
+    span: Span,
+    prev: Option<ChainValue>,
+    chain: Option<ChainValue>,
+    created: String,
+    kinds: BTreeMap<String, u64>,
+    verdicts: BTreeMap<String, u64>,
+    policies: BTreeSet<String>,
+    boots: u64,
+    bytes: u64,
+    sha256: Sha256,
+    blake3: blake3::Hasher,
+}
+
+enum AddFault {
+    Io(io::Error),
+    Receipt(&'static str),
+}
+
+impl Run {
+    fn new(from: u64, frontier: Frontier) -> Self {
+        Self {
+            from,
+            span: Span::after(frontier.clone()),
+            frontier,
+            prev: None,
+            chain: None,
+            created: String::new(),
+            kinds: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            policies: BTreeSet::new(),
+            boots: 0,
+            bytes: 0,
+            sha256: Sha256::new(),
+            blake3: blake3::Hasher::new(),
+        }
+    }
+
+    fn to(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    fn has_room(&self) -> bool {
+        self.to() - self.from < BUNDLE_MAX_RECEIPTS && self.bytes < BUNDLE_MAX_BYTES && self.boots < BUNDLE_MAX_BOOTS
+    }
+
+    fn add(
+        &mut self,
+        body: &[u8],
+        signature: &[u8],
+        chain: ChainValue,
+        before: Option<ChainValue>,
+        out: &mut impl Write,
+    ) -> Result<(), AddFault> {
+        let value = parse(body, Limits::RECEIPT).map_err(|_| AddFault::Receipt("its body is not JSON"))?;
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        let prev = text("prev").and_then(hex::decode_32).ok_or(AddFault::Receipt("it has no chain value"))?;
+        if before.is_some_and(|before| before != prev) {
+            return Err(AddFault::Receipt("it does not continue the chain"));
+        }
+        let key_id = text("key_id").ok_or(AddFault::Receipt("it names no key"))?;
+        let signature = signature.try_into().map_err(|_| AddFault::Receipt("it has no signature"))?;
+        let mut line = dsse::envelope(RECEIPT_PAYLOAD_TYPE, body, key_id, signature);
+        let leaf = leaf_hash(&line);
+        line.push(b'\n');
+        out.write_all(&line).map_err(AddFault::Io)?;
+        self.frontier.push(leaf);
+        self.span.push(leaf);
+        self.prev.get_or_insert(prev);
+        self.chain = Some(chain);
+        self.created = text("ts").unwrap_or_default().to_owned();
+        let kind = text("kind").unwrap_or_default();
+        self.boots += u64::from(kind == Kind::Boot.name());
+        *self.kinds.entry(kind.to_owned()).or_default() += 1;
+        if let Some(verdict) = text("verdict") {
+            *self.verdicts.entry(verdict.to_owned()).or_default() += 1;
+        }
+        let event = |name: &str| value.get("event")?.get(name)?.as_str();
+        let policy = value.get("policy").and_then(|policy| policy.get("hash")?.as_str());
+        for hash in [policy, event("to"), event("from"), event("policy")].into_iter().flatten() {
+            if self.policies.len() < MEMBERS_MAX && !self.policies.contains(hash) {
+                self.policies.insert(hash.to_owned());
+            }
+        }
+        self.bytes += line.len() as u64;
+        self.sha256.update(&line);
+        self.blake3.update(&line);
+        Ok(())
+    }
+
+    fn receipts_file(&self) -> ManifestFile {
+        ManifestFile {
+            path: RECEIPTS.to_owned(),
+            size: self.bytes,
+            sha256: self.sha256.clone().finalize().into(),
+            blake3: *self.blake3.finalize().as_bytes(),
+        }
+    }
+}
+
+/// Writes that also go into a digest.
+struct Digesting<W> {
+    inner: W,
+    digest: Sha256,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.digest.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes the bundle file, durably, and returns its SHA-256.
+fn pack(path: &Path, members: &BTreeMap<String, Vec<u8>>, spool: &Path, spooled: u64) -> Result<String, SealError> {
+    let file = durable::create(path, 0o600).map_err(SealError::io(path))?;
+    let mut receipts = File::open(spool).map_err(SealError::io(spool))?;
+    let packed = (|| -> io::Result<(File, Sha256)> {
+        let mut encoder = zstd::Encoder::new(Digesting { inner: file, digest: Sha256::new() }, ZSTD_LEVEL)?;
+        encoder.include_checksum(true)?;
+        encoder.window_log(ZSTD_WINDOW_LOG)?;
+        let mut paths: Vec<&str> = members.keys().map(String::as_str).collect();
+        paths.push(RECEIPTS);
+        paths.sort_unstable();
+        for member in paths {
+            match members.get(member) {
+                Some(bytes) => write_member(&mut encoder, member, bytes.len() as u64, &mut bytes.as_slice())?,
+                None => {
+                    receipts.rewind()?;
+                    write_member(&mut encoder, member, spooled, &mut (&mut receipts).take(SIZE_MAX_BYTES))?;
+                }
+            }
+        }
+        write_end(&mut encoder)?;
+        let done = encoder.finish()?;
+        done.inner.sync_all()?;
+        Ok((done.inner, done.digest))
+    })();
+    let (_, digest) = packed.map_err(SealError::io(path))?;
+    Ok(hex::encode(&digest.finalize()))
+}
