@@ -49,6 +49,8 @@ fn value(document: &Document) -> Value {
         })).collect::<Vec<_>>(),
         "detectors": {
             "settings": document.detectors.iter()
+                // Saying what holds anyway is no other policy.
+                .filter(|(id, settings)| document.inherited_settings(id) != **settings)
                 .map(|(id, settings)| (id.clone(), detector(settings)))
                 .collect::<Map<_, _>>(),
             "patterns": document.patterns.iter().map(|pattern| {

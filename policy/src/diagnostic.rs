@@ -12,6 +12,9 @@ pub const DIAGNOSTICS_MAX: usize = 50;
 /// Characters of a source line that are shown with a problem; longer lines are cut around the column.
 const SNIPPET_CHARS_MAX: usize = 120;
 
+/// Characters of a text from the file that a message repeats.
+const ECHO_CHARS_MAX: usize = 60;
+
 /// What kind of mistake a [`Diagnostic`] is about. The names are part of the command line's JSON output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,8 +193,8 @@ impl<'s> Report<'s> {
         let (snippet, snippet_column) = self.snippet(at);
         self.diagnostics.push(Diagnostic {
             code,
-            message: message.into(),
-            path: path.to_owned(),
+            message: printable(&message.into()),
+            path: printable(path),
             file: self.file.to_owned(),
             line: at.line,
             column: at.column,
@@ -208,8 +211,8 @@ impl<'s> Report<'s> {
             return (None, 0);
         };
         let column = (at.column as usize).max(1);
-        // Tabs would put the caret elsewhere on every terminal.
-        let chars = line.chars().map(|c| if c == '\t' { ' ' } else { c });
+        // Tabs would put the caret elsewhere on every terminal, and other control characters do worse.
+        let chars = line.chars().map(|c| if c.is_control() { ' ' } else { c });
         let skipped = if column > SNIPPET_CHARS_MAX { column.saturating_sub(SNIPPET_CHARS_MAX / 2) } else { 0 };
         let shown: String = chars.skip(skipped).take(SNIPPET_CHARS_MAX).collect();
         (Some(shown.trim_end().to_owned()), column.saturating_sub(skipped))
@@ -222,8 +225,26 @@ impl<'s> Report<'s> {
     }
 }
 
+/// Without control characters, which would let a file write to the terminal that shows its mistakes.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A text from the file, cut to what is worth repeating.
+pub(crate) fn echo(text: &str) -> String {
+    let mut shown: String = text.chars().take(ECHO_CHARS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// The candidate that is closest to what was written, if any is close enough to be meant.
 pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    // Comparing takes time and memory by the product of the lengths.
+    if written.chars().count() > ECHO_CHARS_MAX {
+        return None;
+    }
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))

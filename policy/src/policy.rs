@@ -99,6 +99,20 @@ impl Document {
     }
 }
 
+impl Document {
+    /// What holds for a detector that has no settings of its own.
+    pub(crate) fn inherited_settings(&self, id: &str) -> DetectorSettings {
+        let mut prefix = id;
+        while let Some((shorter, _)) = prefix.rsplit_once('.') {
+            if let Some(settings) = self.detectors.get(shorter) {
+                return *settings;
+            }
+            prefix = shorter;
+        }
+        DetectorSettings::default()
+    }
+}
+
 /// A condition that has no answer, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{subject}: {failure}")]
@@ -193,16 +207,7 @@ impl Policy {
 
     /// How a detector is to run. Settings of `secrets` hold for `secrets.aws` as well, unless that has its own.
     pub fn detector(&self, id: &str) -> DetectorSettings {
-        let mut prefix = id;
-        loop {
-            if let Some(settings) = self.document.detectors.get(prefix) {
-                return *settings;
-            }
-            match prefix.rsplit_once('.') {
-                Some((shorter, _)) => prefix = shorter,
-                None => return DetectorSettings::default(),
-            }
-        }
+        self.document.detectors.get(id).copied().unwrap_or_else(|| self.document.inherited_settings(id))
     }
 
     /// The detector ids that the policy configures, so that whoever knows the detectors can refuse a misspelt one.

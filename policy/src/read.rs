@@ -2,7 +2,7 @@
 //!
 //! A key is known, known but not supported by this version, or unknown; the last two are errors. Nothing is skipped.
 
-use crate::diagnostic::{Code, Report, nearest};
+use crate::diagnostic::{Code, Report, echo, nearest};
 use crate::yaml::{Key, Kind, Mark, Node};
 
 /// Characters of an id, class or name that other parts of a policy refer to.
@@ -35,14 +35,15 @@ impl<'n> Fields<'n> {
             if keys.known.contains(&name) {
                 continue;
             }
-            let path = fields.path_of(name);
+            let path = fields.path_of(&echo(name));
             if keys.unsupported.contains(&name) {
                 report.add(Code::Unsupported, key.at, &path, unsupported(name));
                 continue;
             }
+            let shown = echo(name);
             let message = match nearest(name, keys.known.iter().copied()) {
-                Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
-                None => format!("unknown key `{name}`; what may stand here: {}", keys.known.join(", ")),
+                Some(near) => format!("unknown key `{shown}`; did you mean `{near}`?"),
+                None => format!("unknown key `{shown}`; what may stand here: {}", keys.known.join(", ")),
             };
             report.add(Code::UnknownKey, key.at, &path, message);
         }
@@ -199,12 +200,13 @@ impl<'n> Value<'n> {
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*value);
         }
+        let shown = echo(text);
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         if unsupported_choices.contains(&text) {
             let message = format!("`{text}` is not supported by this version; write {}", alternatives(&names));
             self.report(Code::Unsupported, message, report);
         } else {
-            let message = format!("unknown value `{text}`; write {}", alternatives(&names));
+            let message = format!("unknown value `{shown}`; write {}", alternatives(&names));
             self.report(Code::InvalidValue, message, report);
         }
         None
@@ -243,7 +245,8 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 pub(crate) fn name_rule(text: &str) -> String {
-    format!("`{text}` is not a valid name; use 1 to {NAME_CHARS_MAX} of a-z, 0-9, `_`, `.` and `-`")
+    let shown = echo(text);
+    format!("`{shown}` is not a valid name; use 1 to {NAME_CHARS_MAX} of a-z, 0-9, `_`, `.` and `-`")
 }
 
 fn alternatives(names: &[&str]) -> String {

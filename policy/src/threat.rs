@@ -48,7 +48,9 @@ pub(crate) fn parse(id: &str) -> Result<Threat, String> {
 
 /// `LLM01:2026` or `ASI01:2026`.
 pub(crate) fn parse_owasp(id: &str) -> Result<String, String> {
-    let malformed = || format!("`{id}` is not a threat id; write one like `LLM01:2026`, `ASI01:2026` or `AML.T0051`");
+    let shown = crate::diagnostic::echo(id);
+    let malformed =
+        || format!("`{shown}` is not a threat id; write one like `LLM01:2026`, `ASI01:2026` or `AML.T0051`");
     let (number, editions): (&str, &[&str]) = if let Some(rest) = id.strip_prefix("LLM") {
         (rest, &LLM_EDITIONS)
     } else if let Some(rest) = id.strip_prefix("ASI") {
@@ -70,7 +72,7 @@ pub(crate) fn parse_owasp(id: &str) -> Result<String, String> {
         ));
     }
     if !editions.contains(&year) {
-        return Err(format!("`{id}` is of an edition that is not known; known: {}", editions.join(", ")));
+        return Err(format!("`{shown}` is of an edition that is not known; known: {}", editions.join(", ")));
     }
     Ok(id.to_owned())
 }
@@ -85,7 +87,8 @@ pub(crate) fn parse_atlas(id: &str) -> Result<String, String> {
     if is_technique {
         Ok(id.to_owned())
     } else {
-        Err(format!("`{id}` is not an ATLAS technique; write one like `AML.T0051` or `AML.T0051.001`"))
+        let shown = crate::diagnostic::echo(id);
+        Err(format!("`{shown}` is not an ATLAS technique; write one like `AML.T0051` or `AML.T0051.001`"))
     }
 }
 

@@ -10,6 +10,7 @@ use regex::RegexBuilder;
 
 use super::declare::{FINDING, Record, Scope, TOOL, Ty, UNSUPPORTED_VARIABLES, VARIABLES, variable};
 use super::functions::{Arg, MACROS, Moment, RegexValue, SIGNATURES, Signature};
+use super::typing;
 use crate::diagnostic::{Code, nearest};
 
 /// Depth of the syntax tree. Evaluation recurses once per level, which takes some 36 KiB of stack in an unoptimised build: this
@@ -72,15 +73,10 @@ pub(super) fn check(expr: &mut IdedExpr, info: &SourceInfo, scope: Scope) -> Res
             Code::ExpressionType,
             id,
             0,
-            format!("the expression is {}, not a condition; compare it with something", article(&ty)),
+            format!("the expression is {}, not a condition; compare it with something", typing::article(&ty)),
         );
     }
     if checker.problems.is_empty() { Ok(checker.learned) } else { Err(checker.problems) }
-}
-
-fn article(ty: &Ty) -> String {
-    let name = ty.name();
-    if name.starts_with('i') { format!("an {name}") } else { format!("a {name}") }
 }
 
 struct Checker<'i> {
@@ -108,6 +104,16 @@ impl Checker<'_> {
         Ty::Dyn
     }
 
+    fn typed(&mut self, id: u64, ty: Result<Ty, String>) -> Ty {
+        ty.unwrap_or_else(|message| self.type_problem(id, message))
+    }
+
+    fn fits(&mut self, id: u64, fit: Result<(), String>) {
+        if let Err(message) = fit {
+            self.type_problem(id, message);
+        }
+    }
+
     fn expr(&mut self, node: &mut IdedExpr) -> Ty {
         if self.depth >= TREE_DEPTH_MAX {
             self.problem(
@@ -131,7 +137,7 @@ impl Checker<'_> {
                 for item in &mut list.elements {
                     let item_id = item.id;
                     let ty = self.expr(item);
-                    element = self.join(item_id, element, ty);
+                    element = self.typed(item_id, typing::join(element, ty));
                 }
                 Ty::List(Box::new(element))
             }
@@ -215,7 +221,7 @@ impl Checker<'_> {
                 format!("a list has no member `{field}`; ask its elements, as in `findings.exists(f, f.class == \"secret\")`"),
             ),
             other => {
-                let message = format!("{} has no members", article(other));
+                let message = format!("{} has no members", typing::article(other));
                 self.type_problem(id, message)
             }
         };
@@ -253,12 +259,12 @@ impl Checker<'_> {
                 let yes = self.expr(yes);
                 let no_id = no.id;
                 let no = self.expr(no);
-                self.join(no_id, yes, no)
+                self.typed(no_id, typing::join(yes, no))
             }
             (operators::EQUALS | operators::NOT_EQUALS, [left, right]) => {
                 let left_ty = self.expr(left);
                 let right_ty = self.expr(right);
-                self.equality(id, &left_ty, &right_ty);
+                self.fits(id, typing::equality(&left_ty, &right_ty));
                 self.note_class(left, right);
                 self.note_class(right, left);
                 Ty::Bool
@@ -269,13 +275,13 @@ impl Checker<'_> {
             ) => {
                 let left = self.expr(left);
                 let right = self.expr(right);
-                self.order(id, &left, &right);
+                self.fits(id, typing::order(&left, &right));
                 Ty::Bool
             }
             (operators::IN, [element, list]) => {
                 let element_ty = self.expr(element);
                 let list_ty = self.expr(list);
-                self.membership(id, &element_ty, &list_ty);
+                self.fits(id, typing::membership(&element_ty, &list_ty));
                 self.note_classes(element, list);
                 Ty::Bool
             }
@@ -286,16 +292,16 @@ impl Checker<'_> {
                 let is_add = func_name.as_str() == operators::ADD;
                 let left = self.expr(left);
                 let right = self.expr(right);
-                self.arithmetic(id, is_add, left, right)
+                self.typed(id, typing::arithmetic(is_add, left, right))
             }
-            (operators::NEGATE, [operand]) => match self.expr(operand) {
-                ty @ (Ty::Int | Ty::Double | Ty::Dyn) => ty,
-                other => self.type_problem(id, format!("{} cannot be negated", article(&other))),
-            },
+            (operators::NEGATE, [operand]) => {
+                let operand = self.expr(operand);
+                self.typed(id, typing::negation(operand))
+            }
             (operators::INDEX, [operand, index]) => {
                 let operand = self.expr(operand);
                 let index = self.expr(index);
-                self.index(id, operand, &index)
+                self.typed(id, typing::index(operand, &index))
             }
             _ => self.function(id, call),
         }
@@ -305,109 +311,14 @@ impl Checker<'_> {
         let id = node.id;
         let ty = self.expr(node);
         if !matches!(ty, Ty::Bool | Ty::Dyn) {
-            self.type_problem(id, format!("{} stands where a condition is needed", article(&ty)));
-        }
-    }
-
-    fn equality(&mut self, id: u64, left: &Ty, right: &Ty) {
-        let fits = match (left, right) {
-            (Ty::List(_) | Ty::Record(_), _) | (_, Ty::List(_) | Ty::Record(_)) => {
-                self.type_problem(
-                    id,
-                    "lists and records are not compared as a whole; compare their members".to_owned(),
-                );
-                return;
-            }
-            (Ty::Dyn, _) | (_, Ty::Dyn) => true,
-            (left, right) => left == right || (left.is_number() && right.is_number()),
-        };
-        if !fits {
-            self.type_problem(id, format!("{} is never equal to {}", article(left), article(right)));
-        }
-    }
-
-    fn order(&mut self, id: u64, left: &Ty, right: &Ty) {
-        let is_ordered = |ty: &Ty| ty.is_number() || matches!(ty, Ty::Text | Ty::Time | Ty::Dyn);
-        let fits = is_ordered(left)
-            && is_ordered(right)
-            && (left == right || (left.is_number() && right.is_number()) || *left == Ty::Dyn || *right == Ty::Dyn);
-        if !fits {
-            self.type_problem(id, format!("{} and {} have no order between them", article(left), article(right)));
-        }
-    }
-
-    fn membership(&mut self, id: u64, element: &Ty, list: &Ty) {
-        match list {
-            Ty::Dyn => {}
-            Ty::List(of) if matches!(**of, Ty::Nothing) => {
-                self.type_problem(id, "nothing is in an empty list".to_owned());
-            }
-            Ty::List(of) => self.equality(id, element, of),
-            Ty::Text => {
-                self.type_problem(id, "`in` looks into lists; for text write `text.contains(\"part\")`".to_owned());
-            }
-            other => {
-                self.type_problem(id, format!("`in` looks into lists, not into {}", article(other)));
-            }
-        }
-    }
-
-    fn arithmetic(&mut self, id: u64, is_add: bool, left: Ty, right: Ty) -> Ty {
-        match (left, right) {
-            (Ty::List(left), Ty::List(right)) if is_add => Ty::List(Box::new(self.join(id, *left, *right))),
-            (Ty::Text, Ty::Text) if is_add => Ty::Text,
-            (Ty::Dyn, Ty::Dyn) => Ty::Dyn,
-            (Ty::Dyn, other) | (other, Ty::Dyn) if other.is_number() || (is_add && other == Ty::Text) => other,
-            (left, right) if left.is_number() && left == right => left,
-            (left, right) if left.is_number() && right.is_number() => self.type_problem(
-                id,
-                format!(
-                    "{} and {} are not calculated with; convert one, as in `double(x)`",
-                    article(&left),
-                    article(&right)
-                ),
-            ),
-            (left, right) => {
-                self.type_problem(id, format!("{} and {} are not calculated with", article(&left), article(&right)))
-            }
-        }
-    }
-
-    fn index(&mut self, id: u64, operand: Ty, index: &Ty) -> Ty {
-        match operand {
-            Ty::Dyn => Ty::Dyn,
-            Ty::List(element) => {
-                if !matches!(index, Ty::Int | Ty::Uint | Ty::Dyn) {
-                    return self.type_problem(id, "a list is indexed with a number".to_owned());
-                }
-                *element
-            }
-            other => self.type_problem(id, format!("{} has no elements", article(&other))),
-        }
-    }
-
-    /// The type of a value that is either of two.
-    fn join(&mut self, id: u64, left: Ty, right: Ty) -> Ty {
-        match (left, right) {
-            (left, right) if left == right => left,
-            (Ty::Nothing, other) | (other, Ty::Nothing) => other,
-            (Ty::Dyn, _) | (_, Ty::Dyn) => Ty::Dyn,
-            (Ty::List(left), Ty::List(right)) => Ty::List(Box::new(self.join(id, *left, *right))),
-            (left, right) => self.type_problem(
-                id,
-                format!("{} and {} stand where values of one type are needed", article(&left), article(&right)),
-            ),
+            self.type_problem(id, format!("{} stands where a condition is needed", typing::article(&ty)));
         }
     }
 
     fn comprehension(&mut self, id: u64, comprehension: &mut ComprehensionExpr) -> Ty {
         let range_id = comprehension.iter_range.id;
         let range = self.expr(&mut comprehension.iter_range);
-        let element = match range {
-            Ty::List(element) => *element,
-            Ty::Dyn => Ty::Dyn,
-            other => self.type_problem(range_id, format!("{} has no elements to go through", article(&other))),
-        };
+        let element = self.typed(range_id, typing::element(range));
         if self.comprehensions >= COMPREHENSIONS_NESTED_MAX {
             self.problem(
                 Code::ExpressionLimit,
@@ -484,7 +395,7 @@ impl Checker<'_> {
             Arg::Scalar => ty.is_number() || matches!(ty, Ty::Text | Ty::Bool | Ty::Dyn),
         };
         if !fits {
-            self.type_problem(id, format!("`{function}` does not take {}", article(ty)));
+            self.type_problem(id, format!("`{function}` does not take {}", typing::article(ty)));
         }
     }
 

@@ -9,6 +9,8 @@ mod compile;
 mod declare;
 mod eval;
 mod functions;
+mod json;
+mod typing;
 mod value;
 
 pub(crate) use compile::{Compiler, ExprId, Program, Programs};

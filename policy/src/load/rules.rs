@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use time::{Date, Month};
 
-use crate::diagnostic::{Code, Report};
+use crate::diagnostic::{Code, Report, echo};
 use crate::expr::{Compiler, ExprId, Programs, Scope};
 use crate::model::{Action, Phase, Threat};
 use crate::policy::{Exception, Place, Rule};
@@ -215,7 +215,8 @@ fn exception(
 fn expiry(value: &Value<'_>, report: &mut Report<'_>) -> Option<(String, i64)> {
     let text = value.text(report)?;
     let Some(date) = parse_date(text) else {
-        value.report(Code::InvalidValue, format!("`{text}` is not a date; write one like 2027-01-31"), report);
+        let message = format!("`{}` is not a date; write one like 2027-01-31", echo(text));
+        value.report(Code::InvalidValue, message, report);
         return None;
     };
     Some((text.to_owned(), date.midnight().assume_utc().unix_timestamp()))

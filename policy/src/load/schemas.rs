@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::files::SCHEMA_BYTES_MAX;
 use crate::canonical;
-use crate::diagnostic::{Code, Report};
+use crate::diagnostic::{Code, Report, echo};
 use crate::expr::{Compiler, ExprId, Programs, Scope};
 use crate::model::{Action, SchemaRule, SchemaSource};
 use crate::policy::LoadedSchema;
@@ -157,7 +157,7 @@ fn source(
             Some((SchemaSource::Policy { text, digest }, Some(json)))
         }
         Err(message) => {
-            value.report(Code::SchemaFile, format!("{path}: {message}"), report);
+            value.report(Code::SchemaFile, format!("{}: {message}", echo(path)), report);
             None
         }
     }
@@ -237,7 +237,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut members = serde_json::Map::new();
         while let Some(key) = access.next_key::<String>()? {
             if members.contains_key(&key) {
-                return Err(de::Error::custom(format!("duplicate key `{key}`")));
+                return Err(de::Error::custom(format!("duplicate key `{}`", echo(&key))));
             }
             let value = access.next_value_seed(Strict)?;
             members.insert(key, value);

@@ -272,6 +272,18 @@ fn a_flood_of_mistakes_is_cut() {
 }
 
 #[test]
+fn a_message_repeats_little_of_the_file_and_nothing_that_a_terminal_obeys() {
+    let error = parse(&format!("mode: \"\\e[2J{}\"", "x".repeat(10_000))).unwrap_err();
+    let text = error.to_string();
+    assert!(!text.contains('\u{1b}') && text.len() < 500, "{text:?}");
+    let error = parse(&format!("{}: 1", "y".repeat(1000))).unwrap_err();
+    assert!(error.to_string().len() < 700, "{error}");
+    let error = parse("? \"\\e[2J\"\n: 1\n").unwrap_err();
+    assert!(!error.to_string().contains('\u{1b}'));
+    assert!(!error.diagnostics()[0].path.contains('\u{1b}'));
+}
+
+#[test]
 fn what_is_left_out_has_the_documented_default() {
     let policy = accepted("");
     assert_eq!(policy.mode(), Mode::Enforce);
@@ -288,7 +300,7 @@ fn what_is_left_out_has_the_documented_default() {
     let spelled_out = accepted(
         "mode: enforce\nmetadata: {}\ndefaults:\n  unknown_surface: block\n  on_error: block\n  on_timeout: block\n  \
          budget_ms: { request: 250, response_event: 50 }\n  stream: buffer\n  block_style: error\n  body_storage: hmac\n\
-         callers: []\ndetectors: { patterns: [] }\nschemas: []\nrules: []\nexceptions: []\nthreat_map: {}\n",
+         callers: []\ndetectors: { patterns: [], pii: { enabled: true, threshold: 0.5 }, pii.email: { threshold: 0.50 } }\nschemas: []\nrules: []\nexceptions: []\nthreat_map: {}\n",
     );
     assert_eq!(policy.hash(), spelled_out.hash());
 }
