@@ -56,5 +56,20 @@ fn benches(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(decide, benches);
+/// The most work that one condition can be made to do before it is given up.
+fn worst(criterion: &mut Criterion) {
+    let text = "version: 1\nrules: [{ id: a, phase: request, action: block, when: 'findings.all(a, findings.all(b, a.class == b.class && a.place == b.place))' }]\n";
+    let policy =
+        Policy::parse(text, "bench.yaml", &|_| Err(String::new())).expect("the policy of the benchmark is valid");
+    let caller = policy.caller(None);
+    let request = RequestFacts::default();
+    let findings: Vec<FindingFacts<'_>> = (0..2000).map(|_| finding("pii")).collect();
+    let mut facts = Facts::new(&caller, &request, 1_800_000_000);
+    facts.findings = &findings;
+    criterion.bench_function("decide/given up for cost", |bencher| {
+        bencher.iter(|| policy.decide(Phase::Request, black_box(&facts)));
+    });
+}
+
+criterion_group!(decide, benches, worst);
 criterion_main!(decide);

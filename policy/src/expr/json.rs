@@ -10,7 +10,7 @@ use cel::common::value::{CowVal, Val};
 use serde_json::Value as Json;
 
 use super::functions::wrong_type;
-use super::value::{Cost, ELEMENT_COST, field_name, missing, out_of_bounds, position, text_cost};
+use super::value::{Cost, ELEMENT_COST, MEMBER_COST, field_name, missing, out_of_bounds, position, text_cost};
 
 /// A JSON value as a value of the language; objects and arrays stay where they are.
 pub(super) fn json<'v>(value: &'v Json, cost: &'v Cost) -> Result<Box<dyn Val + 'v>, ExecutionError> {
@@ -159,7 +159,7 @@ impl Sizer for JsonValue<'_> {
 impl Container for JsonValue<'_> {
     fn contains(&self, value: &dyn Val) -> Result<bool, ExecutionError> {
         if let Json::Object(members) = self.value {
-            self.cost.charge(1)?;
+            self.cost.charge(MEMBER_COST)?;
             return Ok(members.contains_key(field_name(value)?));
         }
         for element in self.elements() {
@@ -177,7 +177,7 @@ impl Indexer for JsonValue<'_> {
     where
         Self: 'v,
     {
-        self.cost.charge(1)?;
+        self.cost.charge(MEMBER_COST)?;
         let found = match self.value {
             Json::Object(members) => members.get(field_name(key)?).ok_or_else(missing)?,
             Json::Array(items) => position(key).and_then(|index| items.get(index)).ok_or_else(out_of_bounds)?,

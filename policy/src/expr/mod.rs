@@ -2,7 +2,7 @@
 //!
 //! The `cel` crate notices undeclared names and wrong types only while it evaluates, and has no cost limit. Here every
 //! expression is therefore checked against declared variables before it is accepted ([`check`]), compiled on a thread that is
-//! given up after a time limit ([`compile`]), and evaluated over borrowed facts that charge for what is looked at ([`eval`]).
+//! given up after a time limit ([`compile`]), and evaluated over borrowed facts that charge for what is looked at ([`eval()`]).
 
 mod check;
 mod compile;

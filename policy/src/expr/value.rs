@@ -16,6 +16,8 @@ use crate::facts::{Facts, FindingFacts};
 pub(super) const COST_MAX: u64 = 1_000_000;
 /// Units for one element of a list.
 pub(super) const ELEMENT_COST: u64 = 32;
+/// Units for one member of a record or object.
+pub(super) const MEMBER_COST: u64 = 8;
 /// Bytes of text per unit.
 const TEXT_BYTES_PER_UNIT: u64 = 64;
 
@@ -43,7 +45,7 @@ impl Cost {
 }
 
 pub(super) fn text_cost(text: &str) -> u64 {
-    1 + text.len() as u64 / TEXT_BYTES_PER_UNIT
+    text.len() as u64 / TEXT_BYTES_PER_UNIT
 }
 
 /// The variables of one evaluation.
@@ -123,6 +125,7 @@ impl Indexer for RecordValue<'_> {
     {
         let facts = self.facts;
         let cost = self.cost;
+        cost.charge(MEMBER_COST)?;
         match (self.kind, field_name(key)?) {
             (RecordKind::Caller, "id") => text(&facts.caller.id, cost),
             (RecordKind::Caller, "tenant") => text(&facts.caller.tenant, cost),
@@ -201,6 +204,7 @@ impl Indexer for FindingValue<'_> {
     {
         let facts = self.facts;
         let cost = self.cost;
+        cost.charge(MEMBER_COST)?;
         match field_name(key)? {
             "detector" => text(&facts.detector, cost),
             "class" => text(&facts.class, cost),
