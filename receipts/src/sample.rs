@@ -191,6 +191,12 @@ pub(crate) fn vector_json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
+/// A directory in memory where there is one: tests of logic need not wait for a disk.
+pub(crate) fn fast_directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
 /// All files below a directory with this ending.
 pub(crate) fn files_below(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -35,4 +35,6 @@ pub(crate) use storage::{Disk, Lock, Storage};
 pub(crate) const JOURNAL_DIRECTORY: &str = "journal";
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;
