@@ -1,4 +1,15 @@
 //! Clyra: an inline firewall sidecar for LLM traffic.
 
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod evidence;
 pub mod exchange;
 pub mod guard;
+pub mod json;
+pub mod siem;
+pub mod surface;
+pub mod telemetry;
+pub mod upstream;
+pub mod wire;

@@ -1,1 +1,8 @@
-//! placeholder
+//! The harness of the end-to-end tests: a real sidecar on real sockets, a simulated provider behind it, a client that
+//! shares no code with Clyra, and the recorded traffic of real providers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
+pub mod client;
+pub mod recorded;
+pub mod sidecar;
+pub mod texts;

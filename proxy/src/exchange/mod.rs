@@ -1,3 +1,14 @@
-//! The way of one exchange.
+//! The way of one exchange, station by station. Plain async code that a test drives without a socket.
 
+pub mod answer;
+mod evidence;
+pub mod front;
+pub mod gateway;
+mod headers;
+mod inspect;
+pub mod judge;
+pub mod ledger;
+pub mod lock;
 pub mod ports;
+pub mod record;
+pub mod run;

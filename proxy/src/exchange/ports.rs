@@ -55,7 +55,8 @@ pub struct ClientGone;
 
 /// The client's side of one exchange.
 ///
-/// Cancellation: every method may be dropped between polls without losing bytes, except `read_body`.
+/// Cancellation: `gone` may be dropped at any time. A `start`, `write` or `finish` that is dropped half-way has torn the
+/// answer: every later one fails, and the client sees that the answer broke off.
 #[async_trait]
 pub trait Downstream: Send {
     /// The whole request body, at most `limit_bytes`. Answers `Expect: 100-continue` first.
@@ -63,13 +64,10 @@ pub trait Downstream: Send {
 
     /// Sends the response head together with the first released bytes. `body_bytes` is the exact length of the body if
     /// it is known already (then it is framed by `Content-Length`), otherwise the body is chunked.
-    async fn start(
-        &mut self,
-        head: ResponseHead,
-        body_bytes: Option<usize>,
-    ) -> Result<(), ClientGone>;
+    async fn start(&mut self, head: ResponseHead, body_bytes: Option<usize>) -> Result<(), ClientGone>;
 
-    /// Sends released bytes at once (no buffering across calls). Waits while the client reads slowly, up to a limit.
+    /// Sends released bytes at once; only of a body of announced length may a few KiB wait for `finish`. Waits while the
+    /// client reads slowly, up to a limit.
     async fn write(&mut self, chunk: Released) -> Result<(), ClientGone>;
 
     /// Ends the message in good order.
@@ -109,25 +107,21 @@ pub struct UpstreamRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     #[error("upstream {name}: the host name {host} cannot be resolved: {detail}")]
-    Resolve {
-        name: Arc<str>,
-        host: String,
-        detail: String,
-    },
+    Resolve { name: Arc<str>, host: String, detail: String },
     #[error("upstream {name}: no connection: {detail}")]
     Connect { name: Arc<str>, detail: String },
-    /// The connection failed before any response byte. `reused` says it came from the pool (then it may have been stale).
+    /// The connection failed before any response byte. `reused` says that it came from the pool and was dead when it was
+    /// taken, so that the provider never saw the request.
     #[error("upstream {name}: the connection ended before an answer: {detail}")]
-    NoAnswer {
-        name: Arc<str>,
-        reused: bool,
-        detail: String,
-    },
+    NoAnswer { name: Arc<str>, reused: bool, detail: String },
     #[error("upstream {name}: no answer within {after:?}")]
     Timeout { name: Arc<str>, after: Duration },
     /// The body broke off after the head had arrived.
     #[error("upstream {name}: the answer broke off: {detail}")]
     Body { name: Arc<str>, detail: String },
+    /// Something came that is not an HTTP answer, or only a part of one. The provider may have acted on the request.
+    #[error("upstream {name}: the answer is not usable HTTP: {detail}")]
+    Protocol { name: Arc<str>, detail: String },
     #[error("too many calls in flight to upstream {name}")]
     Overloaded { name: Arc<str> },
 }

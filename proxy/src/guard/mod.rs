@@ -1,5 +1,20 @@
 //! The heart: what may leave, in either direction, and the types that prove it.
+//!
+//! Everything here is pure: bytes, documents and time in; releases and blocks out. Its promise is in one line: no byte is
+//! released that the policy in force would have stopped, had it seen what Clyra had seen by then.
 
+mod calls;
+mod channel;
+mod document;
+mod judge;
+mod schema;
+mod splice;
+mod stream;
+mod whole;
 mod witness;
 
+pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
+pub use schema::{Binding, SchemaReport};
+pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
+pub use whole::{Answer, answer, bypass, error, own, request, uninspected};
 pub use witness::{Inspected, Released};

@@ -14,6 +14,11 @@ impl Inspected {
         Self(bytes)
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
@@ -28,11 +33,25 @@ impl Released {
         Self(bytes)
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 
     pub fn into_bytes(self) -> Bytes {
         self.0
+    }
+
+    /// Several releases as one write.
+    pub fn join(parts: Vec<Released>) -> Released {
+        let mut parts = parts;
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Self(parts.iter().flat_map(|p| p.0.iter().copied()).collect()),
+        }
     }
 }

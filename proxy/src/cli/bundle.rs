@@ -1,0 +1,214 @@
+//! `clyra bundle`: evidence sealed into files that can be handed over.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clyra_receipts::SealError;
+use clyra_receipts::bundle::{self, BundleInfo, Sealed, Sealer};
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Outcome};
+use super::print::{self, DataDir, plain};
+use crate::evidence::remembered_policies;
+
+/// Seal evidence into bundles, and list, copy or look into them.
+///
+/// Example: clyra bundle list --data-dir /var/lib/clyra
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Seal(SealArgs),
+    List(ListArgs),
+    Export(ExportArgs),
+    Inspect(InspectArgs),
+}
+
+/// Seal what is not in a bundle yet, while no sidecar runs on the data directory.
+///
+/// A running sidecar seals by itself, at its interval and when it stops.
+///
+/// Example: clyra bundle seal --data-dir /var/lib/clyra
+#[derive(Debug, clap::Args)]
+struct SealArgs {
+    #[command(flatten)]
+    data_dir: DataDir,
+    /// Print JSON Lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// List the bundles of a data directory, in the order of their receipts.
+///
+/// Example: clyra bundle list --data-dir /var/lib/clyra --json
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    #[command(flatten)]
+    data_dir: DataDir,
+    /// Print JSON Lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Copy a bundle to hand it over, and print the SHA-256 of the copy. Nothing is overwritten.
+///
+/// Example: clyra bundle export 0-1842.pef --out /media/audit --data-dir /var/lib/clyra
+#[derive(Debug, clap::Args)]
+struct ExportArgs {
+    /// Name of a bundle in the data directory, or a path
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// File or directory to copy to
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    #[command(flatten)]
+    data_dir: DataDir,
+    /// Print a JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show what a bundle says it holds. Nothing is checked: that is what `clyra verify` is for.
+///
+/// Example: clyra bundle inspect evidence/0-1842.pef --json
+#[derive(Debug, clap::Args)]
+struct InspectArgs {
+    /// Name of a bundle in the data directory, or a path
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    data_dir: DataDir,
+    /// Print a JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    match &args.command {
+        Command::Seal(args) => seal(args),
+        Command::List(args) => list(args),
+        Command::Export(args) => export(args),
+        Command::Inspect(args) => inspect(args),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seal(args: &SealArgs) -> Result<(), Exit> {
+    let data_dir = &args.data_dir.path;
+    if !data_dir.join("journal").is_dir() {
+        return Err(Exit::usage(format!(
+            "there is no journal in {}; name the sidecar's with --data-dir",
+            data_dir.display()
+        )));
+    }
+    let (mut sealer, count) = Sealer::open_offline(data_dir).map_err(|error| match error {
+        SealError::Locked(_) => {
+            Exit::usage(format!("{error}; a running sidecar seals by itself, `clyra bundle list` shows it"))
+        }
+        error => Exit::usage(error),
+    })?;
+    let policies = remembered_policies(data_dir)
+        .map_err(|error| Exit::usage(format!("the policies in {} cannot be read: {error}", data_dir.display())))?;
+    let mut bundles = 0;
+    while let Some(sealed) = sealer.seal(count, &policies).map_err(Exit::usage)? {
+        bundles += 1;
+        print::result(|out| match args.json {
+            true => writeln!(out, "{}", sealed_json(&sealed)),
+            false => writeln!(
+                out,
+                "{}  receipts {} to {}  sha256 {}",
+                sealed.path.display(),
+                sealed.from,
+                sealed.to - 1,
+                sealed.sha256
+            ),
+        })?;
+    }
+    if bundles == 0 {
+        print::hint(format_args!("nothing to seal: all {} are in bundles", print::count(count, "receipt")));
+    }
+    Ok(())
+}
+
+fn sealed_json(sealed: &Sealed) -> Value {
+    let root = sealed.record().root;
+    json!({"path": sealed.path.to_string_lossy(), "from": sealed.from, "to": sealed.to, "root": root, "sha256": sealed.sha256})
+}
+
+fn list(args: &ListArgs) -> Result<(), Exit> {
+    let data_dir = &args.data_dir.path;
+    if !data_dir.is_dir() {
+        return Err(Exit::usage(format!("there is no data directory {}; name it with --data-dir", data_dir.display())));
+    }
+    let infos = bundle::list(data_dir).map_err(Exit::usage)?;
+    print::result(|out| {
+        if !args.json {
+            writeln!(out, "{:>10} {:>10} {:>12}  {:<27}  BUNDLE", "FROM", "TO", "BYTES", "LAST RECEIPT")?;
+        }
+        for info in &infos {
+            if args.json {
+                writeln!(out, "{}", info_json(info))?;
+            } else {
+                let path = info.path.display();
+                writeln!(
+                    out,
+                    "{:>10} {:>10} {:>12}  {:<27}  {path}",
+                    info.from,
+                    info.to,
+                    info.bytes,
+                    plain(&info.created)
+                )?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn export(args: &ExportArgs) -> Result<(), Exit> {
+    let from = find(&args.bundle, &args.data_dir.path);
+    let (path, sha256) = bundle::export(&from, &args.out).map_err(Exit::usage)?;
+    print::result(|out| match args.json {
+        true => writeln!(out, "{}", json!({"path": path.to_string_lossy(), "sha256": sha256})),
+        // As `sha256sum` writes it, so that `sha256sum -c` reads it.
+        false => writeln!(out, "{sha256}  {}", path.display()),
+    })
+}
+
+fn inspect(args: &InspectArgs) -> Result<(), Exit> {
+    let info = bundle::inspect(&find(&args.bundle, &args.data_dir.path)).map_err(Exit::usage)?;
+    print::result(|out| {
+        if args.json {
+            return writeln!(out, "{}", info_json(&info));
+        }
+        writeln!(out, "bundle    {} ({} bytes)", info.path.display(), info.bytes)?;
+        writeln!(out, "log       {}", plain(&info.log))?;
+        writeln!(out, "receipts  [{}, {}), the last at {}", info.from, info.to, plain(&info.created))?;
+        writeln!(out, "root      {}", info.root)?;
+        writeln!(out, "kinds     {}", print::counts(&info.kinds))?;
+        writeln!(out, "verdicts  {}", print::counts(&info.verdicts))?;
+        for (name, bytes) in &info.files {
+            writeln!(out, "{bytes:>12}  {}", plain(name))?;
+        }
+        Ok(())
+    })?;
+    print::hint(format_args!("This is what it says; `clyra verify {}` checks it.", info.path.display()));
+    Ok(())
+}
+
+fn info_json(info: &BundleInfo) -> Value {
+    let files: Vec<Value> = info.files.iter().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
+    json!({
+        "path": info.path.to_string_lossy(), "log": info.log, "from": info.from, "to": info.to, "bytes": info.bytes,
+        "created": info.created, "root": info.root, "kinds": info.kinds, "verdicts": info.verdicts, "files": files,
+    })
+}
+
+/// A path as given, or a bundle of the data directory by its name.
+fn find(bundle: &Path, data_dir: &Path) -> PathBuf {
+    let named = data_dir.join("bundles").join(bundle);
+    if !bundle.exists() && named.is_file() { named } else { bundle.to_owned() }
+}

@@ -1,0 +1,190 @@
+//! Putting a sidecar together: everything that can fail fails before the first request, with one message.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use clyra_policy::Policy;
+use clyra_receipts::receipt::{BuildInfo, PolicyChange};
+use clyra_receipts::{BootReport, Log, LogOptions};
+
+use super::exit::Exit;
+use super::policy::load_policy;
+use crate::admin::Admin;
+use crate::config::Settings;
+use crate::edge::{Edge, ServeOptions, Stop};
+use crate::evidence::{Sealing, remember_policy};
+use crate::exchange::front::Front;
+use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
+use crate::exchange::ledger::Ledger;
+use crate::siem::{LineWriter, WriterOptions};
+use crate::telemetry::Metrics;
+use crate::upstream::{UpstreamOptions, upstream_service};
+
+/// Size at which the file of salts is put aside; none is ever deleted.
+const COMMITMENTS_ROTATE_BYTES: u64 = 64 << 20;
+
+/// A sidecar that is bound and ready to serve.
+#[derive(Debug)]
+pub struct Serving {
+    pub gateway: Arc<Gateway>,
+    pub boot: BootReport,
+    edge: Edge<Front>,
+    admin: Admin,
+    sealing: Sealing,
+    admin_address: SocketAddr,
+}
+
+/// The policy that settings name, with the detectors that it asks for mixed into its hash.
+pub fn policy_and_engine(path: Option<&Path>) -> Result<(Policy, clyra_detectors::Engine), Exit> {
+    let policy = match path {
+        Some(path) => load_policy(path)?,
+        None => Policy::observe(),
+    };
+    let engine =
+        engine(&policy).map_err(|error| Exit::usage(format!("the policy's detectors cannot be compiled: {error}")))?;
+    let policy = policy.with_detectors(&engine.versions());
+    Ok((policy, engine))
+}
+
+impl Serving {
+    /// Loads, opens and binds. Must run on the runtime that is to serve.
+    pub async fn start(settings: Settings) -> Result<Serving, Exit> {
+        let (policy, engine) = policy_and_engine(settings.policy.as_deref())?;
+        let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
+        let options = LogOptions::new(&settings.data_dir, &settings.origin, build);
+        let (log, boot) = Log::open(options).map_err(|error| {
+            Exit::usage(format!(
+                "cannot open the journal in {}: {error} [{}]",
+                settings.data_dir.display(),
+                error.code()
+            ))
+        })?;
+        let data = |error: std::io::Error| {
+            Exit::usage(format!("cannot write under the data directory {}: {error}", settings.data_dir.display()))
+        };
+        remember_policy(&settings.data_dir, &policy).map_err(data)?;
+        let change = PolicyChange { from: None, source: "start".into(), to: policy.hash().to_owned() };
+        log.append_blocking(change).map_err(|error| Exit::usage(format!("cannot write the first receipt: {error}")))?;
+        let lines = |dir: &str, stem, rotate_bytes, keep_files| {
+            LineWriter::start(WriterOptions { dir: settings.data_dir.join(dir), stem, rotate_bytes, keep_files })
+        };
+        let events =
+            lines("events", "events", settings.events_rotate_bytes, Some(settings.events_keep_files)).map_err(data)?;
+        let commitments = lines("commitments", "commitments", COMMITMENTS_ROTATE_BYTES, None).map_err(data)?;
+        let call = upstream_service(UpstreamOptions {
+            ca_file: settings.ca_file.clone(),
+            connect_timeout: settings.upstream_connect_timeout,
+            head_timeout: settings.upstream_head_timeout,
+            idle_timeout: settings.upstream_idle_timeout,
+            ..UpstreamOptions::default()
+        })
+        .map_err(Exit::usage)?;
+        let metrics = Arc::new(Metrics::new(policy.hash(), policy.mode().as_str()));
+        let gateway = Gateway::new(Parts {
+            policy: Arc::new(policy),
+            engine: Arc::new(engine),
+            ledger: Ledger::new(log, Arc::clone(&metrics)),
+            events,
+            commitments,
+            metrics,
+            upstreams: Upstreams::new(settings.upstreams.clone())
+                .ok_or_else(|| Exit::usage("no upstream is configured"))?,
+            call,
+            limits: settings.limits,
+        })
+        .map_err(Exit::usage)?;
+        let gateway = Arc::new(gateway);
+        let mut options = ServeOptions::new(settings.listen);
+        options.drain_max = settings.drain_max;
+        options.ca_file = settings.ca_file.clone();
+        let edge = Edge::bind(options, Arc::new(Front::new(Arc::clone(&gateway)))).map_err(Exit::usage)?;
+        let admin = Admin::bind(settings.admin, Arc::clone(&gateway)).await.map_err(|error| {
+            Exit::usage(format!(
+                "cannot listen on the admin address {}: {error}; choose another with --admin",
+                settings.admin
+            ))
+        })?;
+        let admin_address = admin.address().map_err(Exit::internal)?;
+        let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every);
+        Ok(Serving { gateway, boot, edge, admin, sealing, admin_address })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.edge.local_addr()
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// A handle to seal by hand.
+    pub fn sealing(&self) -> Sealing {
+        self.sealing.clone()
+    }
+
+    /// Serves until told to stop; then drains, seals what is left, and closes the journal.
+    pub async fn run(self, stop: Stop) -> Result<(), Exit> {
+        let admin = tokio::spawn(self.admin.serve());
+        let sealing = tokio::spawn(self.sealing.clone().run());
+        let stopped = self.edge.run(stop).await;
+        sealing.abort();
+        admin.abort();
+        // Both tasks hold the gateway; their end is awaited so that nothing is appended behind the shutdown receipt.
+        let _ = tokio::join!(sealing, admin);
+        if let Err(error) = self.sealing.once().await {
+            tracing::error!("the last bundle was not sealed: {error}");
+        }
+        self.gateway.events.flush();
+        self.gateway.commitments.flush();
+        let log = self.gateway.ledger.log().clone();
+        let closed = tokio::task::spawn_blocking(move || log.shutdown()).await.map_err(Exit::internal)?;
+        let stopped = stopped.map_err(Exit::internal)?;
+        closed.map_err(|error| Exit::internal(format!("the journal was not closed in good order: {error}")))?;
+        if stopped.cut > 0 {
+            tracing::warn!("{} exchanges were cut because they did not end within the drain limit", stopped.cut);
+        }
+        Ok(())
+    }
+}
+
+/// The runtime that serves: one worker per core.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("clyra")
+        .build()
+        .map_err(|error| Exit::internal(format!("cannot start the runtime: {error}")))
+}
+
+/// Warnings and errors to stderr, one line each; never content.
+pub fn log_to_stderr() {
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).with_target(false);
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = subscriber.with_ansi(false).try_init();
+}
+
+/// What a person wants to know when it has started.
+pub fn print_start(serving: &Serving) {
+    let policy = &serving.gateway.policy;
+    eprintln!("clyra {} listens on http://{}", env!("CARGO_PKG_VERSION"), serving.address());
+    eprintln!("  admin     http://{} (/readyz, /metrics, /api/v1/openapi.json)", serving.admin_address());
+    for upstream in serving.gateway.upstreams.iter() {
+        let scheme = if upstream.tls { "https" } else { "http" };
+        eprintln!(
+            "  upstream  {} = {scheme}://{}:{}{}",
+            upstream.name, upstream.host, upstream.port, upstream.path_prefix
+        );
+    }
+    let short = policy.hash().get(..12).unwrap_or_default();
+    eprintln!("  policy    {short} in mode {}", policy.mode().as_str());
+    if policy.mode() == clyra_policy::Mode::Observe {
+        eprintln!(
+            "            observe: everything is decided and recorded, nothing is touched; pass --policy to enforce"
+        );
+    }
+    if !serving.boot.clean {
+        eprintln!("  journal   the process before ended without closing it; recovered, and on record");
+    }
+}

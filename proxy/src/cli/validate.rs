@@ -1,0 +1,171 @@
+//! `clyra validate`: SchemaLock over stdin, with the limits and the strictness that answers are held to.
+
+mod batch;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clyra_schemas::{
+    Contract, ContractError, ContractSource, End, Judgement, Limits, Lock, Mode, Outcome as Judged, Released,
+};
+use clyra_schemas::{Step, Verdict, Violation};
+use serde_json::json;
+
+use super::exit::{Exit, Outcome, bad};
+use super::print;
+use crate::json::{Doc, Limits as JsonLimits};
+
+/// Hold a document on stdin to a JSON Schema, reading no further than the first violation.
+///
+/// Prints the verdict and, for a violation, its byte offset, the JSON pointer of the refused value (with `*` for names
+/// that the schema does not mention) and the keyword. Never prints text of the document. Status 0 if it passes, 1 if
+/// not, 2 if the schema cannot be used.
+///
+/// With --batch, each line of stdin is {"id","schema","document","chunk"}: the document is a string with the text, or
+/// any other JSON value as it is written there; without "schema" the one of --schema is used; "chunk" feeds the document
+/// in pieces of about so many bytes. Each line out is {"id","verdict","offset","pointer","keyword","early"}.
+///
+/// Example: clyra validate --schema invoice.schema.json < answer.json
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The JSON Schema
+    #[arg(long, value_name = "FILE", required_unless_present = "batch")]
+    schema: Option<PathBuf>,
+    /// What the document is
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+    /// Read JSON Lines, one document each
+    #[arg(long)]
+    batch: bool,
+    /// Print a JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Json,
+}
+
+/// Largest schema file: four times the text that a schema may have, for its white space.
+const SCHEMA_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Read at a time. A stream is judged as it comes in.
+const READ_BYTES: usize = 64 << 10;
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let Format::Json = args.format;
+    let contract = args.schema.as_deref().map(contract_of).transpose()?;
+    if args.batch {
+        return batch::run(contract);
+    }
+    let Some(contract) = contract else { return Err(Exit::usage("--schema is missing")) };
+    let fault = judge(contract, io::stdin()).map_err(|error| Exit::usage(format!("stdin cannot be read: {error}")))?;
+    let verdict = fault.as_ref().map_or_else(|| Judged::Pass.into(), Fault::verdict);
+    print::result(|out| match (&fault, args.json) {
+        (_, true) => writeln!(out, "{}", json!(verdict)),
+        (None, false) => writeln!(out, "pass"),
+        (Some(fault), false) => writeln!(out, "violation: {}", fault.text()),
+    })?;
+    Ok(if fault.is_none() { ExitCode::SUCCESS } else { bad() })
+}
+
+/// Why a document is refused.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    Violation(Violation),
+    /// No UTF-8 from this byte on, and so no JSON (RFC 8259 §8.1).
+    Utf8 {
+        at: u64,
+    },
+}
+
+impl Fault {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Violation(violation) => violation.clone().into(),
+            Self::Utf8 { at } => Verdict {
+                verdict: Judgement::Violation,
+                offset: Some(*at),
+                pointer: Some(String::new()),
+                keyword: Some("utf8"),
+                early: true,
+            },
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Violation(violation) => violation.to_string(),
+            Self::Utf8 { at } => format!("byte {at}: this is not UTF-8, and JSON is"),
+        }
+    }
+}
+
+/// Judges what `input` brings, as it comes. `None` if it passes.
+fn judge(contract: Arc<Contract>, mut input: impl Read) -> io::Result<Option<Fault>> {
+    let mut lock = Lock::new(contract, Mode::Buffer);
+    let mut released = Released::default();
+    let mut buffer = vec![0; READ_BYTES];
+    // Bytes of an unfinished character at the start of the buffer, and the offset in the document where they stand.
+    let (mut kept, mut at) = (0, 0);
+    loop {
+        let read = match input.read(buffer.get_mut(kept..).unwrap_or_default()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let bytes = buffer.get(..kept + read).unwrap_or_default();
+        let (text, utf8) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let text = bytes.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok());
+                let at = at + error.valid_up_to() as u64;
+                // An unfinished character may be finished by the next bytes, if there are any.
+                (text.unwrap_or_default(), (error.error_len().is_some() || read == 0).then_some(Fault::Utf8 { at }))
+            }
+        };
+        if let Step::Violation(violation) = lock.feed(text, &mut released) {
+            return Ok(Some(Fault::Violation(violation)));
+        }
+        if utf8.is_some() {
+            return Ok(utf8);
+        }
+        if read == 0 {
+            return Ok(match lock.finish(End::Stop, &mut released) {
+                Judged::Block(violation) => Some(Fault::Violation(violation)),
+                _ => None,
+            });
+        }
+        let (used, all) = (text.len(), bytes.len());
+        at += used as u64;
+        kept = all - used;
+        buffer.copy_within(used..all, 0);
+    }
+}
+
+/// Reads and compiles a schema file.
+fn contract_of(path: &Path) -> Result<Arc<Contract>, Exit> {
+    let fail = |what: &dyn std::fmt::Display| Exit::usage(format!("schema {}: {what}", path.display()));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| fail(&format!("cannot be read: {error}")))?;
+    let read = file.take(SCHEMA_FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| fail(&format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > SCHEMA_FILE_BYTES_MAX {
+        return Err(fail(&format!("larger than {SCHEMA_FILE_BYTES_MAX} bytes")));
+    }
+    // Strictly first: a schema with a member twice would silently mean something else.
+    Doc::parse(&bytes, JsonLimits::default()).map_err(|error| fail(&format!("not JSON: {error}")))?;
+    compile(&bytes).map_err(|error| fail(&format!("{error} [{}]", error.code())))
+}
+
+/// Compiles the text of a schema that is known to be strict JSON. What cannot be represented is no schema either.
+fn compile(text: &[u8]) -> Result<Arc<Contract>, ContractError> {
+    let schema = serde_json::from_slice(text).unwrap_or(serde_json::Value::Null);
+    Contract::compile(&schema, None, ContractSource::Policy, &Limits::default())
+}
+
+#[cfg(test)]
+mod tests;

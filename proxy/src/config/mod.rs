@@ -1,0 +1,175 @@
+//! Process settings: flags override environment, which overrides `clyra.yaml`, which overrides the defaults.
+//!
+//! Everything is parsed into types before a port is bound or a file written; inside, nothing is checked twice.
+
+mod file;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use file::FileError;
+use file::FileSettings;
+
+use crate::exchange::gateway::Limits;
+use crate::exchange::ports::UpstreamTarget;
+use crate::upstream::TargetError;
+
+/// Settings as flags or environment give them; `None` where they are silent.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub config: Option<PathBuf>,
+    pub listen: Option<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+    /// `NAME=URL`, the first is the default.
+    pub upstreams: Vec<String>,
+    pub policy: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Settings of one process, complete.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub upstreams: Vec<UpstreamTarget>,
+    /// `None`: the built-in `observe` policy.
+    pub policy: Option<PathBuf>,
+    pub data_dir: PathBuf,
+    /// Name of the log in checkpoints (C2SP origin).
+    pub origin: String,
+    pub limits: Limits,
+    pub upstream_connect_timeout: Duration,
+    pub upstream_head_timeout: Duration,
+    pub upstream_idle_timeout: Duration,
+    /// How long running exchanges may take to end when the process is told to stop.
+    pub drain_max: Duration,
+    pub events_rotate_bytes: u64,
+    pub events_keep_files: usize,
+    pub seal_every: Duration,
+    /// PEM file with the certificate authorities for upstream TLS.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("--upstream {given}: write it as NAME=URL, for example openai=https://api.openai.com")]
+    UpstreamForm { given: String },
+    #[error("upstream {name}: {source}")]
+    Upstream { name: String, source: TargetError },
+    #[error("upstream {name} is configured twice; give each upstream its own name")]
+    UpstreamTwice { name: String },
+    #[error("no upstream is configured; pass --upstream openai=https://api.openai.com, or list it in clyra.yaml")]
+    NoUpstream,
+}
+
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
+
+impl Settings {
+    /// Reads the file that `overrides` names (or none) and puts everything together.
+    pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
+        let file = match &overrides.config {
+            Some(path) => FileSettings::read(path)?,
+            None => FileSettings::default(),
+        };
+        let base = overrides.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        Self::merge(overrides.clone(), file, base)
+    }
+
+    fn merge(flags: Overrides, file: FileSettings, base: &Path) -> Result<Settings, ConfigError> {
+        let pairs: Vec<(String, String)> = if flags.upstreams.is_empty() {
+            file.upstreams.into_iter().map(|u| (u.name, u.url)).collect()
+        } else {
+            let pair = |given: &String| {
+                let (name, url) = given.split_once('=')?;
+                Some((name.trim().to_owned(), url.trim().to_owned()))
+            };
+            let form = |given: &String| pair(given).ok_or_else(|| ConfigError::UpstreamForm { given: given.clone() });
+            flags.upstreams.iter().map(form).collect::<Result<_, _>>()?
+        };
+        let mut upstreams: Vec<UpstreamTarget> = Vec::with_capacity(pairs.len());
+        for (name, url) in pairs {
+            if upstreams.iter().any(|u| *u.name == *name) {
+                return Err(ConfigError::UpstreamTwice { name });
+            }
+            let target = UpstreamTarget::parse(&name, &url).map_err(|source| ConfigError::Upstream { name, source })?;
+            upstreams.push(target);
+        }
+        if upstreams.is_empty() {
+            return Err(ConfigError::NoUpstream);
+        }
+        let defaults = Limits::default();
+        let seconds = |given: Option<u64>, default: u64| Duration::from_secs(given.unwrap_or(default));
+        Ok(Settings {
+            listen: flags.listen.or(file.listen).unwrap_or(LISTEN),
+            admin: flags.admin.or(file.admin).unwrap_or(ADMIN),
+            upstreams,
+            policy: flags.policy.or(file.policy.map(|p| base.join(p))),
+            data_dir: flags.data_dir.or(file.data_dir.map(|p| base.join(p))).unwrap_or_else(|| "clyra-data".into()),
+            origin: file.origin.unwrap_or_else(|| "clyra.local/log".into()),
+            limits: Limits {
+                request_bytes_max: file.limits.request_bytes_max.unwrap_or(defaults.request_bytes_max),
+                response_bytes_max: file.limits.response_bytes_max.unwrap_or(defaults.response_bytes_max),
+                in_flight_max: file.limits.in_flight_max.unwrap_or(defaults.in_flight_max),
+            },
+            upstream_connect_timeout: seconds(file.timeouts.connect_s, 5),
+            upstream_head_timeout: seconds(file.timeouts.head_s, 600),
+            upstream_idle_timeout: seconds(file.timeouts.idle_s, 300),
+            drain_max: seconds(file.timeouts.drain_s, 25),
+            events_rotate_bytes: file.events.rotate_bytes.unwrap_or(64 << 20),
+            events_keep_files: file.events.keep_files.unwrap_or(16),
+            seal_every: seconds(file.seal_every_s, 60),
+            ca_file: file.ca_file.map(|p| base.join(p)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(overrides: Overrides, yaml: &str) -> Result<Settings, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clyra.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        Settings::load(Overrides { config: Some(path), ..overrides })
+    }
+
+    const FILE: &str = "listen: 127.0.0.1:1\nupstreams:\n  - { name: openai, url: 'https://api.openai.com' }\n";
+
+    #[test]
+    fn flags_override_the_file_and_the_file_the_defaults() {
+        let settings = load(Overrides::default(), FILE).unwrap();
+        assert_eq!(settings.listen.port(), 1);
+        assert_eq!(settings.admin, ADMIN);
+        assert!(settings.upstreams[0].tls);
+        let overrides = Overrides {
+            listen: Some(([127, 0, 0, 1], 2).into()),
+            upstreams: vec!["local=http://127.0.0.1:9".into()],
+            ..Overrides::default()
+        };
+        let settings = load(overrides, FILE).unwrap();
+        assert_eq!(settings.listen.port(), 2);
+        assert_eq!(settings.upstreams.len(), 1);
+        assert_eq!((&*settings.upstreams[0].name, settings.upstreams[0].port), ("local", 9));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let message = |overrides: Overrides, yaml: &str| load(overrides, yaml).unwrap_err().to_string();
+        let with = |upstream: &str| Overrides { upstreams: vec![upstream.into()], ..Overrides::default() };
+        assert!(message(Overrides::default(), "{}").contains("no upstream is configured"));
+        assert!(message(with("https://x"), "{}").contains("NAME=URL"));
+        assert!(message(with("x=ftp://h"), "{}").contains("upstream x"));
+        let typo = message(Overrides::default(), "listn: 127.0.0.1:1\n");
+        assert!(typo.contains("listn") && typo.contains("clyra.yaml"), "{typo}");
+        let missing = Settings::load(Overrides { config: Some("/nowhere/clyra.yaml".into()), ..Overrides::default() });
+        assert!(missing.unwrap_err().to_string().contains("/nowhere/clyra.yaml"));
+        let twice = Overrides { upstreams: vec!["a=http://h".into(), "a=http://i".into()], ..Overrides::default() };
+        assert!(message(twice, "{}").contains("twice"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The edge over real sockets on the loopback: a scripted handler behind it, raw bytes in front of it.
+
+mod bypass;
+mod framing;
+mod http1;
+mod http2;
+mod patience;
+mod stop;
+mod support;

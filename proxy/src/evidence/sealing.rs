@@ -1,0 +1,83 @@
+//! The task that seals: every so often it grows the tree over the durable part of the log, publishes a checkpoint and
+//! writes a bundle, and records that in the log itself. Never in the way of traffic.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clyra_receipts::bundle::{SealError, Sealed, Sealer};
+use tokio::sync::Mutex;
+
+use super::remembered_policies;
+use crate::exchange::ledger::{Ledger, LedgerError};
+
+/// Why a bundle was not sealed. The log goes on; the next attempt seals what this one did not.
+#[derive(Debug, thiserror::Error)]
+pub enum SealTaskError {
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error("the policies in force cannot be read: {0}")]
+    Policies(#[from] std::io::Error),
+    #[error(transparent)]
+    Receipt(#[from] LedgerError),
+    #[error("the task ended early")]
+    Ended,
+}
+
+/// Seals the log of one data directory. Clones share the one sealer.
+#[derive(Debug, Clone)]
+pub struct Sealing {
+    data_dir: PathBuf,
+    ledger: Ledger,
+    every: Duration,
+    sealer: Arc<Mutex<Option<Sealer>>>,
+}
+
+impl Sealing {
+    pub fn new(data_dir: &Path, ledger: Ledger, every: Duration) -> Sealing {
+        Sealing { data_dir: data_dir.into(), ledger, every, sealer: Arc::default() }
+    }
+
+    /// Seals for ever, at its interval; also when idle, so that nothing having happened is provable too.
+    pub async fn run(self) {
+        let mut ticks = tokio::time::interval(self.every.max(Duration::from_secs(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick is immediate, and there is nothing to seal yet.
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.once().await {
+                tracing::error!("no bundle was sealed: {error}");
+            }
+        }
+    }
+
+    /// Seals what is durable now. Runs to completion even when the caller goes away.
+    pub async fn once(&self) -> Result<Option<Sealed>, SealTaskError> {
+        let this = self.clone();
+        tokio::spawn(async move { this.seal().await }).await.map_err(|_| SealTaskError::Ended)?
+    }
+
+    async fn seal(&self) -> Result<Option<Sealed>, SealTaskError> {
+        let count = self.ledger.log().status().durable_count;
+        let mut place = Arc::clone(&self.sealer).lock_owned().await;
+        let data_dir = self.data_dir.clone();
+        let work = tokio::task::spawn_blocking(move || -> Result<Option<Sealed>, SealTaskError> {
+            let sealer = match &mut *place {
+                Some(sealer) => sealer,
+                none => none.insert(Sealer::open(&data_dir)?),
+            };
+            let sealed = sealer.seal(count, &remembered_policies(&data_dir)?);
+            if sealed.is_err() {
+                // Whatever state the failure left is read anew from disk the next time.
+                *place = None;
+            }
+            Ok(sealed?)
+        });
+        let sealed = work.await.map_err(|_| SealTaskError::Ended)??;
+        if let Some(sealed) = &sealed {
+            self.ledger.append(sealed.record()).durable().await?;
+        }
+        Ok(sealed)
+    }
+}

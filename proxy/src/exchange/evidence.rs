@@ -1,0 +1,262 @@
+//! Receipts of an exchange: what was asked before the answer, what came of it after.
+
+use clyra_detectors::Engine;
+use clyra_receipts::receipt::{
+    Attempt, Automation, BodyRecord, Bypass, Caller, Check, CheckOutcome, Coverage, CoverageRecord, FindingRecord,
+    Identity, MessageCount, Outcome, Place, PolicyRecord, Request, Response, RuleRecord, RunRef, SchemaRecord,
+    StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
+};
+
+use super::record::{Passed, Record, Side};
+use crate::guard::Gap;
+
+/// The receipt that is durable before the first byte of the answer.
+pub fn attempt(record: &Record, engine: &Engine) -> Attempt {
+    Attempt {
+        id: record.id,
+        run: record.labels.run_id.as_deref().map(RunRef::new),
+        caller: caller(record),
+        request: request(record),
+        policy: policy(record),
+        checks: checks(&record.request, engine),
+        findings: findings(&record.request),
+        coverage: coverage(record),
+        ext: Default::default(),
+    }
+}
+
+/// The receipt that is durable before the last byte of the answer.
+pub fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
+    let mut checks = checks(&record.response, engine);
+    checks.extend(schema_checks(record));
+    Outcome {
+        id: record.id,
+        attempt_seq,
+        run: record.labels.run_id.as_deref().map(RunRef::new),
+        caller: caller(record),
+        request: None,
+        upstream: upstream(record),
+        response: response(record),
+        stream: record.events.as_ref().map(|(events, root)| StreamRecord {
+            events: *events,
+            held_max_bytes: record.response.report.held_bytes_max,
+            root: root.clone(),
+        }),
+        checks,
+        findings: findings(&record.response),
+        schema: schema(record),
+        policy: policy(record),
+        coverage: coverage(record),
+        verdict: record.verdict,
+        ext: Default::default(),
+    }
+}
+
+/// The receipt of an exchange that passes uninspected: once before it (`verdict` absent), once with its end.
+pub fn bypass(record: &Record, ended: bool) -> Bypass {
+    Bypass {
+        id: record.id,
+        run: record.labels.run_id.as_deref().map(RunRef::new),
+        caller: caller(record),
+        request: request(record),
+        upstream: upstream(record),
+        response: response(record),
+        policy: policy(record),
+        coverage: CoverageRecord { level: Coverage::None, reasons: vec![Gap::UnknownSurface.as_str().into()] },
+        verdict: ended.then_some(record.verdict),
+        ext: Default::default(),
+    }
+}
+
+fn caller(record: &Record) -> Caller {
+    let labels = &record.labels;
+    let automation = Automation {
+        job_id: labels.job_id.clone(),
+        pipeline_id: labels.pipeline_id.clone(),
+        service_id: labels.service_id.clone(),
+    };
+    let known = record.known_caller;
+    Caller {
+        app: labels.app.clone(),
+        automation: (automation != Automation::default()).then_some(automation),
+        identity: Some(Identity {
+            commit: None,
+            id: Some(record.caller.id.to_string()),
+            kind: if known { "api_key" } else { "anonymous" }.into(),
+        }),
+        sdk: labels.sdk.clone(),
+        tenant: Some(record.caller.tenant.to_string()).filter(|t| !t.is_empty()),
+    }
+}
+
+fn request(record: &Record) -> Request {
+    let messages = MessageCount { count: record.messages, kind: "message".into(), role: "any".into() };
+    Request {
+        bytes: record.request_body.bytes,
+        commit: record.request_body.commit.clone(),
+        messages: if record.messages > 0 { vec![messages] } else { Vec::new() },
+        method: Some(record.method.clone()),
+        model: Some(record.model.clone()).filter(|m| !m.is_empty()),
+        route: Some(record.route.clone()),
+        stream: record.stream,
+        surface: record.surface.into(),
+        tools: record.tools.iter().map(|name| ToolRecord { digest: None, name: name.clone() }).collect(),
+    }
+}
+
+fn upstream(record: &Record) -> Option<Upstream> {
+    let name = record.upstream.as_ref()?;
+    let called = &record.called;
+    (called.attempts > 0).then(|| Upstream {
+        attempts: called.attempts,
+        first_byte_us: called.first_byte_us,
+        model: record.facts.model.clone(),
+        name: name.to_string(),
+        request_id: called.request_id.clone(),
+        status: called.status,
+        total_us: called.total_us,
+    })
+}
+
+fn response(record: &Record) -> Option<Response> {
+    record.called.status?;
+    let usage = record.facts.usage;
+    let known = usage.input.is_some() || usage.output.is_some();
+    Some(Response {
+        cost_microusd: None,
+        finish_reason: record.facts.finish_reason.clone(),
+        received: Some(body(&record.received)),
+        released: Some(body(&record.released)),
+        usage: known.then(|| Usage {
+            cached: usage.cached.unwrap_or(0),
+            input: usage.input.unwrap_or(0),
+            output: usage.output.unwrap_or(0),
+            reasoning: usage.reasoning.unwrap_or(0),
+        }),
+    })
+}
+
+fn body(passed: &Passed) -> BodyRecord {
+    BodyRecord { bytes: passed.bytes, commit: passed.commit.clone() }
+}
+
+fn policy(record: &Record) -> PolicyRecord {
+    PolicyRecord {
+        decision: record.decided().as_str().into(),
+        exceptions: record.exceptions().into_iter().collect(),
+        hash: record.policy_hash.clone(),
+        rules: record.rules().into_iter().map(|r| RuleRecord { action: r.action.into(), id: r.id }).collect(),
+        shadow: Vec::new(),
+    }
+}
+
+/// One row per check and channel that had text; one `skipped` row per check where nothing was inspected.
+fn checks(side: &Side, engine: &Engine) -> Vec<Check> {
+    let findings: Vec<_> = findings(side);
+    let failed = side.report.gaps.contains(&Gap::DetectorError);
+    let timed_out = side.report.gaps.contains(&Gap::DetectorTimeout);
+    let row = |id: &str, version: &str, channel: &str, outcome, reason: Option<&str>, bytes, us| Check {
+        bytes,
+        channel: channel.into(),
+        id: id.into(),
+        outcome,
+        reason: reason.map(Into::into),
+        us,
+        version: version.into(),
+    };
+    let mut rows = Vec::new();
+    for check in engine.checks() {
+        if side.report.bytes.is_empty() || timed_out {
+            let (outcome, reason) = match (timed_out, failed, side.inspected) {
+                (true, ..) => (CheckOutcome::Timeout, Gap::DetectorTimeout.as_str()),
+                (_, true, _) => (CheckOutcome::Error, Gap::DetectorError.as_str()),
+                (.., true) => (CheckOutcome::Skipped, "no_text"),
+                _ => (CheckOutcome::Skipped, side.report.gaps.first().map_or("not_reached", |g| g.as_str())),
+            };
+            rows.push(row(&check.id, &check.version, "any", outcome, Some(reason), 0, 0));
+            continue;
+        }
+        for (channel, bytes) in &side.report.bytes {
+            let hit = findings.iter().any(|f| f.channel == channel.as_str() && covers(&check.id, &f.detector));
+            let outcome = match (hit, failed) {
+                (true, _) => CheckOutcome::Finding,
+                (_, true) => CheckOutcome::Error,
+                _ => CheckOutcome::Pass,
+            };
+            let reason = failed.then_some(Gap::DetectorError.as_str());
+            rows.push(row(&check.id, &check.version, channel.as_str(), outcome, reason, *bytes, side.report.scan_us));
+        }
+    }
+    rows
+}
+
+/// A check's id is its detector's, or the family that the detector's id begins with.
+fn covers(check: &str, detector: &str) -> bool {
+    detector.strip_prefix(check).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn schema_checks(record: &Record) -> impl Iterator<Item = Check> + '_ {
+    let breach = record.schema.breach.as_ref();
+    record.schema.checked.iter().map(move |id| Check {
+        bytes: record.received.bytes,
+        channel: "content".into(),
+        id: format!("schema.{id}"),
+        outcome: if breach.is_some_and(|b| b.id == *id) { CheckOutcome::Finding } else { CheckOutcome::Pass },
+        reason: None,
+        us: 0,
+        version: env!("CARGO_PKG_VERSION").into(),
+    })
+}
+
+fn schema(record: &Record) -> Option<SchemaRecord> {
+    let breach = record.schema.breach.as_ref();
+    let lock = breach.map(|b| b.id.clone()).or_else(|| record.schema.checked.first().cloned())?;
+    let digest = record.schema_digests.iter().find(|(id, _)| *id == lock).map(|(_, d)| d.clone())?;
+    Some(SchemaRecord {
+        digest,
+        lock,
+        repair: None,
+        verdict: if breach.is_some() { "invalid" } else { "valid" }.into(),
+        violation: breach.map(|b| ViolationRecord {
+            keyword: b.keyword.clone(),
+            offset: b.at,
+            pointer: b.pointer.clone(),
+        }),
+    })
+}
+
+fn findings(side: &Side) -> Vec<FindingRecord> {
+    Record::findings(side)
+        .map(|judged| FindingRecord {
+            atlas: judged.threat.atlas.clone(),
+            channel: judged.found.channel.as_str().into(),
+            class: judged.found.class.to_string(),
+            detector: judged.found.detector.to_string(),
+            owasp: judged.threat.owasp.clone(),
+            place: Place {
+                length: judged.found.end - judged.found.start.min(judged.found.end),
+                offset: judged.found.start,
+                pointer: judged.found.pointer.clone(),
+            },
+            score_ppm: judged.found.score_ppm,
+            threat_class: Some(judged.found.class.to_string()),
+        })
+        .collect()
+}
+
+fn coverage(record: &Record) -> CoverageRecord {
+    let mut reasons: Vec<String> = record.gaps().into_iter().map(|g| g.as_str().to_owned()).collect();
+    let answered = record.called.status.is_some();
+    let nothing =
+        !record.request.inspected || (answered && !record.response.inspected && record.verdict != Verdict::Blocked);
+    if nothing && reasons.is_empty() {
+        reasons.push("not_reached".into());
+    }
+    let level =
+        match (reasons.is_empty(), record.request.report.bytes.is_empty() && record.response.report.bytes.is_empty()) {
+            (true, _) => Coverage::Full,
+            (false, true) => Coverage::None,
+            (false, false) => Coverage::Partial,
+        };
+    CoverageRecord { level, reasons }
+}

@@ -1,0 +1,195 @@
+//! Everything that exchanges share: policy, detectors, ledger, upstreams, limits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clyra_detectors::{Engine, EngineConfig, EngineError, Rule};
+use clyra_policy::Policy;
+use tokio::sync::Semaphore;
+
+use super::inspect::Inspect;
+use super::ledger::Ledger;
+use super::lock::{Contracts, SchemaError};
+use super::ports::{RequestHead, UpstreamTarget};
+use crate::siem::LineWriter;
+use crate::surface::Dialect;
+use crate::telemetry::{Metrics, WriterKind};
+use crate::upstream::UpstreamService;
+
+/// Bounds of the data plane. Each has a default that suits one application beside one sidecar.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Request body. Providers take up to 32 MB.
+    pub request_bytes_max: usize,
+    /// Answer that does not stream.
+    pub response_bytes_max: usize,
+    /// Exchanges in flight; more get 503 with `Retry-After`.
+    pub in_flight_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { request_bytes_max: 32 << 20, response_bytes_max: 32 << 20, in_flight_max: 1_024 }
+    }
+}
+
+/// The configured providers.
+#[derive(Debug, Clone)]
+pub struct Upstreams {
+    targets: Vec<Arc<UpstreamTarget>>,
+}
+
+impl Upstreams {
+    /// `None` without a single target: there is nothing to be a proxy for.
+    pub fn new(targets: Vec<UpstreamTarget>) -> Option<Upstreams> {
+        (!targets.is_empty()).then(|| Upstreams { targets: targets.into_iter().map(Arc::new).collect() })
+    }
+
+    /// The provider for a path, and the path below it. The first segment may name one (`/anthropic/v1/messages`);
+    /// otherwise the one that is named like the dialect serves it, otherwise the first. A client can only name what is
+    /// configured: it never chooses an address.
+    pub fn select(&self, path: &str, dialect: Option<Dialect>) -> Option<(Arc<UpstreamTarget>, String)> {
+        let mut parts = path.splitn(3, '/');
+        let (_, first, rest) = (parts.next(), parts.next().unwrap_or_default(), parts.next());
+        if let Some(target) = self.targets.iter().find(|t| *t.name == *first) {
+            return Some((Arc::clone(target), format!("/{}", rest.unwrap_or_default())));
+        }
+        let named = match dialect {
+            Some(Dialect::OpenAi) => "openai",
+            Some(Dialect::Anthropic) => "anthropic",
+            None => "",
+        };
+        let target = self.targets.iter().find(|t| *t.name == *named).or_else(|| self.targets.first())?;
+        Some((Arc::clone(target), path.to_owned()))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<UpstreamTarget>> {
+        self.targets.iter()
+    }
+}
+
+/// What every exchange needs.
+#[derive(Debug)]
+pub struct Gateway {
+    pub policy: Arc<Policy>,
+    pub engine: Arc<Engine>,
+    pub ledger: Ledger,
+    pub events: LineWriter,
+    /// Salts of commitments, apart from the receipts: destroying them is erasure.
+    pub commitments: LineWriter,
+    pub metrics: Arc<Metrics>,
+    pub upstreams: Upstreams,
+    pub call: UpstreamService,
+    pub inspect: Inspect,
+    pub contracts: Contracts,
+    pub limits: Limits,
+    pub in_flight: Arc<Semaphore>,
+}
+
+/// The parts that a gateway is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub policy: Arc<Policy>,
+    pub engine: Arc<Engine>,
+    pub ledger: Ledger,
+    pub events: LineWriter,
+    pub commitments: LineWriter,
+    pub metrics: Arc<Metrics>,
+    pub upstreams: Upstreams,
+    pub call: UpstreamService,
+    pub limits: Limits,
+}
+
+impl Gateway {
+    /// Puts the parts together and compiles the policy's schemas: one that cannot be asserted stops the start.
+    pub fn new(parts: Parts) -> Result<Gateway, SchemaError> {
+        let budget = Duration::from_millis(u64::from(parts.policy.defaults().request_budget_ms));
+        let contracts = Contracts::new(&parts.policy)?;
+        Ok(Gateway {
+            inspect: Inspect::new(budget),
+            contracts,
+            in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
+            policy: parts.policy,
+            engine: parts.engine,
+            ledger: parts.ledger,
+            events: parts.events,
+            commitments: parts.commitments,
+            metrics: parts.metrics,
+            upstreams: parts.upstreams,
+            call: parts.call,
+            limits: parts.limits,
+        })
+    }
+
+    /// The caller by the key that its SDK sends.
+    pub fn api_key<'h>(&self, head: &'h RequestHead) -> Option<&'h str> {
+        let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
+        let bearer =
+            || text("authorization").and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
+        text("x-api-key").or_else(bearer).or_else(|| text("api-key"))
+    }
+
+    /// Brings the gauges up to date, for the metrics page.
+    pub fn refresh_metrics(&self) {
+        let status = self.ledger.log().status();
+        self.metrics.journal_poisoned.set(i64::from(status.poisoned.is_some()));
+        self.metrics.journal_durable_seq.set(status.durable_seq.unwrap_or(0));
+        for (kind, writer) in [(WriterKind::Events, &self.events), (WriterKind::Commitments, &self.commitments)] {
+            self.metrics.lines_dropped(kind, writer.stats().dropped.load(Ordering::Relaxed));
+        }
+        let free = self.in_flight.available_permits();
+        self.metrics.in_flight.set(self.limits.in_flight_max.saturating_sub(free) as i64);
+    }
+}
+
+/// The detectors that a policy asks for.
+pub fn engine(policy: &Policy) -> Result<Engine, EngineError> {
+    let rules = policy.patterns().iter().map(|pattern| Rule {
+        id: pattern.id.clone(),
+        class: pattern.class.clone(),
+        score_ppm: pattern.score_ppm,
+        matcher: match &pattern.matcher {
+            clyra_policy::Matcher::Literal(text) => {
+                clyra_detectors::Matcher::Literal { text: text.clone(), case_insensitive: false }
+            }
+            clyra_policy::Matcher::Regex(regex) => clyra_detectors::Matcher::Regex(regex.clone()),
+        },
+    });
+    let mut config = EngineConfig { rules: rules.collect(), ..EngineConfig::default() };
+    let mut thresholds = BTreeMap::new();
+    for (id, settings) in policy.configured_detectors() {
+        if !settings.enabled {
+            config.off.insert(id.to_owned());
+        }
+        thresholds.insert(id.to_owned(), settings.threshold_ppm);
+    }
+    config.thresholds_ppm.extend(thresholds);
+    Engine::compile(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> UpstreamTarget {
+        UpstreamTarget { name: name.into(), host: "h".into(), port: 1, tls: false, path_prefix: String::new() }
+    }
+
+    #[test]
+    fn a_client_names_a_provider_and_never_an_address() {
+        let upstreams = Upstreams::new(vec![target("local"), target("anthropic")]).unwrap();
+        let select = |path: &str, dialect| {
+            let (target, path) = upstreams.select(path, dialect).unwrap();
+            (target.name.to_string(), path)
+        };
+        let is = |name: &str, path: &str| (name.to_owned(), path.to_owned());
+        assert_eq!(select("/v1/chat/completions", Some(Dialect::OpenAi)), is("local", "/v1/chat/completions"));
+        assert_eq!(select("/v1/messages", Some(Dialect::Anthropic)), is("anthropic", "/v1/messages"));
+        assert_eq!(select("/local/v1/messages", Some(Dialect::Anthropic)), is("local", "/v1/messages"));
+        assert_eq!(select("/anthropic", None), is("anthropic", "/"));
+        assert_eq!(select("/evil.example/v1", None), is("local", "/evil.example/v1"));
+        assert!(Upstreams::new(Vec::new()).is_none());
+    }
+}

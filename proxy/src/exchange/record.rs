@@ -1,0 +1,161 @@
+//! What is known of one exchange, from its head to its end: the single source of its receipts, events and metrics.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clyra_policy::{Action, Caller, Mode};
+use clyra_receipts::receipt::Verdict;
+use uuid::Uuid;
+
+use super::judge::{Decided, Fired, Judged};
+use super::ports::RequestHead;
+use crate::guard::{Gap, Report, SchemaReport};
+use crate::surface::ResponseFacts;
+
+/// Name of an endpoint that is not inspected, in the place of a surface.
+pub const UNKNOWN_SURFACE: &str = "unknown";
+
+/// What the client says about itself in `x-clyra-*` headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    pub app: Option<String>,
+    pub run_id: Option<String>,
+    pub job_id: Option<String>,
+    pub service_id: Option<String>,
+    pub pipeline_id: Option<String>,
+    /// Client library, from `user-agent`.
+    pub sdk: Option<String>,
+}
+
+/// Longest label taken from a header; the receipt has room for a few dozen.
+const LABEL_BYTES_MAX: usize = 128;
+
+impl Labels {
+    pub fn of(head: &RequestHead) -> Labels {
+        let text = |name: &str| -> Option<String> {
+            let value = head.headers.get(name)?.to_str().ok()?.trim();
+            (!value.is_empty()).then(|| value.chars().take(LABEL_BYTES_MAX).collect())
+        };
+        // The trace id of W3C Trace Context §3.2.2 groups a run where nobody named one.
+        let trace =
+            || text("traceparent").and_then(|t| t.split('-').nth(1).map(str::to_owned)).filter(|t| t.len() == 32);
+        Labels {
+            app: text("x-clyra-app"),
+            run_id: text("x-clyra-run-id").or_else(trace),
+            job_id: text("x-clyra-job-id"),
+            service_id: text("x-clyra-service-id"),
+            pipeline_id: text("x-clyra-pipeline-id"),
+            sdk: text("user-agent"),
+        }
+    }
+}
+
+/// One direction of an exchange, as inspected.
+#[derive(Debug, Clone, Default)]
+pub struct Side {
+    pub report: Report,
+    pub decided: Option<Decided>,
+    /// The checks that were due here did run.
+    pub inspected: bool,
+}
+
+/// The upstream call.
+#[derive(Debug, Clone, Default)]
+pub struct Called {
+    pub status: Option<u16>,
+    pub attempts: u32,
+    pub first_byte_us: Option<u64>,
+    pub total_us: Option<u64>,
+    pub request_id: Option<String>,
+    pub error: Option<&'static str>,
+}
+
+/// Bytes that passed, and what commits to them.
+#[derive(Debug, Clone, Default)]
+pub struct Passed {
+    pub bytes: u64,
+    pub commit: Option<clyra_receipts::Commitment>,
+}
+
+/// The whole story of one exchange.
+#[derive(Debug)]
+pub struct Record {
+    pub id: Uuid,
+    pub started: Instant,
+    pub labels: Labels,
+    pub caller: Caller,
+    /// Whether the caller was known by its key.
+    pub known_caller: bool,
+    pub method: String,
+    pub route: String,
+    pub surface: &'static str,
+    pub model: String,
+    pub stream: bool,
+    pub messages: u32,
+    pub tools: Vec<String>,
+    pub upstream: Option<Arc<str>>,
+    pub mode: Mode,
+    pub policy_hash: String,
+    pub request_body: Passed,
+    pub request: Side,
+    pub response: Side,
+    pub facts: ResponseFacts,
+    pub called: Called,
+    pub received: Passed,
+    pub released: Passed,
+    pub events: Option<(u64, String)>,
+    pub schema: SchemaReport,
+    pub schema_digests: Vec<(String, String)>,
+    pub verdict: Verdict,
+    /// Stable code where Clyra answered instead of the provider.
+    pub code: Option<&'static str>,
+    pub rule: Option<String>,
+    /// HTTP status that the client saw.
+    pub status: Option<u16>,
+    pub first_release_us: Option<u64>,
+}
+
+impl Record {
+    /// The strictest action that was decided in either direction, applied or not.
+    pub fn decided(&self) -> Action {
+        let of = |side: &Side| side.decided.as_ref().map_or(Action::Allow, |d| d.action);
+        of(&self.request).max(of(&self.response))
+    }
+
+    /// What was done, in the words of `x-clyra-decision`.
+    pub fn decision(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Blocked => "block",
+            _ if self.surface == UNKNOWN_SURFACE => "bypass",
+            _ if self.request.report.redactions + self.response.report.redactions > 0 => "redact",
+            _ => "allow",
+        }
+    }
+
+    pub fn rules(&self) -> BTreeSet<Fired> {
+        let sides = [&self.request, &self.response];
+        sides.iter().filter_map(|s| s.decided.as_ref()).flat_map(|d| d.rules.iter().cloned()).collect()
+    }
+
+    pub fn exceptions(&self) -> BTreeSet<String> {
+        let sides = [&self.request, &self.response];
+        sides.iter().filter_map(|s| s.decided.as_ref()).flat_map(|d| d.exceptions.iter().cloned()).collect()
+    }
+
+    pub fn findings<'a>(side: &'a Side) -> impl Iterator<Item = &'a Judged> {
+        side.decided.iter().flat_map(|d| d.findings.iter())
+    }
+
+    pub fn findings_total(&self) -> u64 {
+        [&self.request, &self.response].iter().filter_map(|s| s.decided.as_ref()).map(|d| d.findings_total).sum()
+    }
+
+    pub fn gaps(&self) -> BTreeSet<Gap> {
+        self.request.report.gaps.union(&self.response.report.gaps).copied().collect()
+    }
+
+    pub fn elapsed_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+}

@@ -1,0 +1,151 @@
+//! One text of an answer as it streams: decoding, scanning, what may be shown of it, what must be taken out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use clyra_detectors::{Engine, Finding, Stream, View};
+
+use super::judge::{Found, Report};
+use super::splice::{Span, add_span, edits_for};
+use crate::json::{Edit, TextDecoder};
+use crate::surface::{Channel, Form, Segment};
+
+/// Most text of one channel that is kept whole, for a schema or a tool rule to judge. Answers of today's models end
+/// well below; beyond it the channel counts as oversize.
+pub(super) const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// Where one segment's text lies in its channel.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub(super) start: u64,
+    /// Behind the last byte that this piece brings; one more while half a character waits for its other half.
+    pub(super) reach: u64,
+    pub(super) before: TextDecoder,
+}
+
+/// A text that comes in pieces.
+#[derive(Debug)]
+pub(super) struct Text {
+    channel: Channel,
+    decoder: TextDecoder,
+    stream: Stream,
+    fed: u64,
+    ended: bool,
+    spans: Vec<Span>,
+    /// The text so far, where something needs it whole.
+    kept: Option<String>,
+    kept_too_long: bool,
+}
+
+impl Text {
+    pub(super) fn new(engine: &Arc<Engine>, segment: &Segment, keep: bool) -> Text {
+        Text {
+            channel: segment.channel,
+            decoder: TextDecoder::default(),
+            stream: engine.stream(view(segment.form)),
+            fed: 0,
+            ended: false,
+            spans: Vec::new(),
+            kept: keep.then(String::new),
+            kept_too_long: false,
+        }
+    }
+
+    /// Takes the next piece: `raw` stands at `segment` in its document. New findings are appended to `found`.
+    pub(super) fn feed(&mut self, raw: &[u8], segment: &Segment, found: &mut Vec<Found>, report: &mut Report) -> Piece {
+        let before = self.decoder.clone();
+        let start = self.fed;
+        let mut text = String::with_capacity(raw.len());
+        self.decoder.feed(raw, &mut text);
+        self.take(&text, &segment.pointer, found, report);
+        Piece { start, reach: self.fed + u64::from(self.decoder.pending()), before }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn end(&mut self, found: &mut Vec<Found>, report: &mut Report) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let mut text = String::new();
+        self.decoder.finish(&mut text);
+        self.take(&text, "", found, report);
+        let mut new = Vec::new();
+        self.stream.finish(&mut new);
+        self.note(new, "", found);
+    }
+
+    fn take(&mut self, text: &str, pointer: &str, found: &mut Vec<Found>, report: &mut Report) {
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + text.len() > KEPT_BYTES_MAX {
+                self.kept_too_long = true;
+            } else {
+                kept.push_str(text);
+            }
+        }
+        self.fed += text.len() as u64;
+        report.saw(self.channel, text.len());
+        // What continues a text that had ended (content after a block's end) is scanned as a text of its own.
+        let clock = Instant::now();
+        let mut new = Vec::new();
+        self.stream.feed(text, &mut new);
+        report.scan_us += clock.elapsed().as_micros() as u64;
+        self.note(new, pointer, found);
+    }
+
+    fn note(&self, new: Vec<Finding>, pointer: &str, found: &mut Vec<Found>) {
+        found.extend(new.into_iter().map(|f| place(f, self.channel, pointer)));
+    }
+
+    /// Bytes before this offset are safe to show.
+    pub(super) fn settled(&self) -> u64 {
+        // After the end, half a character that stayed alone is settled with the rest.
+        if self.ended { u64::MAX } else { self.stream.settled() }
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.stream.failed().is_some()
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn redact(&mut self, found: &Found) {
+        add_span(&mut self.spans, found);
+    }
+
+    pub(super) fn edits(&mut self, piece: &Piece) -> Vec<Edit> {
+        edits_for(&mut self.spans, piece.start, piece.reach)
+    }
+
+    /// The whole text, if it was kept and is not too long.
+    pub(super) fn kept(&self) -> Option<&str> {
+        self.kept.as_deref().filter(|_| !self.kept_too_long)
+    }
+
+    pub(super) fn channel(&self) -> Channel {
+        self.channel
+    }
+}
+
+pub(super) fn view(form: Form) -> View {
+    match form {
+        Form::Text | Form::Media => View::Plain,
+        Form::JsonText | Form::JsonValue => View::Json,
+    }
+}
+
+/// A detector's finding with its place.
+pub(super) fn place(finding: Finding, channel: Channel, pointer: &str) -> Found {
+    Found {
+        detector: finding.detector,
+        class: finding.class,
+        score_ppm: finding.score_ppm,
+        channel,
+        pointer: pointer.to_owned(),
+        start: finding.start,
+        end: finding.end,
+        contained: finding.contained,
+        tool: None,
+    }
+}

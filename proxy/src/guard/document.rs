@@ -1,0 +1,298 @@
+//! Inspecting a document as a whole: a request, or an answer that does not stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use clyra_detectors::{Engine, View};
+
+use super::calls::Calls;
+use super::channel::{Piece, Text, place, view};
+use super::judge::{Block, Cause, Found, Gap, Judge, Report};
+use super::schema::{Locks, SchemaReport};
+use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch};
+use crate::json::{Doc, Limits, TextDecoder};
+use crate::surface::{Form, Join, ResponseFacts, Segment, Table, segments};
+
+/// Texts of one document. A request of a million messages is an attack on the inspector, not a conversation.
+const SEGMENTS_MAX: usize = 200_000;
+
+/// A document that may leave.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// As it came, or rewritten where something was redacted.
+    pub(super) bytes: Bytes,
+    pub(super) schema: SchemaReport,
+}
+
+/// Where findings of one text go.
+enum Source {
+    Whole { segment: usize, spans: Vec<Span> },
+    Joined { key: String },
+}
+
+/// Inspects all text of `document`, which `doc` was read from, and applies what the judge says. `side` is the kind of
+/// block that a failure of inspection means.
+pub(super) fn check(
+    engine: &Arc<Engine>,
+    table: &Table,
+    (document, doc): (&Bytes, &Doc),
+    judge: &mut dyn Judge,
+    report: &mut Report,
+    facts: &ResponseFacts,
+    mut locks: Locks,
+    side: Cause,
+) -> Result<Checked, Block> {
+    let segments = segments(table, doc.root(document));
+    if segments.len() > SEGMENTS_MAX
+        && let Some(block) = judge.gap(note(report, Gap::Oversize), side)
+    {
+        return Err(block);
+    }
+    let mut scan = Scan::default();
+    for (index, segment) in segments.iter().enumerate().take(SEGMENTS_MAX) {
+        let raw = document.get(segment.range.clone()).unwrap_or_default();
+        if segment.form == Form::Media {
+            note(report, Gap::Media);
+        } else if segment.join == Join::Stream {
+            scan.joined(engine, index, segment, raw, report);
+        } else {
+            let text = decoded(segment, raw);
+            scan.calls.note_name(segment, &text);
+            if matches!(segment.channel, crate::surface::Channel::ToolArguments | crate::surface::Channel::FunctionCall)
+            {
+                scan.arguments.push((segment.path_index.clone(), text.clone()));
+            }
+            locks.note(segment.channel, &text);
+            if locks.binds(segment)
+                && let Some(breach) = locks.feed(&segment.key, &text)
+                && let Some(block) = judge.schema(&breach)
+            {
+                return Err(block);
+            }
+            scan.whole(engine, index, segment, &text, report);
+        }
+    }
+    let failed = scan.finish(report);
+    scan.name_tools(&segments);
+    if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), side) {
+        return Err(block);
+    }
+    rule(judge, &mut scan, facts, report)?;
+    for (place, arguments) in &scan.arguments {
+        if judge.wants_tool_calls()
+            && let Some(block) = judge.tool_call(&scan.calls.call(place, arguments), facts)
+        {
+            return Err(block);
+        }
+    }
+    let schema = locks.finish(facts);
+    if let Some(breach) = &schema.breach
+        && let Some(block) = judge.schema(breach)
+    {
+        return Err(block);
+    }
+    let bytes = scan.rewrite(document, &segments, report, judge, side)?;
+    Ok(Checked { bytes, schema })
+}
+
+fn note(report: &mut Report, gap: Gap) -> Gap {
+    report.gaps.insert(gap);
+    gap
+}
+
+/// Asks the judge about all that was found, and marks what is to be taken out.
+fn rule(judge: &mut dyn Judge, scan: &mut Scan, facts: &ResponseFacts, report: &mut Report) -> Result<(), Block> {
+    if scan.found.is_empty() {
+        return Ok(());
+    }
+    let ruling = judge.findings(&scan.found, facts);
+    if let Some(block) = ruling.block {
+        return Err(block);
+    }
+    for index in ruling.redact {
+        let (Some(found), Some(source)) =
+            (scan.found.get(index), scan.origin.get(index).and_then(|o| scan.sources.get_mut(*o)))
+        else {
+            continue;
+        };
+        if !found.contained {
+            return Err(cannot_redact(found));
+        }
+        report.redactions += 1;
+        match source {
+            Source::Whole { spans, .. } => add_span(spans, found),
+            Source::Joined { key } => {
+                if let Some((text, _)) = scan.texts.get_mut(key) {
+                    text.redact(found);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A redaction that would cut through the structure around the text: then nothing of it may leave.
+pub(super) fn cannot_redact(found: &Found) -> Block {
+    Block {
+        cause: Cause::Policy,
+        rule: None,
+        reason: "a finding that must be redacted spans more than one value and cannot be taken out in place".into(),
+        detectors: vec![found.detector.to_string()],
+    }
+}
+
+/// The text of a segment that stands alone.
+pub(super) fn decoded(segment: &Segment, raw: &[u8]) -> String {
+    if segment.form == Form::JsonValue {
+        return String::from_utf8_lossy(raw).into_owned();
+    }
+    let mut decoder = TextDecoder::default();
+    let mut text = String::with_capacity(raw.len());
+    decoder.feed(raw, &mut text);
+    decoder.finish(&mut text);
+    text
+}
+
+/// Scans text that stands alone.
+pub(super) fn scan_whole(
+    engine: &Arc<Engine>,
+    segment: &Segment,
+    text: &str,
+    report: &mut Report,
+) -> (Vec<Found>, bool) {
+    scan_text(engine, view(segment.form), segment, text, report)
+}
+
+fn scan_text(
+    engine: &Arc<Engine>,
+    view: View,
+    segment: &Segment,
+    text: &str,
+    report: &mut Report,
+) -> (Vec<Found>, bool) {
+    report.saw(segment.channel, text.len());
+    let clock = Instant::now();
+    let mut stream = engine.stream(view);
+    let mut found = Vec::new();
+    stream.feed(text, &mut found);
+    stream.finish(&mut found);
+    report.scan_us += clock.elapsed().as_micros() as u64;
+    let found = found.into_iter().map(|f| place(f, segment.channel, &segment.pointer)).collect();
+    (found, stream.failed().is_some())
+}
+
+#[derive(Default)]
+struct Scan {
+    found: Vec<Found>,
+    /// For each finding, its place in `sources`.
+    origin: Vec<usize>,
+    sources: Vec<Source>,
+    texts: BTreeMap<String, (Text, Vec<(usize, Piece)>)>,
+    calls: Calls,
+    arguments: Vec<(String, String)>,
+    failed: bool,
+}
+
+impl Scan {
+    fn whole(&mut self, engine: &Arc<Engine>, index: usize, segment: &Segment, text: &str, report: &mut Report) {
+        let (found, failed) = scan_whole(engine, segment, text, report);
+        self.failed |= failed;
+        if !found.is_empty() {
+            self.note(found, Source::Whole { segment: index, spans: Vec::new() });
+        }
+    }
+
+    fn joined(&mut self, engine: &Arc<Engine>, index: usize, segment: &Segment, raw: &[u8], report: &mut Report) {
+        let (text, pieces) =
+            self.texts.entry(segment.key.clone()).or_insert_with(|| (Text::new(engine, segment, false), Vec::new()));
+        let mut found = Vec::new();
+        let piece = text.feed(raw, segment, &mut found, report);
+        pieces.push((index, piece));
+        if !found.is_empty() {
+            self.note(found, Source::Joined { key: segment.key.clone() });
+        }
+    }
+
+    fn note(&mut self, found: Vec<Found>, source: Source) {
+        let at = self.sources.len();
+        self.sources.push(source);
+        self.origin.extend(std::iter::repeat_n(at, found.len()));
+        self.found.extend(found);
+    }
+
+    fn finish(&mut self, report: &mut Report) -> bool {
+        let mut tails = Vec::new();
+        for (key, (text, _)) in &mut self.texts {
+            let mut found = Vec::new();
+            text.end(&mut found, report);
+            self.failed |= text.failed();
+            tails.push((key.clone(), found));
+        }
+        for (key, found) in tails {
+            if !found.is_empty() {
+                self.note(found, Source::Joined { key });
+            }
+        }
+        self.failed
+    }
+
+    /// Names may stand behind the arguments, so they are given when all have been read.
+    fn name_tools(&mut self, segments: &[Segment]) {
+        for (found, origin) in self.found.iter_mut().zip(&self.origin) {
+            if let Some(Source::Whole { segment, .. }) = self.sources.get(*origin)
+                && let Some(segment) = segments.get(*segment)
+            {
+                self.calls.name(&segment.path_index, std::slice::from_mut(found));
+            }
+        }
+    }
+
+    fn rewrite(
+        &mut self,
+        document: &Bytes,
+        segments: &[Segment],
+        report: &mut Report,
+        judge: &mut dyn Judge,
+        side: Cause,
+    ) -> Result<Bytes, Block> {
+        let mut patches: Vec<Patch> = Vec::new();
+        for source in &mut self.sources {
+            if let Source::Whole { segment, spans } = source
+                && let Some(segment) = segments.get(*segment)
+            {
+                let edits = edits_for(spans, 0, u64::MAX);
+                if !edits.is_empty() {
+                    patches.push(patch(document, segment, TextDecoder::default(), &edits));
+                }
+            }
+        }
+        for (text, pieces) in self.texts.values_mut() {
+            for (index, piece) in pieces.iter() {
+                let edits = text.edits(piece);
+                if let Some(segment) = segments.get(*index).filter(|_| !edits.is_empty()) {
+                    patches.push(patch(document, segment, piece.before.clone(), &edits));
+                }
+            }
+        }
+        if patches.is_empty() {
+            return Ok(document.clone());
+        }
+        patches.extend(segments.iter().filter_map(|s| s.repeats.clone()).map(null));
+        match apply(document, patches, Limits::default()) {
+            Some(bytes) => Ok(bytes.into()),
+            None => Err(judge.gap(note(report, Gap::Unreadable), side).unwrap_or_else(|| broken(side))),
+        }
+    }
+}
+
+/// A redaction whose result would not be JSON: it never leaves, whatever the policy says about failures.
+pub(super) fn broken(side: Cause) -> Block {
+    Block {
+        cause: side,
+        rule: None,
+        reason: "a redaction could not be applied without breaking the document".into(),
+        detectors: Vec::new(),
+    }
+}

@@ -1,0 +1,136 @@
+//! The guard of whole messages: a request on its way out, an answer that does not stream, and Clyra's own words.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clyra_detectors::Engine;
+
+use super::document::{cannot_redact, check, scan_whole};
+use super::judge::{Block, Cause, Gap, Judge, Report};
+use super::schema::{Binding, Locks, SchemaReport};
+use super::witness::{Inspected, Released};
+use crate::json::{Doc, Limits};
+use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Surface};
+
+/// Inspects a request that was read as `doc`.
+pub fn request(
+    surface: &Surface,
+    engine: &Arc<Engine>,
+    (body, doc): (&Bytes, &Doc),
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<Inspected, Block> {
+    let facts = ResponseFacts::default();
+    let checked =
+        check(engine, (surface.request)(), (body, doc), judge, report, &facts, Locks::default(), Cause::Unavailable)?;
+    Ok(Inspected::new(checked.bytes))
+}
+
+/// A request that is sent although it could not be inspected, because the policy says so for this gap.
+pub fn bypass(
+    body: Bytes,
+    gap: Gap,
+    cause: Cause,
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<Inspected, Block> {
+    report.gaps.insert(gap);
+    match judge.gap(gap, cause) {
+        Some(block) => Err(block),
+        None => Ok(Inspected::new(body)),
+    }
+}
+
+/// An answer that may be shown.
+#[derive(Debug)]
+pub struct Answer {
+    pub body: Released,
+    pub facts: ResponseFacts,
+    pub schema: SchemaReport,
+}
+
+/// Inspects an answer that came as a whole.
+pub fn answer(
+    surface: &Surface,
+    engine: &Arc<Engine>,
+    body: Bytes,
+    bindings: Vec<Binding>,
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<Answer, Block> {
+    let mut facts = ResponseFacts::default();
+    let doc = match Doc::parse(&body, Limits::default()) {
+        Ok(doc) => doc,
+        Err(_) => return plain(engine, body, judge, report),
+    };
+    (surface.note_response)(doc.root(&body), &mut facts);
+    if let Some(block) = judge.answer(&facts) {
+        return Err(block);
+    }
+    let table = (surface.response)();
+    let checked = check(engine, table, (&body, &doc), judge, report, &facts, Locks::new(bindings), Cause::BadAnswer)?;
+    Ok(Answer { body: Released::new(checked.bytes), facts, schema: checked.schema })
+}
+
+/// An answer that must be an error page or the like: no JSON, so it is looked at as plain text, and can be stopped but
+/// not rewritten. An answer of success that is no JSON is a gap as well.
+fn plain(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut Report) -> Result<Answer, Block> {
+    report.gaps.insert(Gap::Unreadable);
+    if let Some(block) = judge.gap(Gap::Unreadable, Cause::BadAnswer) {
+        return Err(block);
+    }
+    let facts = ResponseFacts::default();
+    text(engine, &String::from_utf8_lossy(&body), judge, report)?;
+    Ok(Answer { body: Released::new(body), facts, schema: SchemaReport::default() })
+}
+
+/// A provider's error, forwarded byte for byte unless something in it is forbidden. Errors come in many shapes (JSON,
+/// HTML, plain text), so the bytes are looked at as text of no particular form.
+pub fn error(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut Report) -> Result<Released, Block> {
+    text(engine, &String::from_utf8_lossy(&body), judge, report)?;
+    Ok(Released::new(body))
+}
+
+fn text(engine: &Arc<Engine>, text: &str, judge: &mut dyn Judge, report: &mut Report) -> Result<(), Block> {
+    let segment = Segment {
+        channel: Channel::Metadata,
+        form: Form::JsonValue,
+        join: Join::Whole,
+        key: String::new(),
+        index: String::new(),
+        path_index: String::new(),
+        range: 0..0,
+        pointer: String::new(),
+        repeats: None,
+    };
+    let (found, failed) = scan_whole(engine, &segment, text, report);
+    if failed {
+        report.gaps.insert(Gap::DetectorError);
+        if let Some(block) = judge.gap(Gap::DetectorError, Cause::Unavailable) {
+            return Err(block);
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let ruling = judge.findings(&found, &ResponseFacts::default());
+    match (ruling.block, ruling.redact.first().and_then(|i| found.get(*i))) {
+        (Some(block), _) => Err(block),
+        (None, Some(found)) => Err(cannot_redact(found)),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Bytes of an answer that cannot be inspected, if the policy lets such bytes pass.
+pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut Report) -> Result<Released, Block> {
+    report.gaps.insert(gap);
+    match judge.gap(gap, Cause::BadAnswer) {
+        Some(block) => Err(block),
+        None => Ok(Released::new(bytes)),
+    }
+}
+
+/// Clyra's own words to the client (an error, a block): nothing of anybody else's in them.
+pub fn own(text: String) -> Released {
+    Released::new(text.into())
+}

@@ -1,0 +1,133 @@
+//! Anthropic messages: `POST /v1/messages`.
+
+use std::sync::LazyLock;
+
+use super::table::{When, by_role, json, media, text};
+use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage};
+use crate::json::Value;
+
+pub(super) static SURFACE: Surface = Surface {
+    id: "anthropic.messages",
+    dialect: Dialect::Anthropic,
+    path: "/v1/messages",
+    request: || &REQUEST,
+    response: || &RESPONSE,
+    event: || &EVENT,
+    request_facts,
+    note_response,
+    signal,
+};
+
+static REQUEST: LazyLock<Table> = LazyLock::new(|| {
+    use Channel::{Metadata, System, ToolArguments, ToolDefinition, ToolName};
+    Table::build(
+        &[
+            ("system", text(System)),
+            ("system.*.text", text(System)),
+            ("messages.*.role", text(Metadata)),
+            ("messages.*.content", by_role()),
+            ("messages.*.content.*.text", by_role()),
+            ("messages.*.content.*.thinking", by_role()),
+            ("messages.*.content.*.title", by_role()),
+            ("messages.*.content.*.context", by_role()),
+            ("messages.*.content.*.name", text(ToolName)),
+            ("messages.*.content.*.input", json(ToolArguments)),
+            ("messages.*.content.*.source.data", media(When::Base64)),
+            ("messages.*.content.*.source.content", by_role()),
+            ("messages.*.content.*.source.content.*.text", by_role()),
+            ("messages.*.content.*.content", by_role()),
+            ("messages.*.content.*.content.*.text", by_role()),
+            ("messages.*.content.*.content.*.source.data", media(When::Base64)),
+            ("tools.*.name", text(ToolDefinition)),
+            ("tools.*.description", text(ToolDefinition)),
+            ("tools.*.input_schema", json(ToolDefinition)),
+        ],
+        &[],
+    )
+});
+
+static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
+    use Channel::{Content, Reasoning, ToolArguments, ToolName, ToolResult};
+    Table::build(
+        &[
+            ("content.*.text", text(Content)),
+            ("content.*.thinking", text(Reasoning)),
+            ("content.*.name", text(ToolName)),
+            ("content.*.input", json(ToolArguments)),
+            ("content.*.content", json(ToolResult)),
+        ],
+        &[],
+    )
+});
+
+static EVENT: LazyLock<Table> = LazyLock::new(|| {
+    use Channel::{Content, Metadata, Reasoning, ToolArguments, ToolName, ToolResult};
+    Table::build(
+        &[
+            ("type", text(Metadata)),
+            // What a block begins with is continued by its deltas.
+            ("content_block.text", text(Content).streamed("text")),
+            ("content_block.thinking", text(Reasoning).streamed("thinking")),
+            ("content_block.name", text(ToolName)),
+            ("content_block.input", json(ToolArguments)),
+            ("content_block.content", json(ToolResult)),
+            ("delta.type", text(Metadata)),
+            ("delta.text", text(Content).streamed("text")),
+            ("delta.thinking", text(Reasoning).streamed("thinking")),
+            ("delta.partial_json", json(ToolArguments).streamed("partial_json")),
+            ("delta.signature", text(Metadata)),
+            ("delta.citation", json(Metadata)),
+            ("delta.stop_reason", text(Metadata)),
+            ("delta.stop_sequence", text(Content)),
+            ("delta.stop_details", json(Metadata)),
+            ("delta.container", json(Metadata)),
+            ("message.content.*.text", text(Content)),
+            ("message.content.*.thinking", text(Reasoning)),
+        ],
+        &["delta"],
+    )
+});
+
+fn request_facts(root: Value<'_>) -> RequestFacts {
+    let tools = root.get("tools").into_iter().flat_map(|t| t.children());
+    let format = root.at(&["output_config", "format"]).or_else(|| root.get("output_format"));
+    let response_schema = format
+        .filter(|f| f.get("type").and_then(|t| t.as_str()).as_deref() == Some("json_schema"))
+        .and_then(|f| f.get("schema"))
+        .map(|schema| String::from_utf8_lossy(schema.raw()).into_owned());
+    RequestFacts {
+        model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
+        stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
+        messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
+        tools: tools.filter_map(|t| t.get("name")?.as_str().map(|n| n.into_owned())).collect(),
+        response_schema,
+    }
+}
+
+fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
+    // A whole answer is the message; in a stream it stands inside `message_start`.
+    let message = root.get("message").unwrap_or(root);
+    let text =
+        |name: &str| message.get(name).and_then(|v| v.as_str()).filter(|s| !s.is_empty()).map(|s| s.into_owned());
+    facts.model = text("model").or(facts.model.take());
+    facts.id = text("id").or(facts.id.take());
+    let reason = message.get("stop_reason").or_else(|| root.at(&["delta", "stop_reason"]));
+    if let Some(reason) = reason.and_then(|r| r.as_str()) {
+        facts.finish_reason = Some(reason.into_owned());
+    }
+    for usage in [message.get("usage"), root.get("usage")].into_iter().flatten() {
+        let total = &mut facts.usage;
+        Usage::note(&mut total.input, usage.get("input_tokens"));
+        Usage::note(&mut total.output, usage.get("output_tokens"));
+        Usage::note(&mut total.cached, usage.get("cache_read_input_tokens"));
+    }
+}
+
+fn signal(root: Value<'_>) -> Signal {
+    let index = || root.get("index").and_then(|i| i.as_u64()).map(|i| i.to_string()).unwrap_or_default();
+    match root.get("type").and_then(|t| t.as_str()).as_deref() {
+        Some("content_block_stop") => Signal::BlockEnd { index: index() },
+        Some("message_stop") => Signal::Done,
+        _ => Signal::None,
+    }
+}

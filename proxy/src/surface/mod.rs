@@ -1,0 +1,304 @@
+//! Surfaces: the endpoints whose text Clyra can read.
+//!
+//! One file per surface says which JSON members are text, which channel they belong to and how they stream; decoding,
+//! redaction, block signals, usage and coverage all read that table. What a table does not name is inspected all the
+//! same, as metadata: a member that nobody foresaw is never a gap.
+
+mod anthropic_messages;
+mod openai_chat;
+mod segment;
+mod table;
+
+pub use segment::{Form, Segment, segments};
+pub use table::{Join, Table};
+
+use std::fmt;
+
+use http::Method;
+use serde_json::json;
+
+use crate::json::Value;
+
+/// Where a text stands in a conversation. The names appear in findings, receipts and policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Channel {
+    System,
+    User,
+    Assistant,
+    ToolResult,
+    ToolDefinition,
+    Content,
+    Reasoning,
+    Refusal,
+    ToolName,
+    ToolArguments,
+    FunctionCall,
+    Logprobs,
+    Metadata,
+}
+
+impl Channel {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::ToolResult => "tool_result",
+            Self::ToolDefinition => "tool_definition",
+            Self::Content => "content",
+            Self::Reasoning => "reasoning",
+            Self::Refusal => "refusal",
+            Self::ToolName => "tool_name",
+            Self::ToolArguments => "tool_arguments",
+            Self::FunctionCall => "function_call",
+            Self::Logprobs => "logprobs",
+            Self::Metadata => "metadata",
+        }
+    }
+
+    /// Text of a call that the model asks for.
+    pub fn is_tool_call(self) -> bool {
+        matches!(self, Self::ToolName | Self::ToolArguments | Self::FunctionCall)
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whose wire format a surface speaks: decides the shape of Clyra's own errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+/// What the policy may know of a request besides its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    pub model: String,
+    pub stream: bool,
+    pub messages: u32,
+    pub tools: Vec<String>,
+    /// The JSON Schema of `response_format`, where the request asks for one.
+    pub response_schema: Option<String>,
+}
+
+/// What an answer says of itself, collected over the document or the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResponseFacts {
+    pub model: Option<String>,
+    pub id: Option<String>,
+    /// The last reason given.
+    pub finish_reason: Option<String>,
+    pub usage: Usage,
+}
+
+/// Token counts as the provider reports them; `None` where it does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub cached: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Providers repeat cumulative counts: the largest is the total.
+    fn note(field: &mut Option<u64>, value: Option<Value<'_>>) {
+        if let Some(count) = value.and_then(|v| v.as_u64()) {
+            *field = Some(field.map_or(count, |old| old.max(count)));
+        }
+    }
+}
+
+/// What one stream event means beside its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// An ordinary event.
+    None,
+    /// Nothing more will come in the channels of this block.
+    BlockEnd { index: String },
+    /// The answer is complete for the client: its last event.
+    Done,
+}
+
+/// One endpoint that Clyra inspects in both directions.
+#[derive(Debug)]
+pub struct Surface {
+    /// Name in receipts, events and policies.
+    pub id: &'static str,
+    pub dialect: Dialect,
+    /// What the normalised path ends in, whatever base path stands before it.
+    path: &'static str,
+    pub request: fn() -> &'static Table,
+    pub response: fn() -> &'static Table,
+    pub event: fn() -> &'static Table,
+    pub request_facts: fn(Value<'_>) -> RequestFacts,
+    /// Adds what a whole answer or one stream event tells.
+    pub note_response: fn(Value<'_>, &mut ResponseFacts),
+    pub signal: fn(Value<'_>) -> Signal,
+}
+
+/// The surfaces of this version.
+pub const SURFACES: [&Surface; 2] = [&openai_chat::SURFACE, &anthropic_messages::SURFACE];
+
+/// How a request path is understood.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    Surface(&'static Surface),
+    /// An endpoint whose text cannot be read: the policy says whether it may pass.
+    Unknown,
+}
+
+/// Finds the surface of a request. Matching is by normalised path (case, doubled and trailing slashes, percent escapes,
+/// a base path such as `/openai/v1`), because an upstream may treat all of those alike: a spelling must not be a way round.
+pub fn find(method: &Method, path: &str) -> Found {
+    let path = normalise(path);
+    match SURFACES.iter().find(|s| path.ends_with(s.path)) {
+        Some(surface) if *method == Method::POST => Found::Surface(surface),
+        _ => Found::Unknown,
+    }
+}
+
+fn normalise(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'%' {
+            let mut ahead = bytes.clone();
+            match (ahead.next().and_then(hex), ahead.next().and_then(hex)) {
+                (Some(high), Some(low)) => {
+                    bytes = ahead;
+                    high << 4 | low
+                }
+                _ => byte,
+            }
+        } else {
+            byte
+        };
+        let char = if byte == b'\\' { '/' } else { char::from(byte).to_ascii_lowercase() };
+        if !(char == '/' && out.ends_with('/')) {
+            out.push(char);
+        }
+    }
+    // Dot segments (RFC 3986 §5.2.4).
+    let mut parts: Vec<&str> = Vec::new();
+    for part in out.split('/').filter(|p| !p.is_empty() && *p != ".") {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+/// What Clyra tells the client when it answers instead of the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// Stable code, such as `content_policy_violation`.
+    pub code: &'a str,
+    /// The provider's error type that SDKs map to an exception.
+    pub kind: &'a str,
+    pub message: &'a str,
+    pub request_id: &'a str,
+    pub rule: Option<&'a str>,
+    pub reason: &'a str,
+    pub detectors: &'a [String],
+}
+
+impl Dialect {
+    /// The error body in the provider's own shape, plus the member `clyra`.
+    pub fn error_body(self, refusal: &Refusal<'_>) -> String {
+        let clyra = json!({
+            "request_id": refusal.request_id, "rule": refusal.rule, "reason": refusal.reason,
+            "detectors": refusal.detectors, "code": refusal.code,
+        });
+        match self {
+            Self::OpenAi => json!({
+                "error": {"message": refusal.message, "type": refusal.kind, "param": null, "code": refusal.code},
+                "clyra": clyra,
+            }),
+            Self::Anthropic => json!({
+                "type": "error",
+                "error": {"type": refusal.kind, "message": refusal.message},
+                "request_id": refusal.request_id,
+                "clyra": clyra,
+            }),
+        }
+        .to_string()
+    }
+
+    /// The error as a stream event: SDKs raise their ordinary exception on it.
+    pub fn error_event(self, refusal: &Refusal<'_>) -> String {
+        let body = self.error_body(refusal);
+        // A blank line first: should the upstream have ended inside a line, the event must not land in it.
+        format!("event: error\ndata: {body}\n\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(path: &str) -> Option<&'static str> {
+        match find(&Method::POST, path) {
+            Found::Surface(s) => Some(s.id),
+            Found::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_is_a_way_round() {
+        for path in [
+            "/v1/chat/completions",
+            "/V1/Chat/Completions",
+            "//v1//chat/completions/",
+            "/v1/chat%2fcompletions",
+            "/v1/%63hat/completions",
+            "/v1/./chat/x/../completions",
+            "/openai/v1/chat/completions",
+            "/openai/deployments/gpt/chat/completions",
+            "\\v1\\chat\\completions",
+            "/chat/completions",
+        ] {
+            assert_eq!(id(path), Some("openai.chat"), "{path}");
+        }
+        assert_eq!(id("/v1/messages"), Some("anthropic.messages"));
+        for path in ["/v1/embeddings", "/v1/messages/count_tokens", "/v1/chat/completions/x", "/", "/v1/%"] {
+            assert_eq!(id(path), None, "{path}");
+        }
+        assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::Unknown));
+    }
+
+    #[test]
+    fn errors_have_the_providers_shape() {
+        let detectors = ["patterns.x".to_owned()];
+        let refusal = Refusal {
+            code: "content_policy_violation",
+            kind: "invalid_request_error",
+            message: "m",
+            request_id: "id",
+            rule: Some("r"),
+            reason: "why",
+            detectors: &detectors,
+        };
+        let body: serde_json::Value = serde_json::from_str(&Dialect::OpenAi.error_body(&refusal)).unwrap();
+        assert_eq!(body["error"]["code"], "content_policy_violation");
+        assert_eq!(body["clyra"]["rule"], "r");
+        let body: serde_json::Value = serde_json::from_str(&Dialect::Anthropic.error_body(&refusal)).unwrap();
+        assert_eq!(
+            (body["type"].as_str(), body["error"]["type"].as_str()),
+            (Some("error"), Some("invalid_request_error"))
+        );
+        let event = Dialect::Anthropic.error_event(&refusal);
+        assert!(event.starts_with("event: error\ndata: {") && event.ends_with("}\n\n"));
+    }
+}

@@ -1,0 +1,172 @@
+//! Prometheus metrics (OpenMetrics text). Label values come from closed sets or from the loaded policy, never from a
+//! client's bytes, so that the number of series is bounded.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::exchange::record::Record;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExchangeLabels {
+    surface: String,
+    decision: String,
+    verdict: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    class: String,
+    channel: String,
+    direction: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GapLabels {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriterLabels {
+    file: WriterKind,
+}
+
+/// Which background file a count is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum WriterKind {
+    Events,
+    Commitments,
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    exchanges: Family<ExchangeLabels, Counter>,
+    findings: Family<FindingLabels, Counter>,
+    redactions: Counter,
+    own_answers: Family<CodeLabels, Counter>,
+    gaps: Family<GapLabels, Counter>,
+    pub in_flight: Gauge,
+    duration: Histogram,
+    first_release: Histogram,
+    scan: Histogram,
+    held: Histogram,
+    pub receipt_wait: Histogram,
+    pub journal_poisoned: Gauge,
+    pub journal_durable_seq: Gauge<u64, AtomicU64>,
+    lines_dropped: Family<WriterLabels, Gauge<u64, AtomicU64>>,
+}
+
+impl Metrics {
+    pub fn new(policy_hash: &str, policy_mode: &str) -> Metrics {
+        let mut registry = Registry::with_prefix("clyra");
+        let seconds = || exponential_buckets(0.0005, 2.0, 20);
+        let metrics = Metrics {
+            exchanges: Family::default(),
+            findings: Family::default(),
+            redactions: Counter::default(),
+            own_answers: Family::default(),
+            gaps: Family::default(),
+            in_flight: Gauge::default(),
+            duration: Histogram::new(seconds()),
+            first_release: Histogram::new(seconds()),
+            scan: Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
+            held: Histogram::new(exponential_buckets(64.0, 4.0, 10)),
+            receipt_wait: Histogram::new(seconds()),
+            journal_poisoned: Gauge::default(),
+            journal_durable_seq: Gauge::default(),
+            lines_dropped: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("exchanges", "Exchanges that ended", metrics.exchanges.clone());
+        registry.register("findings", "Findings of detectors", metrics.findings.clone());
+        registry.register("redactions", "Spans taken out of requests and answers", metrics.redactions.clone());
+        registry.register("own_answers", "Answers that Clyra made itself, by code", metrics.own_answers.clone());
+        registry.register("coverage_gaps", "Exchanges in which something was not inspected", metrics.gaps.clone());
+        registry.register("in_flight", "Exchanges in flight", metrics.in_flight.clone());
+        let with = |registry: &mut Registry, name, help, unit, metric: &Histogram| {
+            registry.register_with_unit(name, help, unit, metric.clone());
+        };
+        with(&mut registry, "exchange", "From the request head to the end", Unit::Seconds, &metrics.duration);
+        with(
+            &mut registry,
+            "first_release",
+            "From the request head to the first released byte",
+            Unit::Seconds,
+            &metrics.first_release,
+        );
+        with(&mut registry, "scan", "Time in detectors per exchange", Unit::Seconds, &metrics.scan);
+        with(&mut registry, "held", "Most bytes of an answer held back at once", Unit::Bytes, &metrics.held);
+        with(&mut registry, "receipt_wait", "Wait for a receipt to be durable", Unit::Seconds, &metrics.receipt_wait);
+        registry.register("journal_poisoned", "1 after a failed write or sync", metrics.journal_poisoned.clone());
+        registry.register("journal_durable_seq", "Highest sequence known on disk", metrics.journal_durable_seq.clone());
+        registry.register("lines_dropped", "Lines lost to a full queue or disk", metrics.lines_dropped.clone());
+        let info = [("hash", policy_hash.to_owned()), ("mode", policy_mode.to_owned())];
+        registry.register("policy", "The policy in force", Info::new(info.to_vec()));
+        registry.register("build", "This binary", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        Metrics { registry, ..metrics }
+    }
+
+    /// Counts an exchange that has ended.
+    pub fn ended(&self, record: &Record) {
+        let verdict = serde_json::to_value(record.verdict).ok().and_then(|v| v.as_str().map(str::to_owned));
+        let labels = ExchangeLabels {
+            surface: record.surface.into(),
+            decision: record.decision().into(),
+            verdict: verdict.unwrap_or_default(),
+        };
+        self.exchanges.get_or_create(&labels).inc();
+        if let Some(code) = record.code {
+            self.own_answers.get_or_create(&CodeLabels { code: code.into() }).inc();
+        }
+        for gap in record.gaps() {
+            self.gaps.get_or_create(&GapLabels { reason: gap.as_str().into() }).inc();
+        }
+        for (direction, side) in [("request", &record.request), ("response", &record.response)] {
+            for judged in Record::findings(side) {
+                let labels = FindingLabels {
+                    class: judged.found.class.to_string(),
+                    channel: judged.found.channel.as_str().into(),
+                    direction: direction.into(),
+                };
+                self.findings.get_or_create(&labels).inc();
+            }
+            self.redactions.inc_by(u64::from(side.report.redactions));
+        }
+        self.duration.observe(seconds(record.elapsed_us()));
+        if let Some(us) = record.first_release_us {
+            self.first_release.observe(seconds(us));
+        }
+        self.scan.observe(seconds(record.request.report.scan_us + record.response.report.scan_us));
+        self.held.observe(record.response.report.held_bytes_max as f64);
+    }
+
+    pub fn lines_dropped(&self, file: WriterKind, count: u64) {
+        self.lines_dropped.get_or_create(&WriterLabels { file }).set(count);
+    }
+
+    /// The page behind `/metrics`.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}

@@ -1,0 +1,5 @@
+//! What operators watch.
+
+mod metrics;
+
+pub use metrics::{Metrics, WriterKind};

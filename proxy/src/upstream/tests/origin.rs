@@ -1,0 +1,113 @@
+//! An origin that follows a script, connection by connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest, UpstreamTarget};
+use crate::guard::Inspected;
+use crate::upstream::{UpstreamOptions, UpstreamService, upstream_service};
+
+/// Ends a test that would otherwise hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
+}
+
+/// Accepted connections, in order.
+pub(super) struct Origin {
+    pub(super) address: SocketAddr,
+    accepted: mpsc::UnboundedReceiver<TcpStream>,
+}
+
+impl Origin {
+    pub(super) async fn new() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, accepted) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let _ = connections.send(tcp);
+            }
+        });
+        Self { address, accepted }
+    }
+
+    pub(super) fn request(&self, body: impl Into<Bytes>) -> UpstreamRequest {
+        request(&format!("http://{}", self.address), body)
+    }
+
+    pub(super) async fn connection(&mut self) -> Connection {
+        Connection(patiently("a connection", self.accepted.recv()).await.unwrap())
+    }
+
+    pub(super) fn has_no_further_connection(&mut self) -> bool {
+        self.accepted.try_recv().is_err()
+    }
+}
+
+pub(super) struct Connection(pub(super) TcpStream);
+
+impl Connection {
+    /// Reads a request by its `content-length`.
+    pub(super) async fn request(&mut self) -> (String, Vec<u8>) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(patiently("a request head", self.0.read_u8()).await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        patiently("a request body", self.0.read_exact(&mut body)).await.unwrap();
+        (head, body)
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    pub(super) async fn answer(&mut self, text: &str) {
+        self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())).await;
+    }
+
+    /// Resolves when the caller has closed its side.
+    pub(super) async fn closed(&mut self) {
+        let mut rest = Vec::new();
+        let _ = patiently("the caller to close", self.0.read_to_end(&mut rest)).await;
+    }
+}
+
+pub(super) fn request(url: &str, body: impl Into<Bytes>) -> UpstreamRequest {
+    UpstreamRequest {
+        target: Arc::new(UpstreamTarget::parse("main", url).unwrap()),
+        method: Method::POST,
+        path_and_query: "/v1/chat".into(),
+        headers: HeaderMap::new(),
+        body: Inspected::for_test(body.into()),
+    }
+}
+
+pub(super) fn service() -> UpstreamService {
+    upstream_service(UpstreamOptions::default()).unwrap()
+}
+
+pub(super) async fn call(service: &UpstreamService, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+    patiently("a reply", service.clone().oneshot(request)).await
+}
+
+pub(super) async fn text(reply: &mut UpstreamReply) -> Result<String, UpstreamError> {
+    let mut all = Vec::new();
+    while let Some(chunk) = patiently("a chunk", reply.body.chunk()).await? {
+        all.extend_from_slice(&chunk);
+    }
+    Ok(String::from_utf8(all).unwrap())
+}

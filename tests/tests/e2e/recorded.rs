@@ -1,0 +1,133 @@
+//! Real providers' traffic, replayed through a sidecar in pieces of random size: byte for byte under a policy that allows
+//! it, stopped under one that forbids a phrase of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use clyra_simulator::{Options, SCRIPT_HEADER, Scripted, Simulator};
+use clyra_tests::client::{Answer, post};
+use clyra_tests::recorded::{Random, Recorded, recorded};
+use clyra_tests::sidecar::Sidecar;
+use clyra_tests::texts::{is_clyra_error, texts};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+const APIS: [&str; 2] = ["openai.chat", "anthropic.messages"];
+const SEED: u64 = 20_261_121;
+
+const ALLOW: &str = "version: 1\nmode: enforce\ndefaults: { budget_ms: { request: 60000 } }\n";
+
+fn policy_forbidding(phrases: &BTreeSet<String>) -> String {
+    let mut policy = String::from(
+        "version: 1\nmode: enforce\ndefaults: { budget_ms: { request: 60000 } }\ndetectors:\n  patterns:\n",
+    );
+    for (number, phrase) in phrases.iter().enumerate() {
+        policy += &format!("    - {{ id: p{number}, literal: {}, class: restricted, score: 1.0 }}\n", json!(phrase));
+    }
+    policy
+        + "rules:\n  - id: no-phrase\n    phase: response\n    when: findings.exists(f, f.class == \"restricted\")\n    action: block\n    reason: Forbidden.\n"
+}
+
+/// The request as recorded, or the least that asks for the same kind of answer.
+fn request(exchange: &Recorded) -> Vec<u8> {
+    let least =
+        || json!({"model": "m", "max_tokens": 10, "stream": exchange.stream, "messages": []}).to_string().into_bytes();
+    exchange.request.clone().filter(|r| serde_json::from_slice::<serde_json::Value>(r).is_ok()).unwrap_or_else(least)
+}
+
+/// The path as recorded, unless the recording has a placeholder there.
+fn path(exchange: &Recorded) -> &str {
+    let usual = if exchange.api == "openai.chat" { "/v1/chat/completions" } else { "/v1/messages" };
+    if exchange.path.starts_with('/') { &exchange.path } else { usual }
+}
+
+/// Replays every exchange and hands each with its answer to `look`, which says what is wrong.
+async fn replay(policy: &str, exchanges: &[Recorded], look: fn(&Recorded, &Answer) -> Option<String>) -> Vec<String> {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(policy, &simulator.url()).await;
+    let address = sidecar.address;
+    let permits = Arc::new(Semaphore::new(8));
+    let mut running = JoinSet::new();
+    let mut random = Random(SEED);
+    for exchange in exchanges {
+        let most = [1, 7, 64, 700, 5000][random.below(5)];
+        simulator.script_for(
+            exchange.id.clone(),
+            Scripted {
+                status: exchange.status,
+                headers: vec![("content-type".into(), exchange.content_type.clone())],
+                chunks: random.cut(&exchange.response, most),
+                ..Scripted::default()
+            },
+        );
+        let (permits, exchange) = (Arc::clone(&permits), exchange.clone());
+        running.spawn(async move {
+            let _permit = permits.acquire().await.unwrap();
+            let answer = post(address, path(&exchange), &[(SCRIPT_HEADER, &exchange.id)], request(&exchange)).await;
+            look(&exchange, &answer).map(|fault| format!("{} {} {}: {fault}", exchange.id, exchange.api, exchange.path))
+        });
+    }
+    let mut faults = Vec::new();
+    while let Some(done) = running.join_next().await {
+        faults.extend(done.unwrap());
+    }
+    let seen: BTreeSet<Vec<u8>> = simulator.requests().iter().map(|r| r.body.to_vec()).collect();
+    for exchange in exchanges {
+        if !seen.contains(&request(exchange)) {
+            faults.push(format!("{}: the request was not forwarded byte for byte", exchange.id));
+        }
+    }
+    let verdict = sidecar.stop().await.verify();
+    assert!(verdict.ok, "{:?}", verdict.findings);
+    simulator.stop().await;
+    faults
+}
+
+fn assert_none(faults: &[String], of: usize) {
+    assert!(faults.is_empty(), "{} of {of}:\n{}", faults.len(), faults[..faults.len().min(60)].join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn allowed_traffic_comes_out_byte_for_byte() {
+    let Some(exchanges) = recorded(&APIS) else { return };
+    assert!(exchanges.len() > 400, "{} exchanges", exchanges.len());
+    let faults = replay(ALLOW, &exchanges, |exchange, answer| {
+        if answer.status.as_u16() != exchange.status || !answer.complete {
+            return Some(format!("status {} instead of {}: {}", answer.status, exchange.status, answer.text()));
+        }
+        (answer.body() != exchange.response).then(|| "the bytes differ".into())
+    })
+    .await;
+    println!("{} recorded exchanges replayed byte for byte", exchanges.len() - faults.len());
+    assert_none(&faults, exchanges.len());
+}
+
+/// A phrase of the answer as its reader sees it.
+fn phrase(exchange: &Recorded) -> Option<String> {
+    let body = String::from_utf8_lossy(&exchange.response).into_owned();
+    // Arguments of a plain message are a value that the reader spells in its own way: no phrase of the wire.
+    let spelled =
+        |key: &str| exchange.api == "anthropic.messages" && !exchange.stream && key.starts_with("tool_arguments");
+    let longest = texts(&body).into_iter().filter(|(key, _)| !spelled(key)).map(|(_, t)| t).max_by_key(String::len)?;
+    let middle: String = longest.chars().skip(longest.chars().count() / 3).take(24).collect();
+    (middle.trim().chars().count() >= 8 && !middle.contains('\u{fffd}')).then(|| middle.trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forbidden_phrase_is_stopped() {
+    let Some(exchanges) = recorded(&APIS) else { return };
+    let exchanges: Vec<Recorded> = exchanges.into_iter().filter(|e| e.status == 200 && phrase(e).is_some()).collect();
+    assert!(exchanges.len() > 300, "{} exchanges with a phrase", exchanges.len());
+    let phrases: BTreeSet<String> = exchanges.iter().filter_map(phrase).collect();
+    let faults = replay(&policy_forbidding(&phrases), &exchanges, |exchange, answer| {
+        let (body, phrase) = (answer.text(), phrase(exchange).unwrap());
+        if texts(&body).values().any(|text| text.contains(&phrase)) {
+            return Some("LEAK: the phrase reached the client".into());
+        }
+        (!is_clyra_error(&body) || !answer.complete).then(|| format!("not stopped: {} {phrase:?}", answer.status))
+    })
+    .await;
+    println!("{} recorded exchanges stopped by a phrase of theirs", exchanges.len() - faults.len());
+    assert_none(&faults, exchanges.len());
+}
