@@ -108,10 +108,10 @@ mod tests {
     fn an_envelope_with_anything_else_is_refused() {
         let sig = BASE64.encode([7; 64]);
         for text in [
-            format!(r#"{{"payload":"e30=","payloadType":"x","signatures":[]}}"#),
+            r#"{"payload":"e30=","payloadType":"x","signatures":[]}"#.to_owned(),
             format!(r#"{{"payload":"e30","payloadType":"x","signatures":[{{"keyid":"k","sig":"{sig}"}}]}}"#),
             format!(r#"{{"payload":"e31=","payloadType":"x","signatures":[{{"keyid":"k","sig":"{sig}"}}]}}"#),
-            format!(r#"{{"payload":"e30=","payloadType":"x","signatures":[{{"keyid":"k","sig":"e30="}}]}}"#),
+            r#"{"payload":"e30=","payloadType":"x","signatures":[{"keyid":"k","sig":"e30="}]}"#.to_owned(),
             format!(r#"{{"payload":"e30=","payloadType":"x","signatures":[{{"keyid":"k","sig":"{sig}","x":1}}]}}"#),
             format!(r#"{{"payload":"e30=","payloadType":"x","x":1,"signatures":[{{"keyid":"k","sig":"{sig}"}}]}}"#),
         ] {

@@ -197,6 +197,19 @@ pub(crate) fn fast_directory() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
+/// The text with another digit at this place.
+pub(crate) fn other_digit(text: &[u8], at: usize) -> Vec<u8> {
+    let mut text = text.to_vec();
+    text[at] = if text[at] == b'A' || text[at] == b'0' {
+        text[at] + 1
+    } else if text[at].is_ascii_digit() {
+        b'0'
+    } else {
+        b'A'
+    };
+    text
+}
+
 /// All files below a directory with this ending.
 pub(crate) fn files_below(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -16,6 +16,9 @@ pub use seal::{SealError, Sealed, Sealer};
 pub use store::{BundleInfo, export, inspect, list};
 pub(crate) use store::{checkpoint_sizes, list_bundle_files, newest_checkpoint};
 
+#[cfg(test)]
+pub(crate) use tar::header as tar_header;
+
 /// Directory of the bundles in the data directory.
 pub(crate) const BUNDLES_DIRECTORY: &str = "bundles";
 /// Directory of the checkpoints in the data directory.

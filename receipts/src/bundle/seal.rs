@@ -125,6 +125,7 @@ pub struct Sealer {
     chain: Option<ChainValue>,
     /// The newest checkpoint's note.
     note: Option<Vec<u8>>,
+    receipts_max: u64,
     _lock: Box<dyn Lock>,
     _journal_lock: Option<Box<dyn Lock>>,
 }
@@ -163,7 +164,15 @@ impl Sealer {
             Some(stored) => (stored.frontier, Some(stored.chain), Some(stored.bytes)),
             None => (Frontier::default(), None, None),
         };
-        Ok(Self { data_dir: data_dir.to_owned(), frontier, chain, note, _lock: lock, _journal_lock: None })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            frontier,
+            chain,
+            note,
+            receipts_max: BUNDLE_MAX_RECEIPTS,
+            _lock: lock,
+            _journal_lock: None,
+        })
     }
 
     /// Opens the sealer while no process serves the log, and counts the receipts that are there. Takes the journal's lock, and
@@ -183,6 +192,13 @@ impl Sealer {
         while scan.next()?.is_some() {}
         let count = scan.position();
         Ok((sealer, count))
+    }
+
+    /// Fewer receipts in a bundle, so that a test sees more of them.
+    #[cfg(test)]
+    pub(crate) fn with_receipts_max(mut self, receipts_max: u64) -> Self {
+        self.receipts_max = receipts_max;
+        self
     }
 
     /// Receipts sealed so far.
@@ -219,7 +235,7 @@ impl Sealer {
         let file = durable::create(spool, 0o600).map_err(SealError::io(spool))?;
         let mut out = BufWriter::with_capacity(256 * 1024, file);
         let mut run = Run::new(from, self.frontier.clone());
-        while scan.position() < durable_count && run.has_room() {
+        while scan.position() < durable_count && run.has_room(self.receipts_max) {
             let (frame, chain) =
                 scan.next()?.ok_or_else(|| SealError::Journal(format!("receipt {} is missing", scan.position())))?;
             let before = run.chain.or(self.chain);
@@ -369,8 +385,8 @@ impl Run {
         self.frontier.size()
     }
 
-    fn has_room(&self) -> bool {
-        self.to() - self.from < BUNDLE_MAX_RECEIPTS && self.bytes < BUNDLE_MAX_BYTES && self.boots < BUNDLE_MAX_BOOTS
+    fn has_room(&self, receipts_max: u64) -> bool {
+        self.to() - self.from < receipts_max && self.bytes < BUNDLE_MAX_BYTES && self.boots < BUNDLE_MAX_BOOTS
     }
 
     fn add(

@@ -71,7 +71,7 @@ pub(crate) fn list_bundle_files(data_dir: &Path) -> std::io::Result<Vec<(PathBuf
 pub fn list(data_dir: &Path) -> Result<Vec<BundleInfo>, SealError> {
     let files = list_bundle_files(data_dir).map_err(SealError::io(data_dir))?;
     let mut infos = files.iter().map(|(path, _)| inspect(path)).collect::<Result<Vec<_>, _>>()?;
-    infos.sort_by(|a, b| (a.from, a.to).cmp(&(b.from, b.to)));
+    infos.sort_by_key(|info| (info.from, info.to));
     Ok(infos)
 }
 

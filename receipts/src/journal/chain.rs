@@ -63,7 +63,7 @@ mod tests {
         for case in cases {
             let length = usize::try_from(case["input_len"].as_u64().unwrap()).unwrap();
             let input: Vec<u8> = (0..251u8).cycle().take(length).collect();
-            let expected = |name: &str| case[name].as_str().unwrap()[..64].to_owned();
+            let expected = |name: &str| case[name].as_str().unwrap().chars().take(64).collect::<String>();
             assert_eq!(crate::hex::encode(&blake3::derive_key(context, &input)), expected("derive_key"));
             assert_eq!(blake3::hash(&input).to_hex().as_str(), expected("hash"));
         }

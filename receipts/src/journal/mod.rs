@@ -37,4 +37,6 @@ pub(crate) const JOURNAL_DIRECTORY: &str = "journal";
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -348,7 +348,8 @@ fn at_every_operation_a_power_cut_loses_nothing_acknowledged() {
             let directory = copy_of(template.path());
             let storage = Simulated::default();
             storage.fail_at(at, Fault::PowerCut);
-            let acknowledged = open_on(directory.path(), &storage).map_or_else(|_| BTreeMap::new(), |(log, _)| work(&log));
+            let acknowledged =
+                open_on(directory.path(), &storage).map_or_else(|_| BTreeMap::new(), |(log, _)| work(&log));
             let mut dice = Dice(seed * 1_000_003 + at as u64);
             let after = storage.after_power_cut(&mut dice);
             // The power fails again while the log recovers.
@@ -432,7 +433,12 @@ fn a_tail_cut_at_any_length_is_taken_up_to_the_last_whole_receipt() {
         log.shutdown()?;
         let aside: Vec<Vec<u8>> =
             cut.files().into_iter().filter(|(name, _)| name.contains(".torn-")).map(|(_, bytes)| bytes).collect();
-        let good = offsets.iter().copied().chain([content.len()]).rfind(|offset| *offset <= length).unwrap_or(SEGMENT_HEADER_BYTES);
+        let good = offsets
+            .iter()
+            .copied()
+            .chain([content.len()])
+            .rfind(|offset| *offset <= length)
+            .unwrap_or(SEGMENT_HEADER_BYTES);
         match &report.torn {
             None => assert!(aside.is_empty() && length == good, "length {length}"),
             Some(torn) => {
