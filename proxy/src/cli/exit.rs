@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 /// Result of a command that ran.
-pub type Outcome = Result<ExitCode, Exit>;
+pub(super) type Outcome = Result<ExitCode, Exit>;
 
 /// A command that could not do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,6 @@ impl Exit {
 }
 
 /// The thing checked is bad.
-pub fn bad() -> ExitCode {
+pub(super) fn bad() -> ExitCode {
     ExitCode::from(1)
 }

@@ -13,7 +13,7 @@ use crate::edge::Stop;
 ///
 /// Example: clyra run --upstream openai=https://api.openai.com --policy policy.yaml
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Settings file; flags and environment override it
     #[arg(long, env = "CLYRA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub struct Args {
     data_dir: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args) -> Outcome {
     let settings = Settings::load(Overrides {
         config: args.config,
         listen: args.listen,

@@ -11,7 +11,7 @@ use super::record::{Passed, Record, Side};
 use crate::guard::Gap;
 
 /// The receipt that is durable before the first byte of the answer.
-pub fn attempt(record: &Record, engine: &Engine) -> Attempt {
+pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
     Attempt {
         id: record.id,
         run: record.labels.run_id.as_deref().map(RunRef::new),
@@ -26,7 +26,7 @@ pub fn attempt(record: &Record, engine: &Engine) -> Attempt {
 }
 
 /// The receipt that is durable before the last byte of the answer.
-pub fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
+pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
     let mut checks = checks(&record.response, engine);
     checks.extend(schema_checks(record));
     Outcome {
@@ -53,7 +53,7 @@ pub fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
 }
 
 /// The receipt of an exchange that passes uninspected: once before it (`verdict` absent), once with its end.
-pub fn bypass(record: &Record, ended: bool) -> Bypass {
+pub(super) fn bypass(record: &Record, ended: bool) -> Bypass {
     Bypass {
         id: record.id,
         run: record.labels.run_id.as_deref().map(RunRef::new),

@@ -1,6 +1,5 @@
 //! Everything that exchanges share: policy, detectors, ledger, upstreams, limits.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -144,8 +143,12 @@ impl Gateway {
     }
 }
 
-/// The detectors that a policy asks for.
+/// The detectors that a policy asks for. A setting for a detector that does not exist is an error: it would be a security
+/// setting without effect.
 pub fn engine(policy: &Policy) -> Result<Engine, EngineError> {
+    let built_in: Vec<String> =
+        Engine::compile(EngineConfig::default())?.checks().iter().map(|check| check.id.clone()).collect();
+    let family = |id: &str| id.split('.').next().unwrap_or_default().to_owned();
     let rules = policy.patterns().iter().map(|pattern| Rule {
         id: pattern.id.clone(),
         class: pattern.class.clone(),
@@ -158,14 +161,17 @@ pub fn engine(policy: &Policy) -> Result<Engine, EngineError> {
         },
     });
     let mut config = EngineConfig { rules: rules.collect(), ..EngineConfig::default() };
-    let mut thresholds = BTreeMap::new();
-    for (id, settings) in policy.configured_detectors() {
+    let unknown = |id: &str| !built_in.iter().any(|known| known == id || family(known) == id);
+    // The engine refuses what it does not know, by name.
+    config.off.extend(policy.configured_detectors().map(|(id, _)| id).filter(|id| unknown(id)).map(str::to_owned));
+    for id in built_in {
+        // The policy knows which of its entries counts for an id: the more particular one.
+        let settings = policy.detector(&id);
+        config.thresholds_ppm.insert(id.clone(), settings.threshold_ppm);
         if !settings.enabled {
-            config.off.insert(id.to_owned());
+            config.off.insert(id);
         }
-        thresholds.insert(id.to_owned(), settings.threshold_ppm);
     }
-    config.thresholds_ppm.extend(thresholds);
     Engine::compile(config)
 }
 
@@ -191,5 +197,24 @@ mod tests {
         assert_eq!(select("/anthropic", None), is("anthropic", "/"));
         assert_eq!(select("/evil.example/v1", None), is("local", "/evil.example/v1"));
         assert!(Upstreams::new(Vec::new()).is_none());
+    }
+
+    fn policy(detectors: &str) -> Policy {
+        let text = format!("version: 1\nmode: enforce\ndetectors:\n{detectors}");
+        Policy::parse(&text, "policy.yaml", &|_| Err("no files".into())).unwrap()
+    }
+
+    #[test]
+    fn a_setting_for_a_detector_that_does_not_exist_is_refused() {
+        let error = engine(&policy("  secret: { enabled: false }\n")).unwrap_err().to_string();
+        assert!(error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_more_particular_setting_counts() {
+        let settings = "  secrets: { enabled: false }\n  secrets.github_token: { enabled: true }\n";
+        let running = engine(&policy(settings)).unwrap().versions();
+        assert!(running.contains_key("secrets.github_token"), "{running:?}");
+        assert!(!running.contains_key("secrets.private_key"), "{running:?}");
     }
 }

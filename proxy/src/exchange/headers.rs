@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName};
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-clyra-request-id");
-pub const DECISION: HeaderName = HeaderName::from_static("x-clyra-decision");
-pub const POLICY: HeaderName = HeaderName::from_static("x-clyra-policy");
-pub const RECEIPT: HeaderName = HeaderName::from_static("x-clyra-receipt");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-clyra-request-id");
+pub(super) const DECISION: HeaderName = HeaderName::from_static("x-clyra-decision");
+pub(super) const POLICY: HeaderName = HeaderName::from_static("x-clyra-policy");
+pub(super) const RECEIPT: HeaderName = HeaderName::from_static("x-clyra-receipt");
 
 /// Headers that belong to one hop, and those whose value the upstream client sets itself.
 const OWN_HOP: [&str; 13] = [
@@ -28,7 +28,7 @@ const OWN_HOP: [&str; 13] = [
 ];
 
 /// The headers that go on. A client cannot steer the upstream connection, a provider cannot speak in Clyra's name.
-pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named: BTreeSet<String> = headers
         .get_all(http::header::CONNECTION)
         .iter()

@@ -52,6 +52,13 @@ pub struct Context {
     pub now_unix_s: i64,
 }
 
+/// Whether the arguments of a call are all there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arguments {
+    Pending,
+    Complete,
+}
+
 /// The judge of one direction of one exchange.
 #[derive(Debug)]
 pub struct PolicyJudge {
@@ -60,6 +67,8 @@ pub struct PolicyJudge {
     status: u16,
     /// What the policy wants where the schema of this id is broken; block where nothing is said.
     on_violation: BTreeMap<String, Action>,
+    /// The answer is all there, so that its schemas have spoken.
+    complete: bool,
     pub decided: Decided,
 }
 
@@ -81,7 +90,7 @@ impl PolicyJudge {
             findings_total: 0,
             breaches: Vec::new(),
         };
-        Self { context, answering, status, on_violation, decided }
+        Self { context, answering, status, on_violation, complete: false, decided }
     }
 
     /// The same judge before it has decided anything, for an inspection that has to be given up.
@@ -99,9 +108,8 @@ impl PolicyJudge {
         &mut self,
         phase: Phase,
         of: impl Fn(&Found) -> bool,
-        tool: Option<ToolFacts<'_>>,
+        tool: Option<(ToolFacts<'_>, Arguments)>,
         answer: &ResponseFacts,
-        schema: Option<SchemaFacts<'_>>,
     ) -> (Decision, Vec<usize>) {
         let chosen: Vec<usize> =
             self.decided.findings.iter().enumerate().filter(|(_, j)| of(&j.found)).map(|(i, _)| i).collect();
@@ -109,8 +117,14 @@ impl PolicyJudge {
             chosen.iter().filter_map(|i| self.decided.findings.get(*i)).map(facts).collect();
         let mut facts = Facts::new(&self.context.caller, &self.context.request, self.context.now_unix_s);
         facts.findings = &findings;
-        facts.tool = tool;
-        facts.schema = schema;
+        facts.tool = tool.map(|(tool, _)| tool);
+        let bound = self.on_violation.keys().next().filter(|_| self.complete);
+        facts.schema = match (self.decided.breaches.first(), bound) {
+            (Some(breach), _) => Some(SchemaFacts { id: &breach.id, verdict: "violation" }),
+            (None, Some(id)) => Some(SchemaFacts { id, verdict: "valid" }),
+            (None, None) => None,
+        };
+        facts.tool_args_pending = matches!(tool, Some((_, Arguments::Pending)));
         facts.response = self.answering.then(|| clyra_policy::ResponseFacts {
             model: answer.model.as_deref().unwrap_or_default(),
             finish_reason: answer.finish_reason.as_deref().unwrap_or_default(),
@@ -171,7 +185,7 @@ impl Judge for PolicyJudge {
             }
             ruling.redact.extend(redact.into_iter().filter_map(|i| i.checked_sub(before)));
         };
-        let (decision, redact) = self.decide(first, |_| true, None, answer, None);
+        let (decision, redact) = self.decide(first, |_| true, None, answer);
         take(self, &decision, redact);
         if self.context.policy.has_rules(special) {
             if self.answering {
@@ -179,13 +193,13 @@ impl Judge for PolicyJudge {
                     found.iter().filter(|f| f.channel.is_tool_call()).map(|f| f.tool.clone()).collect();
                 for tool in tools {
                     let args = serde_json::Value::Null;
-                    let facts = tool.as_deref().map(|name| ToolFacts { name, args: &args });
+                    let facts = tool.as_deref().map(|name| (ToolFacts { name, args: &args }, Arguments::Pending));
                     let of = |f: &Found| f.channel.is_tool_call() && f.tool == tool;
-                    let (decision, redact) = self.decide(special, of, facts, answer, None);
+                    let (decision, redact) = self.decide(special, of, facts, answer);
                     take(self, &decision, redact);
                 }
             } else if found.iter().any(|f| f.channel == Channel::ToolResult) {
-                let (decision, redact) = self.decide(special, |f| f.channel == Channel::ToolResult, None, answer, None);
+                let (decision, redact) = self.decide(special, |f| f.channel == Channel::ToolResult, None, answer);
                 take(self, &decision, redact);
             }
         }
@@ -195,11 +209,12 @@ impl Judge for PolicyJudge {
         if self.enforces() { ruling } else { Ruling::default() }
     }
 
-    fn answer(&mut self, facts: &ResponseFacts) -> Option<Block> {
+    fn answer(&mut self, facts: &ResponseFacts, complete: bool) -> Option<Block> {
+        self.complete = complete;
         if !self.context.policy.has_rules(Phase::Response) {
             return None;
         }
-        let (decision, _) = self.decide(Phase::Response, |_| true, None, facts, None);
+        let (decision, _) = self.decide(Phase::Response, |_| true, None, facts);
         self.block(&decision, &[])
     }
 
@@ -208,12 +223,17 @@ impl Judge for PolicyJudge {
     }
 
     fn tool_call(&mut self, call: &ToolCall, facts: &ResponseFacts) -> Option<Block> {
-        // Arguments that are no JSON are what they are to the rules: null, which no comparison with a value passes.
+        // Arguments that are no JSON are null to the rules: one that reads a member of them has no answer then, and fails
+        // the way `on_error` says.
         let args = serde_json::from_str(&call.arguments).unwrap_or_default();
         let of = |f: &Found| f.channel.is_tool_call() && f.tool.as_deref() == Some(call.name.as_str());
         let earlier = self.decided.rules.clone();
-        let (decision, _) =
-            self.decide(Phase::ToolCall, of, Some(ToolFacts { name: &call.name, args: &args }), facts, None);
+        let (decision, _) = self.decide(
+            Phase::ToolCall,
+            of,
+            Some((ToolFacts { name: &call.name, args: &args }, Arguments::Complete)),
+            facts,
+        );
         if let Some(block) = self.block(&decision, &[]) {
             return Some(block);
         }

@@ -143,7 +143,7 @@ impl Record {
         sides.iter().filter_map(|s| s.decided.as_ref()).flat_map(|d| d.exceptions.iter().cloned()).collect()
     }
 
-    pub fn findings<'a>(side: &'a Side) -> impl Iterator<Item = &'a Judged> {
+    pub fn findings(side: &Side) -> impl Iterator<Item = &Judged> {
         side.decided.iter().flat_map(|d| d.findings.iter())
     }
 

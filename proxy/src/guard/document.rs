@@ -32,18 +32,27 @@ enum Source {
     Joined { key: String },
 }
 
-/// Inspects all text of `document`, which `doc` was read from, and applies what the judge says. `side` is the kind of
-/// block that a failure of inspection means.
+/// A document to be inspected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'d> {
+    pub(super) table: &'d Table,
+    pub(super) document: &'d Bytes,
+    /// What `document` was read as.
+    pub(super) doc: &'d Doc,
+    pub(super) facts: &'d ResponseFacts,
+    /// The kind of block that a failure of inspection means.
+    pub(super) side: Cause,
+}
+
+/// Inspects all text of a document and applies what the judge says.
 pub(super) fn check(
     engine: &Arc<Engine>,
-    table: &Table,
-    (document, doc): (&Bytes, &Doc),
+    subject: Subject<'_>,
+    mut locks: Locks,
     judge: &mut dyn Judge,
     report: &mut Report,
-    facts: &ResponseFacts,
-    mut locks: Locks,
-    side: Cause,
 ) -> Result<Checked, Block> {
+    let Subject { table, document, doc, facts, side } = subject;
     let segments = segments(table, doc.root(document));
     if segments.len() > SEGMENTS_MAX
         && let Some(block) = judge.gap(note(report, Gap::Oversize), side)

@@ -118,8 +118,8 @@ pub struct SchemaBreach {
 pub trait Judge: Send {
     /// Rules on new findings, in the light of all earlier ones.
     fn findings(&mut self, found: &[Found], facts: &ResponseFacts) -> Ruling;
-    /// Rules that look at the answer as such: when its first event is there, and when it is complete.
-    fn answer(&mut self, facts: &ResponseFacts) -> Option<Block>;
+    /// Rules that look at the answer as such: when its first event is there, and when it is `complete`.
+    fn answer(&mut self, facts: &ResponseFacts, complete: bool) -> Option<Block>;
     /// True if tool calls must be held until they are complete and judged.
     fn wants_tool_calls(&self) -> bool;
     fn tool_call(&mut self, call: &ToolCall, facts: &ResponseFacts) -> Option<Block>;

@@ -139,7 +139,7 @@ impl<J: Judge> StreamGuard<J> {
         {
             return Err(block);
         }
-        if let Some(block) = self.judge.answer(&self.facts) {
+        if let Some(block) = self.judge.answer(&self.facts, true) {
             return Err(block);
         }
         let tail = self.release(true)?;
@@ -164,7 +164,7 @@ impl<J: Judge> StreamGuard<J> {
         self.rule(batch)?;
         if !self.answered && self.facts.model.is_some() {
             self.answered = true;
-            if let Some(block) = self.judge.answer(&self.facts) {
+            if let Some(block) = self.judge.answer(&self.facts, false) {
                 return Err(block);
             }
         }

@@ -447,6 +447,7 @@ impl<'a> Iterator for Children<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -23,7 +23,7 @@ use scenes::Scene;
 ///
 /// Example: clyra quickstart --once
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Exit after the demonstration instead of serving until Ctrl-C
     #[arg(long)]
     once: bool,
@@ -40,7 +40,7 @@ pub struct Args {
 
 const POLICY: &str = include_str!("policy.yaml");
 
-pub fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args) -> Outcome {
     log_to_stderr();
     runtime()?.block_on(demonstrate(args))
 }
