@@ -6,6 +6,9 @@
 //! - `durable`: time from append to acknowledgement with sixteen callers at once, on the disk of the temporary directory.
 //! - `verify`: one receipt of a bundle, all checks.
 
+// A bench that cannot run has nobody to report to.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -103,13 +106,13 @@ fn outcome(attempt: &Attempt, attempt_seq: u64) -> Outcome {
 fn open(directory: &Path) -> Log {
     let build = BuildInfo { digest: None, version: "0.0.0".into() };
     let options = LogOptions::new(directory, "bench.example/log", build);
-    Log::open(options).map(|(log, _)| log).unwrap_or_else(|error| panic!("{error}"))
+    Log::open(options).map(|(log, _)| log).unwrap()
 }
 
 fn exchange(log: &Log) {
     let attempt = attempt();
-    let token = log.append_blocking(attempt.clone()).unwrap_or_else(|error| panic!("{error}"));
-    log.append_blocking(outcome(&attempt, token.seq)).unwrap_or_else(|error| panic!("{error}"));
+    let token = log.append_blocking(attempt.clone()).unwrap();
+    log.append_blocking(outcome(&attempt, token.seq)).unwrap();
 }
 
 fn concurrently(log: &Log, callers: u64, exchanges: u64) {
@@ -131,7 +134,7 @@ fn processor_time() -> Duration {
 
 fn cpu(criterion: &mut Criterion) {
     let memory = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
-    let directory = tempfile::tempdir_in(memory).unwrap_or_else(|error| panic!("{error}"));
+    let directory = tempfile::tempdir_in(memory).unwrap();
     let log = open(directory.path());
     criterion.bench_function("cpu per exchange (two receipts)", |bencher| {
         bencher.iter_custom(|iterations| {
@@ -145,7 +148,7 @@ fn cpu(criterion: &mut Criterion) {
 }
 
 fn durable(criterion: &mut Criterion) {
-    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path());
     criterion.bench_function("durable exchange, 16 callers (time of one caller)", |bencher| {
         bencher.iter_custom(|iterations| {
@@ -157,11 +160,11 @@ fn durable(criterion: &mut Criterion) {
 }
 
 fn verify(criterion: &mut Criterion) {
-    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path());
     concurrently(&log, 16, 500);
-    let mut sealer = Sealer::open(directory.path()).unwrap_or_else(|error| panic!("{error}"));
-    let sealed = sealer.seal(log.status().durable_count, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let mut sealer = Sealer::open(directory.path()).unwrap();
+    let sealed = sealer.seal(log.status().durable_count, &[]).unwrap();
     let Some(sealed) = sealed else { return };
     criterion.bench_function("verify a bundle of 1,002 receipts", |bencher| {
         bencher.iter(|| clyra_receipts::verify(&[&sealed.path], &VerifyOptions::default()).map(|verdict| verdict.ok));

@@ -4,7 +4,7 @@
 //! - [`journal`]: the durable, hash-chained, signed log of receipts. Start at [`Log`].
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
 //! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
-//! - [`verify`]: the check, offline and without trust in whoever handed the evidence over.
+//! - [`mod@verify`]: the check, offline and without trust in whoever handed the evidence over.
 //! - [`keys`]: who signs what, and on whose word.
 //!
 //! The formats are fixed in `receipts/SPEC.md`. No networking, no async runtime, nothing that depends on the other domain

@@ -5,6 +5,8 @@
 
 mod container;
 mod manifest;
+mod pack;
+mod run;
 mod seal;
 mod store;
 mod tar;

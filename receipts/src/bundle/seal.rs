@@ -4,41 +4,31 @@
 //! crash in between is completed or undone by the next [`Sealer::open`], so checkpoints and bundles always agree. What was
 //! signed once is never signed differently: a sealer starts from its own last checkpoint and checks that before it goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Seek as _, Write};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest as _, Sha256};
 
 use super::manifest::{
     Manifest, ManifestFile, PolicyDocument, STATEMENT_PAYLOAD_TYPE, frontier_value, proof_lines, statement,
 };
+use super::pack::pack;
+use super::run::{AddFault, Run};
 use super::store::{bundle_name, bundle_range, checkpoint_sizes, frontier_name, newest_checkpoint};
-use super::tar::{SIZE_MAX_BYTES, write_end, write_member};
 use super::{
     BUNDLES_DIRECTORY, CHECKPOINT, CHECKPOINT_PREV, CHECKPOINTS_DIRECTORY, CONSISTENCY, FRONTIER, KEYS, MANIFEST,
-    MANIFEST_DSSE, MEMBERS_MAX, POLICIES, RECEIPTS, ZSTD_WINDOW_LOG,
+    MANIFEST_DSSE, MEMBERS_MAX, POLICIES, RECEIPTS,
 };
-use crate::canonical::{Limits, Value, parse, to_vec};
+use crate::canonical::{Value, to_vec};
 use crate::checkpoint::Checkpoint;
 use crate::journal::{ChainValue, Disk, JOURNAL_DIRECTORY, JournalScan, Lock, ScanError, Storage as _, segments};
 use crate::keys::{KeyError, Keys};
-use crate::receipt::{Kind, RECEIPT_PAYLOAD_TYPE, SealRecord};
-use crate::tree::{Frontier, Hash, ProofError, Span, leaf_hash};
-use crate::{dsse, durable, hex};
+use crate::receipt::SealRecord;
+use crate::tree::{Frontier, Hash, ProofError};
+use crate::{durable, hex};
 
 /// Most receipts in one bundle: a file of some 20 MiB, and 3 MiB of leaf hashes while it is made.
 const BUNDLE_MAX_RECEIPTS: u64 = 100_000;
-
-/// Most bytes of `receipts.jsonl`.
-const BUNDLE_MAX_BYTES: u64 = 256 * 1024 * 1024;
-
-/// Most starts in one bundle: each has a certificate in `keys.json`, which is read whole.
-const BUNDLE_MAX_BOOTS: u64 = 4096;
-
-/// Speed against size; the level is part of what makes bundles reproducible.
-const ZSTD_LEVEL: i32 = 3;
 
 /// Why nothing was sealed. Each has a stable code.
 #[derive(Debug, thiserror::Error)]
@@ -338,154 +328,4 @@ fn settle(checkpoints: &Path, bundles: &Path) -> Result<(), SealError> {
         durable::sync_directory(directory).map_err(SealError::io(directory))?;
     }
     Ok(())
-}
-
-/// What is gathered over the receipts of one bundle.
-struct Run {
-    from: u64,
-    frontier: Frontier,
-    span: Span,
-    prev: Option<ChainValue>,
-    chain: Option<ChainValue>,
-    created: String,
-    kinds: BTreeMap<String, u64>,
-    verdicts: BTreeMap<String, u64>,
-    policies: BTreeSet<String>,
-    boots: u64,
-    bytes: u64,
-    sha256: Sha256,
-    blake3: blake3::Hasher,
-}
-
-enum AddFault {
-    Io(io::Error),
-    Receipt(&'static str),
-}
-
-impl Run {
-    fn new(from: u64, frontier: Frontier) -> Self {
-        Self {
-            from,
-            span: Span::after(frontier.clone()),
-            frontier,
-            prev: None,
-            chain: None,
-            created: String::new(),
-            kinds: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            policies: BTreeSet::new(),
-            boots: 0,
-            bytes: 0,
-            sha256: Sha256::new(),
-            blake3: blake3::Hasher::new(),
-        }
-    }
-
-    fn to(&self) -> u64 {
-        self.frontier.size()
-    }
-
-    fn has_room(&self, receipts_max: u64) -> bool {
-        self.to() - self.from < receipts_max && self.bytes < BUNDLE_MAX_BYTES && self.boots < BUNDLE_MAX_BOOTS
-    }
-
-    fn add(
-        &mut self,
-        body: &[u8],
-        signature: &[u8],
-        chain: ChainValue,
-        before: Option<ChainValue>,
-        out: &mut impl Write,
-    ) -> Result<(), AddFault> {
-        let value = parse(body, Limits::RECEIPT).map_err(|_| AddFault::Receipt("its body is not JSON"))?;
-        let text = |name: &str| value.get(name).and_then(Value::as_str);
-        let prev = text("prev").and_then(hex::decode_32).ok_or(AddFault::Receipt("it has no chain value"))?;
-        if before.is_some_and(|before| before != prev) {
-            return Err(AddFault::Receipt("it does not continue the chain"));
-        }
-        let key_id = text("key_id").ok_or(AddFault::Receipt("it names no key"))?;
-        let signature = signature.try_into().map_err(|_| AddFault::Receipt("it has no signature"))?;
-        let mut line = dsse::envelope(RECEIPT_PAYLOAD_TYPE, body, key_id, signature);
-        let leaf = leaf_hash(&line);
-        line.push(b'\n');
-        out.write_all(&line).map_err(AddFault::Io)?;
-        self.frontier.push(leaf);
-        self.span.push(leaf);
-        self.prev.get_or_insert(prev);
-        self.chain = Some(chain);
-        self.created = text("ts").unwrap_or_default().to_owned();
-        let kind = text("kind").unwrap_or_default();
-        self.boots += u64::from(kind == Kind::Boot.name());
-        *self.kinds.entry(kind.to_owned()).or_default() += 1;
-        if let Some(verdict) = text("verdict") {
-            *self.verdicts.entry(verdict.to_owned()).or_default() += 1;
-        }
-        let event = |name: &str| value.get("event")?.get(name)?.as_str();
-        let policy = value.get("policy").and_then(|policy| policy.get("hash")?.as_str());
-        for hash in [policy, event("to"), event("from"), event("policy")].into_iter().flatten() {
-            if self.policies.len() < MEMBERS_MAX && !self.policies.contains(hash) {
-                self.policies.insert(hash.to_owned());
-            }
-        }
-        self.bytes += line.len() as u64;
-        self.sha256.update(&line);
-        self.blake3.update(&line);
-        Ok(())
-    }
-
-    fn receipts_file(&self) -> ManifestFile {
-        ManifestFile {
-            path: RECEIPTS.to_owned(),
-            size: self.bytes,
-            sha256: self.sha256.clone().finalize().into(),
-            blake3: *self.blake3.finalize().as_bytes(),
-        }
-    }
-}
-
-/// Writes that also go into a digest.
-struct Digesting<W> {
-    inner: W,
-    digest: Sha256,
-}
-
-impl<W: Write> Write for Digesting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.digest.update(bytes.get(..written).unwrap_or_default());
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Writes the bundle file, durably, and returns its SHA-256.
-fn pack(path: &Path, members: &BTreeMap<String, Vec<u8>>, spool: &Path, spooled: u64) -> Result<String, SealError> {
-    let file = durable::create(path, 0o600).map_err(SealError::io(path))?;
-    let mut receipts = File::open(spool).map_err(SealError::io(spool))?;
-    let packed = (|| -> io::Result<(File, Sha256)> {
-        let mut encoder = zstd::Encoder::new(Digesting { inner: file, digest: Sha256::new() }, ZSTD_LEVEL)?;
-        encoder.include_checksum(true)?;
-        encoder.window_log(ZSTD_WINDOW_LOG)?;
-        let mut paths: Vec<&str> = members.keys().map(String::as_str).collect();
-        paths.push(RECEIPTS);
-        paths.sort_unstable();
-        for member in paths {
-            match members.get(member) {
-                Some(bytes) => write_member(&mut encoder, member, bytes.len() as u64, &mut bytes.as_slice())?,
-                None => {
-                    receipts.rewind()?;
-                    write_member(&mut encoder, member, spooled, &mut (&mut receipts).take(SIZE_MAX_BYTES))?;
-                }
-            }
-        }
-        write_end(&mut encoder)?;
-        let done = encoder.finish()?;
-        done.inner.sync_all()?;
-        Ok((done.inner, done.digest))
-    })();
-    let (_, digest) = packed.map_err(SealError::io(path))?;
-    Ok(hex::encode(&digest.finalize()))
 }

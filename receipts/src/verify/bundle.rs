@@ -1,4 +1,4 @@
-//! The check of one bundle.
+//! The check of one bundle: its members in one pass, its receipts one by one.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read};
@@ -6,19 +6,15 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::head::Head;
 use super::report::Report;
 use super::stream::{Item, RootClaim, Stream};
 use super::{Code, Session};
-use crate::bundle::{
-    self, Container, ContainerFault, Manifest, ManifestFile, STATEMENT_PAYLOAD_TYPE, io_fault, open_bundle,
-    read_frontier, read_proof_lines, statement,
-};
-use crate::canonical::{Limits, Value, is_canonical, parse};
-use crate::checkpoint::{Checkpoint, NoteError, SignedNote};
-use crate::dsse::{Envelope, pae};
-use crate::keys::{Lookup, TrustFile};
-use crate::receipt::{LEAF_MAX_BYTES, RECEIPT_PAYLOAD_TYPE, shape};
-use crate::tree::{Frontier, leaf_hash, verify_consistency};
+use crate::bundle::{self, Container, ContainerFault, Manifest, ManifestFile, io_fault, open_bundle};
+use crate::canonical::{Limits, is_canonical, parse};
+use crate::dsse::Envelope;
+use crate::receipt::{LEAF_MAX_BYTES, RECEIPT_PAYLOAD_TYPE};
+use crate::tree::{Frontier, leaf_hash};
 
 /// Range of a bundle as its manifest claims it; for putting bundles in order before they are checked.
 pub(super) fn peek(path: &Path) -> Option<(String, u64)> {
@@ -31,15 +27,6 @@ pub(super) fn peek(path: &Path) -> Option<(String, u64)> {
         }
     }
     None
-}
-
-/// Everything in a bundle but the receipts, as far as it could be read.
-struct Head {
-    label: String,
-    manifest: Option<Manifest>,
-    trust: Option<TrustFile>,
-    checkpoint: Option<Checkpoint>,
-    frontier: Option<Frontier>,
 }
 
 /// Checks a bundle. Fails only when the file cannot be opened.
@@ -109,183 +96,6 @@ fn container_fault(fault: &ContainerFault, label: &str, report: &mut Report) {
 }
 
 impl Head {
-    fn check(label: &str, members: &BTreeMap<String, Vec<u8>>, session: &mut Session<'_>) -> Self {
-        let mut head = Self { label: label.to_owned(), manifest: None, trust: None, checkpoint: None, frontier: None };
-        head.trust = head.read_trust(members, session);
-        head.manifest = head.read_manifest(members, &mut session.report);
-        head.check_statement(members, &mut session.report);
-        head.frontier = head.read_frontier(members, &mut session.report);
-        head.checkpoint = head.read_checkpoint(bundle::CHECKPOINT, members, &mut session.report);
-        head.check_checkpoints(members, session);
-        head.check_policies(members, &mut session.report);
-        head
-    }
-
-    fn path(&self, member: &str) -> String {
-        format!("{}/{member}", self.label)
-    }
-
-    fn read_trust(&self, members: &BTreeMap<String, Vec<u8>>, session: &mut Session<'_>) -> Option<TrustFile> {
-        let path = self.path(bundle::KEYS);
-        let trust = match TrustFile::read(members.get(bundle::KEYS)?) {
-            Ok(trust) => trust,
-            Err(fault) => {
-                session.report.trust(fault, &path);
-                return None;
-            }
-        };
-        session.check_root(&trust, &path);
-        Some(trust)
-    }
-
-    fn read_manifest(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) -> Option<Manifest> {
-        let path = self.path(bundle::MANIFEST);
-        let bytes = members.get(bundle::MANIFEST)?;
-        let value = match parse(bytes, Limits::MANIFEST) {
-            Ok(value) => value,
-            Err(error) => {
-                report.json(error.fault, &path, None);
-                return None;
-            }
-        };
-        if !is_canonical(bytes, &value) {
-            report.error(Code::E104, &path, None, "the manifest is not canonical JSON");
-        }
-        if value.get("v").and_then(Value::as_str).is_some_and(|version| version != crate::receipt::FORMAT) {
-            report.error(Code::E105, &path, None, "a version that this verifier does not know");
-            return None;
-        }
-        if !shape_is_good(&value, Manifest::SHAPE, &path, report) {
-            return None;
-        }
-        let manifest = Manifest::from_value(&value)?;
-        if let Some(trust) = &self.trust
-            && trust.log != manifest.log
-        {
-            report.error(Code::E604, &path, None, "the manifest is of another log than the trust file");
-        }
-        let ascending = manifest.files.windows(2).all(|pair| matches!(pair, [a, b] if a.path < b.path));
-        if !ascending || manifest.from >= manifest.to {
-            report.error(Code::E206, &path, None, "files not in ascending order, or a range that is empty");
-        }
-        Some(manifest)
-    }
-
-    fn check_statement(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
-        let path = self.path(bundle::MANIFEST_DSSE);
-        let Some(bytes) = members.get(bundle::MANIFEST_DSSE) else { return };
-        let value = match parse(bytes, Limits::MANIFEST) {
-            Ok(value) => value,
-            Err(error) => return report.json(error.fault, &path, None),
-        };
-        if !is_canonical(bytes, &value) {
-            report.error(Code::E203, &path, None, "not canonical JSON");
-        }
-        let Some(envelope) = Envelope::from_value(&value) else {
-            return report.error(Code::E206, &path, None, "not a DSSE envelope with one signature");
-        };
-        let (Some(manifest), Some(manifest_bytes)) = (&self.manifest, members.get(bundle::MANIFEST)) else { return };
-        if envelope.payload_type != STATEMENT_PAYLOAD_TYPE || envelope.payload != statement(manifest, manifest_bytes) {
-            report.error(Code::E403, &path, None, "what is signed is not the statement over this manifest");
-        }
-        let Some(trust) = &self.trust else { return };
-        let key = match trust.log_key(&envelope.key_id, manifest.to) {
-            Lookup::Valid(key) => key,
-            Lookup::OutOfRange(key) => {
-                report.error(Code::E304, &path, None, "the log key is not valid for this range");
-                key
-            }
-            Lookup::Unknown => {
-                return report.error(Code::E301, &path, None, "signed with a key that is not in the trust file");
-            }
-        };
-        if !key.verify(&pae(STATEMENT_PAYLOAD_TYPE, &envelope.payload), &envelope.signature) {
-            report.error(Code::E403, &path, None, "the signature is not of the log key over the statement");
-        }
-    }
-
-    fn read_frontier(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) -> Option<Frontier> {
-        let path = self.path(bundle::FRONTIER);
-        let bytes = members.get(bundle::FRONTIER)?;
-        let value = match parse(bytes, Limits::RECEIPT) {
-            Ok(value) => value,
-            Err(error) => {
-                report.json(error.fault, &path, None);
-                return None;
-            }
-        };
-        if !is_canonical(bytes, &value) {
-            report.error(Code::E203, &path, None, "not canonical JSON");
-        }
-        if !shape_is_good(&value, &shape::FRONTIER, &path, report) {
-            return None;
-        }
-        let frontier = read_frontier(&value);
-        let fits = frontier
-            .as_ref()
-            .is_some_and(|frontier| self.manifest.as_ref().is_none_or(|manifest| manifest.from == frontier.size()));
-        if !fits {
-            report.error(Code::E601, &path, None, "not a frontier of the size at which the bundle begins");
-            return None;
-        }
-        frontier
-    }
-
-    /// Reads a checkpoint and checks its signature and its log.
-    fn read_checkpoint(
-        &self,
-        name: &str,
-        members: &BTreeMap<String, Vec<u8>>,
-        report: &mut Report,
-    ) -> Option<Checkpoint> {
-        read_checkpoint(members.get(name)?, &self.path(name), self.trust.as_ref(), report)
-    }
-
-    fn check_checkpoints(&self, members: &BTreeMap<String, Vec<u8>>, session: &mut Session<'_>) {
-        let report = &mut session.report;
-        let path = self.path(bundle::CHECKPOINT);
-        if let (Some(checkpoint), Some(manifest)) = (&self.checkpoint, &self.manifest)
-            && (checkpoint.size != manifest.to || checkpoint.root != manifest.root)
-        {
-            report.error(Code::E601, &path, None, "size or root are not those of the manifest");
-        }
-        let prev = self.read_checkpoint(bundle::CHECKPOINT_PREV, members, report);
-        if let (Some(prev), Some(frontier)) = (&prev, &self.frontier)
-            && (prev.size != frontier.size() || prev.root != frontier.root())
-        {
-            let detail = "size or root are not those of the frontier";
-            report.error(Code::E601, &self.path(bundle::CHECKPOINT_PREV), None, detail);
-        }
-        if let Some(proof) = members.get(bundle::CONSISTENCY) {
-            let path = self.path(bundle::CONSISTENCY);
-            match (read_proof_lines(proof), &prev, &self.checkpoint) {
-                (None, _, _) => report.error(Code::E603, &path, None, "not one base64 hash a line"),
-                (Some(proof), Some(prev), Some(checkpoint)) => {
-                    let proven = verify_consistency(prev.size, checkpoint.size, &proof, &prev.root, &checkpoint.root);
-                    if let Err(error) = proven {
-                        report.error(Code::E603, &path, None, error.to_string());
-                    }
-                }
-                _ => {}
-            }
-        }
-        let known = [(bundle::CHECKPOINT, &self.checkpoint), (bundle::CHECKPOINT_PREV, &prev)];
-        for (name, checkpoint) in known {
-            if let Some(checkpoint) = checkpoint {
-                session.meet(checkpoint, &self.path(name));
-            }
-        }
-    }
-
-    fn check_policies(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
-        for (name, bytes) in members {
-            let hash = name.strip_prefix(bundle::POLICIES).and_then(|rest| rest.strip_suffix(".json"));
-            if hash.is_some_and(|hash| blake3::hash(bytes).to_hex().as_str() != hash) {
-                report.error(Code::E802, &self.path(name), None, "not the policy that its hash names");
-            }
-        }
-    }
-
     /// Continues the stream of the bundle before, or begins one.
     fn stream(&self, session: &mut Session<'_>) -> Stream {
         let from = self.manifest.as_ref().map_or(0, |manifest| manifest.from);
@@ -489,49 +299,4 @@ impl Head {
         session.leave(&self.log(), &stream);
         session.last = Some((self.log(), stream));
     }
-}
-
-fn shape_is_good(value: &Value, shape: &shape::Shape, path: &str, report: &mut Report) -> bool {
-    let faults = shape::check(value, shape);
-    for fault in &faults {
-        let (code, what) = if fault.unknown {
-            (Code::E207, "an unknown member")
-        } else {
-            (Code::E206, "missing or not of the form that it must have")
-        };
-        report.error(code, &format!("{path}#{}", fault.pointer), None, what);
-    }
-    faults.is_empty()
-}
-
-/// Reads a checkpoint note, checks that a log key of the trust file signed it and that it is of its log.
-pub(super) fn read_checkpoint(
-    bytes: &[u8],
-    path: &str,
-    trust: Option<&TrustFile>,
-    report: &mut Report,
-) -> Option<Checkpoint> {
-    let note = SignedNote::parse(bytes);
-    let checkpoint = note.and_then(|note| Ok((Checkpoint::from_text(note.text())?, note)));
-    let (checkpoint, note) = match checkpoint {
-        Ok(read) => read,
-        Err(error) => {
-            report.error(Code::E405, path, None, error.to_string());
-            return None;
-        }
-    };
-    report.stats.checkpoints += 1;
-    if let Some(trust) = trust {
-        if let Err(error) = note.verify(trust.log_keys()) {
-            let detail = match error {
-                NoteError::Unsigned => "no log key of the trust file signed it".to_owned(),
-                other => other.to_string(),
-            };
-            report.error(Code::E402, path, None, detail);
-        }
-        if checkpoint.origin != trust.log {
-            report.error(Code::E604, path, None, "it is of another log than the trust file");
-        }
-    }
-    Some(checkpoint)
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::bundle::read_checkpoint;
+use super::head::read_checkpoint;
 use super::stream::{Item, RootClaim, Stream};
 use super::{Code, Session};
 use crate::bundle::checkpoint_sizes;

@@ -9,6 +9,7 @@
 
 mod bundle;
 mod codes;
+mod head;
 mod journal;
 mod report;
 mod stream;
@@ -149,7 +150,7 @@ impl Session<'_> {
             && remembered.checkpoint.origin == trust.log
         {
             let mut quiet = Report::default();
-            let _ = bundle::read_checkpoint(note, REMEMBERED, Some(trust), &mut quiet);
+            let _ = head::read_checkpoint(note, REMEMBERED, Some(trust), &mut quiet);
             let signed = quiet.finish(Assurance::Integrity).ok;
             if !signed {
                 let detail = "it is not signed by a log key of the evidence";
@@ -160,7 +161,7 @@ impl Session<'_> {
 
     fn remember(&mut self) {
         let Some(note) = &self.options.remembered_checkpoint else { return };
-        if let Some(checkpoint) = bundle::read_checkpoint(note, REMEMBERED, None, &mut self.report) {
+        if let Some(checkpoint) = head::read_checkpoint(note, REMEMBERED, None, &mut self.report) {
             self.remembered = Some(Remembered { checkpoint, largest: None, checked: false });
         }
     }
