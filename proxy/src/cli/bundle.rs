@@ -63,7 +63,7 @@ struct ExportArgs {
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
     /// File or directory to copy to
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = print::target())]
     out: PathBuf,
     #[command(flatten)]
     data_dir: DataDir,

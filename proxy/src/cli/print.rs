@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::exit::Exit;
 
@@ -16,9 +18,17 @@ pub(super) struct DataDir {
         env = "CLYRA_DATA_DIR",
         hide_env_values = true,
         value_name = "DIR",
-        default_value = "./clyra-data"
+        default_value = "./clyra-data",
+        value_parser = target()
     )]
     pub(super) path: PathBuf,
+}
+
+/// A path to write at. A bare name is one in the current directory: what is made durable is the directory above it,
+/// and so it must have one.
+pub(super) fn target() -> impl TypedValueParser<Value = PathBuf> {
+    let located = |path: PathBuf| if path.parent() == Some(Path::new("")) { Path::new(".").join(path) } else { path };
+    PathBufValueParser::new().map(located)
 }
 
 /// Stdout, buffered: whoever streams flushes when there is nothing more to do at once.
@@ -79,6 +89,14 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2Kb\r\nç"), "a\u{fffd}[2Kb\u{fffd}\u{fffd}ç");
         let by_name = BTreeMap::from([("x\u{7}".to_owned(), 2), ("a".to_owned(), 1)]);
         assert_eq!((counts(&by_name), counts(&BTreeMap::new())), ("a 1, x\u{fffd} 2".to_owned(), "none".to_owned()));
+    }
+
+    #[test]
+    fn a_path_to_write_at_has_a_directory() {
+        let command = clap::Command::new("x");
+        let located = |given: &str| target().parse_ref(&command, None, given.as_ref()).unwrap();
+        let expected = ["./d", "./d", "e/d", "/d", "."].map(PathBuf::from);
+        assert_eq!(["d", "./d", "e/d", "/d", "."].map(located), expected);
     }
 
     #[test]
