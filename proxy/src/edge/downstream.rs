@@ -51,6 +51,8 @@ pub(super) struct Client<'a> {
     /// Whether the answer's body is not sent, by its status or the request's method.
     bodiless: bool,
     body_read: bool,
+    /// Whether reading or writing has shown that the client is gone.
+    left: bool,
     /// Whether the client may hold its body back until it is asked for it.
     holds_body_back: bool,
 }
@@ -62,7 +64,7 @@ impl<'a> Client<'a> {
         let header = session.req_header();
         let holds_body_back = header.version == Version::HTTP_11
             && header.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self { session, cut, answer: Answer::NotBegun, bodiless: false, body_read, holds_body_back }
+        Self { session, cut, answer: Answer::NotBegun, bodiless: false, body_read, left: false, holds_body_back }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -176,6 +178,7 @@ impl<'a> Client<'a> {
             self.answer = after;
             Ok(())
         } else {
+            self.left = true;
             Err(ClientGone)
         }
     }
@@ -199,7 +202,10 @@ impl Downstream for Client<'_> {
             Ok(_) => self.body_read = true,
             // Where the next request begins is unknown, or not worth finding out; pingora would take the rest of a
             // malformed body for it.
-            Err(_) => self.session.set_keepalive(None),
+            Err(error) => {
+                self.left |= matches!(error, BodyError::Gone);
+                self.session.set_keepalive(None);
+            }
         }
         body
     }
@@ -241,12 +247,15 @@ impl Downstream for Client<'_> {
     }
 
     async fn gone(&mut self) {
+        if self.left {
+            return;
+        }
+        // While body bytes are due over HTTP/1, what arrives is not a sign of anything.
+        let tells = self.body_read || self.session.is_http2();
         let closed = async {
-            // While body bytes are due, what arrives is not a sign of anything.
-            if self.body_read && self.session.read_body_or_idle(true).await.is_err() {
-                return;
+            if !tells || self.session.read_body_or_idle(true).await.is_ok() {
+                std::future::pending::<()>().await;
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = self.cut.cancelled() => {}

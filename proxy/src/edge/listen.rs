@@ -97,13 +97,16 @@ pub fn serve<H: Handler>(options: ServeOptions, handler: Arc<H>, stop: Stop) -> 
         runtime.worker_threads(threads.max(1));
     }
     let runtime = runtime.thread_name("clyra-edge").enable_all().build().map_err(EdgeError::Runtime)?;
-    runtime.block_on(async {
+    let stopped = runtime.block_on(async {
         let signals = stop.clone().on_signals();
         tokio::select! {
             stopped = edge.run(stop) => stopped,
             Err(error) = signals => Err(EdgeError::Signals(error)),
         }
-    })
+    });
+    // A name look-up cannot be interrupted; nobody waits for its answer any more.
+    runtime.shutdown_timeout(limits::GOODBYE_MAX);
+    stopped
 }
 
 impl<H: Handler> Edge<H> {

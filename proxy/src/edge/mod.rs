@@ -8,12 +8,12 @@
 //! | request bodies | replay up to 64 KiB | bodies of any size up to the caller's limit, `100-continue`, bounds on time (`downstream`) |
 //! | answers | framing, keep-alive | an answer that breaks off never looks complete; slow readers are cut (`downstream`) |
 //! | client leaves | an error on the next read | [`Downstream::gone`](crate::exchange::ports::Downstream::gone), at any time; the exchange itself runs on |
-//! | bypass | the proxy loop, WebSocket | the target's authority, none of our headers leaves, one report for each (`adapter`) |
+//! | bypass | the proxy loop | the target's authority, none of our headers leaves, one report for each; WebSockets in a loop of our own (`adapter`) |
 //! | stopping | – (sleeps, then cuts streams) | drains, then tells what is left, then returns (`stop`, `listen`) |
 //! | logs | lines that quote requests | suppressed; keep pingora's targets out of the log filter all the same |
 //!
 //! Cancellation: an exchange is never dropped because its client left. It is dropped when it still runs
-//! [`CUT_GRACE`](limits) after a stop has reached its limit.
+//! three seconds after a stop has reached its limit (`limits`).
 
 mod adapter;
 mod connection;

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::ports::{BodyError, UpstreamError};
-use crate::guard::{self, Block, Cause, Released};
+use crate::guard::{self, Block, Cause, Released, Shape};
 use crate::surface::{Dialect, Refusal};
 
 /// Clyra's answer in place of the provider's.
@@ -143,13 +143,13 @@ impl Reason<'_> {
         if row.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        let body = guard::own(self.refusal(dialect, request_id, |r| dialect.error_body(r)));
+        let body = self.refusal(dialect, request_id, |r| guard::own(dialect, r, Shape::Body));
         OwnAnswer { status: row.status, headers, body }
     }
 
     /// The event that ends a stream which has begun.
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Released {
-        guard::own(self.refusal(dialect, request_id, |r| dialect.error_event(r)))
+        self.refusal(dialect, request_id, |r| guard::own(dialect, r, Shape::Event))
     }
 }
 

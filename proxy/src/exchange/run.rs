@@ -426,8 +426,14 @@ impl<'g> Exchange<'g> {
                 self.next(reply, down).await?
             };
             let Some(chunk) = next else { break };
-            let parts = guard.feed(&chunk)?;
+            let mut parts = Vec::new();
+            let fed = guard.feed(&chunk, &mut parts);
+            if let (Err(block), false) = (&fed, self.started) {
+                // Nothing has left yet: the client gets a real HTTP error.
+                return Err(block.clone().into());
+            }
             if parts.is_empty() {
+                fed?;
                 continue;
             }
             for part in &parts {
@@ -440,6 +446,7 @@ impl<'g> Exchange<'g> {
                 self.start(head, None, down).await?;
             }
             down.write(Released::join(parts)).await?;
+            fed?;
         }
         Ok(guard.finish()?)
     }
@@ -539,7 +546,7 @@ impl<'g> Exchange<'g> {
         let mut answer = reason.answer(self.surface.dialect, &self.id);
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());
-        let decision = if matches!(reason, Reason::Block(_)) { "block" } else { "allow" };
+        let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
         let _ = send_own(self.gateway, &self.id, decision, answer, down).await;
     }
 

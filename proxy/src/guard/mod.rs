@@ -16,5 +16,5 @@ mod witness;
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{Binding, SchemaReport};
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
-pub use whole::{Answer, answer, bypass, error, own, request, uninspected};
+pub use whole::{Answer, Shape, answer, bypass, error, own, request, uninspected};
 pub use witness::{Inspected, Released};

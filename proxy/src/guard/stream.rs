@@ -110,19 +110,21 @@ impl<J: Judge> StreamGuard<J> {
         self.done
     }
 
-    /// Takes bytes as they come; gives the events that may leave, one [`Released`] each.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Released>, Block> {
+    /// Takes bytes as they come; appends the events that may leave, one [`Released`] each. What was appended before a
+    /// block may leave all the same: it does not depend on how the bytes were cut.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Released>) -> Result<(), Block> {
         let mut frames = Vec::new();
         let framed = self.framer.feed(bytes, &mut frames);
         for frame in frames {
             self.event(frame)?;
+            self.release(false, out)?;
         }
         if framed.is_err() || self.held_bytes + self.framer.pending_bytes() > HELD_BYTES_MAX {
             self.report.gaps.insert(Gap::Oversize);
             // Without its bytes the stream cannot go on, whatever the policy says about failures.
             return Err(self.judge.gap(Gap::Oversize, Cause::BadAnswer).unwrap_or_else(too_much));
         }
-        self.release(false)
+        Ok(())
     }
 
     /// The upstream has ended in good order.
@@ -142,7 +144,8 @@ impl<J: Judge> StreamGuard<J> {
         if let Some(block) = self.judge.answer(&self.facts, true) {
             return Err(block);
         }
-        let tail = self.release(true)?;
+        let mut tail = Vec::new();
+        self.release(true, &mut tail)?;
         Ok(StreamEnd { tail, schema })
     }
 
@@ -390,8 +393,7 @@ impl<J: Judge> StreamGuard<J> {
     }
 
     /// Lets go of the events at the front that nothing holds any more.
-    fn release(&mut self, complete: bool) -> Result<Vec<Released>, Block> {
-        let mut out = Vec::new();
+    fn release(&mut self, complete: bool, out: &mut Vec<Released>) -> Result<(), Block> {
         while let Some(held) = self.queue.front() {
             if !complete && (held.terminal || held.segments.iter().any(|s| self.holds(s))) {
                 break;
@@ -400,7 +402,7 @@ impl<J: Judge> StreamGuard<J> {
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
             out.push(Released::new(self.dress(held)?));
         }
-        Ok(out)
+        Ok(())
     }
 
     fn holds(&self, one: &HeldSegment) -> bool {

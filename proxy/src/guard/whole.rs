@@ -10,7 +10,7 @@ use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::schema::{Binding, Locks, SchemaReport};
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
-use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Surface};
+use crate::surface::{Channel, Dialect, Form, Join, Refusal, ResponseFacts, Segment, Surface};
 
 /// Inspects a request that was read as `doc`.
 pub fn request(
@@ -131,7 +131,20 @@ pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut R
     }
 }
 
-/// Clyra's own words to the client (an error, a block): nothing of anybody else's in them.
-pub fn own(text: String) -> Released {
+/// Clyra's own words to the client: an error in the provider's shape, and nothing else.
+pub fn own(dialect: Dialect, refusal: &Refusal<'_>, shape: Shape) -> Released {
+    let text = match shape {
+        Shape::Body => dialect.error_body(refusal),
+        Shape::Event => dialect.error_event(refusal),
+    };
     Released::new(text.into())
+}
+
+/// How an error of Clyra's is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// As the whole body of an HTTP error.
+    Body,
+    /// As the event that ends a stream.
+    Event,
 }

@@ -3,7 +3,7 @@
 //! Only the guard can make them. The upstream client takes nothing but [`Inspected`], the downstream writer nothing but
 //! [`Released`], so that a forgotten check does not compile.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// A request body that the policy in force let through (as it came in, or with redactions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,11 @@ impl Released {
         let mut parts = parts;
         match parts.len() {
             1 => parts.remove(0),
-            _ => Self(parts.iter().flat_map(|p| p.0.iter().copied()).collect()),
+            _ => {
+                let mut joined = BytesMut::with_capacity(parts.iter().map(|p| p.0.len()).sum());
+                parts.iter().for_each(|p| joined.extend_from_slice(&p.0));
+                Self(joined.freeze())
+            }
         }
     }
 }

@@ -239,7 +239,6 @@ impl Dialect {
     /// The error as a stream event: SDKs raise their ordinary exception on it.
     pub fn error_event(self, refusal: &Refusal<'_>) -> String {
         let body = self.error_body(refusal);
-        // A blank line first: should the upstream have ended inside a line, the event must not land in it.
         format!("event: error\ndata: {body}\n\n")
     }
 }

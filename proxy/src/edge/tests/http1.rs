@@ -176,6 +176,16 @@ async fn a_client_that_leaves_in_its_body_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_left_in_its_body_stays_gone() {
+    let served = Served::new();
+    let mut client = served.connect().await;
+    client.send("POST /wait HTTP/1.1\r\nHost: edge\r\nContent-Length: 10\r\n\r\nhalf").await;
+    assert_eq!(served.event().await, Event::Began("/wait".into()));
+    drop(client);
+    assert_eq!(served.event().await, Event::Gone);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writing_to_a_client_that_left_fails() {
     let served = Served::new();
     let mut client = served.connect().await;

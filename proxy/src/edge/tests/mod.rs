@@ -5,5 +5,6 @@ mod framing;
 mod http1;
 mod http2;
 mod patience;
+mod relay;
 mod stop;
 mod support;

@@ -113,7 +113,7 @@ fn serving_from_an_ordinary_thread_blocks_it_until_the_stop() {
     // Only the script is of interest; its own edge goes with the runtime.
     let script = served.block_on(async { Served::new().script });
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = ServeOptions { threads: Some(1), ..ServeOptions::new(port) };
+    let options = ServeOptions { listen: port, threads: Some(1), ..loopback() };
     let thread = std::thread::spawn({
         let stop = stop.clone();
         move || crate::edge::serve(options, Arc::clone(&script), stop)

@@ -12,11 +12,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tower::ServiceExt;
 
 use crate::edge::{BypassEnd, BypassFailure, Edge, EdgeError, Handler, Route, ServeOptions, Stop, Stopped};
 use crate::exchange::answer::OwnAnswer;
-use crate::exchange::ports::{BodyError, Downstream, RequestHead, ResponseHead, UpstreamTarget};
-use crate::guard::Released;
+use crate::exchange::ports::{
+    BodyError, Downstream, RequestHead, ResponseHead, UpstreamReply, UpstreamRequest, UpstreamTarget,
+};
+use crate::guard::{Inspected, Released};
+use crate::upstream::tests::identity::small_trust_store;
+use crate::upstream::tests::origin::plain_options;
+use crate::upstream::{UpstreamService, upstream_service};
 
 /// Ends a test that would otherwise hang; never reached when all is well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +51,7 @@ pub(super) struct Script {
     /// `/stream` writes its second half after this.
     pub(super) go_on: Notify,
     pub(super) bypass: Option<Arc<UpstreamTarget>>,
+    upstream: UpstreamService,
 }
 
 fn released(text: impl Into<Bytes>) -> Released {
@@ -78,6 +85,41 @@ impl Script {
             down.finish().await
         };
         self.tell(Event::Finished(done.await.is_ok()));
+    }
+
+    /// What an exchange does at its simplest: passes an upstream's answer on for as long as the client is there.
+    async fn relay(&self, head: &RequestHead, down: &mut dyn Downstream) {
+        let body = down.read_body(ECHO_BYTES_MAX).await.unwrap();
+        let request = UpstreamRequest {
+            target: self.bypass.clone().unwrap(),
+            method: head.method.clone(),
+            path_and_query: head.path.clone(),
+            headers: HeaderMap::new(),
+            body: Inspected::for_test(body),
+        };
+        let called = tokio::select! {
+            reply = self.upstream.clone().oneshot(request) => reply.ok(),
+            () = down.gone() => None,
+        };
+        let Some(UpstreamReply { status, headers, mut body, .. }) = called else {
+            return self.tell(Event::Gone);
+        };
+        let _ = down.start(ResponseHead { status, headers }, None).await;
+        loop {
+            let chunk = tokio::select! {
+                chunk = body.chunk() => chunk.unwrap(),
+                () = down.gone() => {
+                    body.abort().await;
+                    return self.tell(Event::Gone);
+                }
+            };
+            match chunk {
+                Some(chunk) => down.write(released(chunk)).await.unwrap(),
+                None => break,
+            }
+        }
+        self.tell(Event::Finished(down.finish().await.is_ok()));
+        body.release().await;
     }
 
     async fn echo(&self, down: &mut dyn Downstream, limit: usize) {
@@ -146,6 +188,7 @@ impl Handler for Script {
                     }
                 }
             }
+            "/relay" => self.relay(&head, down).await,
             "/flood" => {
                 let _ = down.start(start(), None).await;
                 let piece = Bytes::from(vec![b'x'; 64 * 1024]);
@@ -205,7 +248,8 @@ pub(super) struct Served {
 }
 
 pub(super) fn loopback() -> ServeOptions {
-    ServeOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)))
+    let ca_file = Some(small_trust_store());
+    ServeOptions { ca_file, ..ServeOptions::new(SocketAddr::from(([127, 0, 0, 1], 0))) }
 }
 
 impl Served {
@@ -220,7 +264,8 @@ impl Served {
 
     pub(super) fn with(options: ServeOptions, bypass: Option<UpstreamTarget>) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
-        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Arc::new) });
+        let upstream = upstream_service(plain_options()).unwrap();
+        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Arc::new), upstream });
         let edge = Edge::bind(options, script.clone()).unwrap();
         let address = edge.local_addr();
         let stop = Stop::new();

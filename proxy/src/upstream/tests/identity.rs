@@ -1,6 +1,6 @@
 //! Certificates made up for a test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pingora::tls::{PrivateKeyDer, ServerConfig, TlsAcceptor};
@@ -9,6 +9,12 @@ use pingora::tls::{PrivateKeyDer, ServerConfig, TlsAcceptor};
 pub(crate) struct Identity {
     ca_file: tempfile::NamedTempFile,
     certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
+}
+
+/// A trust store for tests that never speak TLS: one certificate whose key was thrown away. The platform's takes a debug
+/// build long to read.
+pub(crate) fn small_trust_store() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/upstream/tests/stranger.pem")
 }
 
 impl Identity {

@@ -1,6 +1,6 @@
 //! Calls over real sockets on the loopback, to origins that follow a script.
 
 pub(crate) mod identity;
-mod origin;
+pub(crate) mod origin;
 mod plain;
 mod tls;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::identity::small_trust_store;
 use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest, UpstreamTarget};
 use crate::guard::Inspected;
 use crate::upstream::{UpstreamOptions, UpstreamService, upstream_service};
@@ -48,6 +49,15 @@ impl Origin {
 
     pub(super) async fn connection(&mut self) -> Connection {
         Connection(patiently("a connection", self.accepted.recv()).await.unwrap())
+    }
+
+    /// The connection that carries the next request: this one from the pool, or else a new one. Under load pingora at
+    /// times finds a pooled connection still in use by its own watchdog, and opens another.
+    pub(super) async fn carrier(&mut self, pooled: Connection) -> (Connection, bool) {
+        match patiently("a request or the end", pooled.0.peek(&mut [0])).await {
+            Ok(1..) => (pooled, true),
+            _ => (self.connection().await, false),
+        }
     }
 
     pub(super) fn has_no_further_connection(&mut self) -> bool {
@@ -96,8 +106,13 @@ pub(super) fn request(url: &str, body: impl Into<Bytes>) -> UpstreamRequest {
     }
 }
 
+/// The defaults, for servers without TLS.
+pub(crate) fn plain_options() -> UpstreamOptions {
+    UpstreamOptions { ca_file: Some(small_trust_store()), ..UpstreamOptions::default() }
+}
+
 pub(super) fn service() -> UpstreamService {
-    upstream_service(UpstreamOptions::default()).unwrap()
+    upstream_service(plain_options()).unwrap()
 }
 
 pub(super) async fn call(service: &UpstreamService, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {

@@ -6,19 +6,9 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use super::origin::{Connection, Origin, call, patiently, request, service, text};
+use super::origin::{Connection, Origin, call, patiently, plain_options, request, service, text};
 use crate::exchange::ports::{UpstreamError, UpstreamReply};
 use crate::upstream::{UpstreamOptions, UpstreamService, upstream_service};
-
-/// A call whose origin side runs beside it.
-async fn answered<T>(
-    service: &UpstreamService,
-    origin: &Origin,
-    body: &'static [u8],
-    origin_side: impl Future<Output = T>,
-) -> (Result<UpstreamReply, UpstreamError>, T) {
-    tokio::join!(call(service, origin.request(body)), origin_side)
-}
 
 /// A first exchange, after which the connection is in the pool.
 async fn warmed_up(service: &UpstreamService, origin: &mut Origin) -> Connection {
@@ -29,92 +19,107 @@ async fn warmed_up(service: &UpstreamService, origin: &mut Origin) -> Connection
         connection.answer("warm").await;
         connection
     });
-    let mut reply = reply.unwrap();
-    assert_eq!(text(&mut reply).await.unwrap(), "warm");
-    reply.body.release().await;
+    drain(reply.unwrap()).await;
     connection
 }
+
+/// Reads the answer to its end and gives its connection back.
+async fn drain(mut reply: UpstreamReply) -> String {
+    let text = text(&mut reply).await.unwrap();
+    reply.body.release().await;
+    text
+}
+
+/// A call on its way over a pooled connection.
+async fn under_way(service: &UpstreamService, origin: &mut Origin) -> (Connection, Calling) {
+    let mut pooled = warmed_up(service, origin).await;
+    for _ in 0..ROUNDS {
+        let (service, request) = (service.clone(), origin.request(&b"{}"[..]));
+        let calling = tokio::spawn(async move { call(&service, request).await });
+        let (mut connection, was_pooled) = origin.carrier(pooled).await;
+        if was_pooled {
+            return (connection, calling);
+        }
+        connection.request().await;
+        connection.answer("again").await;
+        drain(calling.await.unwrap().unwrap()).await;
+        pooled = connection;
+    }
+    panic!("no connection was ever used again")
+}
+
+type Calling = tokio::task::JoinHandle<Result<UpstreamReply, UpstreamError>>;
+/// More than pingora needs by far to find a connection in its pool once.
+const ROUNDS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_released_connection_is_used_again() {
     let mut origin = Origin::new().await;
-    let service = service();
-    let mut connection = warmed_up(&service, &mut origin).await;
-    let (reply, ()) = answered(&service, &origin, b"{}", async {
-        let (head, body) = connection.request().await;
-        assert!(head.starts_with("post /v1/chat http/1.1\r\n"), "{head}");
-        assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
-        assert_eq!(body, b"{}");
-        connection.send("HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-Clyra-Decision: forged\r\n").await;
-        connection.send("Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nno").await;
-    })
-    .await;
-    let mut reply = reply.unwrap();
+    let (mut connection, calling) = under_way(&service(), &mut origin).await;
+    let (head, body) = connection.request().await;
+    assert!(head.starts_with("post /v1/chat http/1.1\r\n"), "{head}");
+    assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
+    assert_eq!(body, b"{}");
+    connection.send("HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-Clyra-Decision: forged\r\n").await;
+    connection.send("Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nno").await;
+    let reply = calling.await.unwrap().unwrap();
     assert_eq!((reply.status, reply.attempts), (StatusCode::TOO_MANY_REQUESTS, 1));
     let mut names: Vec<_> = reply.headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "retry-after"]);
-    assert_eq!(text(&mut reply).await.unwrap(), "no");
+    assert_eq!(drain(reply).await, "no");
     assert!(origin.has_no_further_connection());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stale_connection_is_replaced_once_and_counted() {
+async fn a_stale_connection_is_replaced_once_counted_and_its_successor_pooled() {
     let mut origin = Origin::new().await;
     let service = service();
-    let mut stale = warmed_up(&service, &mut origin).await;
-    let request = origin.request(&b"{}"[..]);
-    let (reply, ()) = tokio::join!(call(&service, request), async {
-        // The connection looks alive when it is taken from the pool, and dies with the request on it.
-        stale.0.read_u8().await.unwrap();
-        drop(stale);
-        let mut fresh = origin.connection().await;
-        fresh.request().await;
-        fresh.answer("second").await;
-    });
-    let mut reply = reply.unwrap();
+    // The connection looked alive when it was taken from the pool, and dies with the request on it.
+    let (stale, calling) = under_way(&service, &mut origin).await;
+    drop(stale);
+    let mut fresh = origin.connection().await;
+    fresh.request().await;
+    fresh.answer("second").await;
+    let reply = calling.await.unwrap().unwrap();
     assert_eq!(reply.attempts, 2);
-    assert_eq!(text(&mut reply).await.unwrap(), "second");
+    assert_eq!(drain(reply).await, "second");
+
+    let mut was_pooled = false;
+    for _ in 0..ROUNDS {
+        let request = origin.request(&b"{}"[..]);
+        let (reply, carrier) = tokio::join!(call(&service, request), async {
+            let (mut connection, is_pooled) = origin.carrier(fresh).await;
+            connection.request().await;
+            connection.answer("next").await;
+            (connection, is_pooled)
+        });
+        drain(reply.unwrap()).await;
+        was_pooled |= carrier.1;
+        fresh = carrier.0;
+    }
+    assert!(was_pooled);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replaced_connection_joins_the_common_pool() {
+async fn a_successor_that_dies_as_well_is_the_end() {
     let mut origin = Origin::new().await;
-    let service = service();
-    let mut stale = warmed_up(&service, &mut origin).await;
-    let request = origin.request(&b"{}"[..]);
-    let (reply, mut fresh) = tokio::join!(call(&service, request), async {
-        stale.0.read_u8().await.unwrap();
-        drop(stale);
-        let mut fresh = origin.connection().await;
-        fresh.request().await;
-        fresh.answer("second").await;
-        fresh
-    });
-    let mut reply = reply.unwrap();
-    text(&mut reply).await.unwrap();
-    reply.body.release().await;
-    let (reply, ()) = answered(&service, &origin, b"{}", async {
-        fresh.request().await;
-        fresh.answer("third").await;
-    })
-    .await;
-    assert_eq!(reply.unwrap().attempts, 1);
+    let (stale, calling) = under_way(&service(), &mut origin).await;
+    drop(stale);
+    drop(origin.connection().await);
+    let error = calling.await.unwrap().unwrap_err();
+    assert!(matches!(error, UpstreamError::NoAnswer { reused: false, .. }), "{error}");
     assert!(origin.has_no_further_connection());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_repeated_once_a_byte_of_an_answer_came() {
     let mut origin = Origin::new().await;
-    let service = service();
-    let mut connection = warmed_up(&service, &mut origin).await;
-    let (reply, ()) = answered(&service, &origin, b"{}", async {
-        connection.request().await;
-        connection.send("HTTP/1.1 200 O").await;
-        drop(connection);
-    })
-    .await;
-    let error = reply.unwrap_err();
+    let (mut connection, calling) = under_way(&service(), &mut origin).await;
+    connection.request().await;
+    connection.send("HTTP/1.1 200 O").await;
+    drop(connection);
+    let error = calling.await.unwrap().unwrap_err();
     assert!(matches!(error, UpstreamError::Protocol { .. }), "{error}");
     assert!(origin.has_no_further_connection());
 }
@@ -200,22 +205,21 @@ async fn interim_answers_are_skipped_and_switching_protocols_is_refused() {
     let mut origin = Origin::new().await;
     let service = service();
     let request = origin.request(&b"{}"[..]);
-    let (reply, mut connection) = tokio::join!(call(&service, request), async {
+    let (reply, connection) = tokio::join!(call(&service, request), async {
         let mut connection = origin.connection().await;
         connection.request().await;
         connection.send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n").await;
         connection.answer("final").await;
         connection
     });
-    let mut reply = reply.unwrap();
-    assert_eq!(text(&mut reply).await.unwrap(), "final");
-    reply.body.release().await;
-    let (reply, ()) = answered(&service, &origin, b"{}", async {
+    assert_eq!(drain(reply.unwrap()).await, "final");
+    let request = origin.request(&b"{}"[..]);
+    let (reply, ()) = tokio::join!(call(&service, request), async {
+        let (mut connection, _) = origin.carrier(connection).await;
         connection.request().await;
         connection.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n").await;
         connection.closed().await;
-    })
-    .await;
+    });
     assert!(matches!(reply.unwrap_err(), UpstreamError::Protocol { .. }));
 }
 
@@ -318,13 +322,13 @@ async fn a_chunk_that_is_not_waited_for_is_not_lost() {
 async fn silence_before_the_head_and_within_the_body_ends() {
     let mut origin = Origin::new().await;
     let short = Duration::from_millis(50);
-    let service = upstream_service(UpstreamOptions { head_timeout: short, ..UpstreamOptions::default() }).unwrap();
+    let service = upstream_service(UpstreamOptions { head_timeout: short, ..plain_options() }).unwrap();
     let request = origin.request(&b"{}"[..]);
     let error = call(&service, request).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Timeout { after, .. } if after == short), "{error}");
     origin.connection().await.closed().await;
 
-    let service = upstream_service(UpstreamOptions { idle_timeout: short, ..UpstreamOptions::default() }).unwrap();
+    let service = upstream_service(UpstreamOptions { idle_timeout: short, ..plain_options() }).unwrap();
     let request = origin.request(&b"{}"[..]);
     let (reply, _connection) = tokio::join!(call(&service, request), async {
         let mut connection = origin.connection().await;
@@ -339,25 +343,25 @@ async fn silence_before_the_head_and_within_the_body_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_beyond_the_limit_are_refused_until_a_body_is_done() {
     let mut origin = Origin::new().await;
-    let service = upstream_service(UpstreamOptions { calls_max: 1, ..UpstreamOptions::default() }).unwrap();
+    let service = upstream_service(UpstreamOptions { calls_max: 1, ..plain_options() }).unwrap();
     let request = origin.request(&b"{}"[..]);
-    let (reply, mut connection) = tokio::join!(call(&service, request), async {
+    let (reply, connection) = tokio::join!(call(&service, request), async {
         let mut connection = origin.connection().await;
         connection.request().await;
         connection.answer("first").await;
         connection
     });
-    let mut reply = reply.unwrap();
+    let reply = reply.unwrap();
     let refused = call(&service, origin.request(&b"{}"[..])).await.unwrap_err();
     assert!(matches!(refused, UpstreamError::Overloaded { .. }), "{refused}");
-    text(&mut reply).await.unwrap();
-    reply.body.release().await;
-    let (reply, ()) = answered(&service, &origin, b"{}", async {
+    drain(reply).await;
+    let request = origin.request(&b"{}"[..]);
+    let (reply, ()) = tokio::join!(call(&service, request), async {
+        let (mut connection, _) = origin.carrier(connection).await;
         connection.request().await;
         connection.answer("second").await;
-    })
-    .await;
-    assert_eq!(text(&mut reply.unwrap()).await.unwrap(), "second");
+    });
+    assert_eq!(drain(reply.unwrap()).await, "second");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
