@@ -26,7 +26,8 @@ test: test-rust test-clients ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build
-	$(CARGO_TEST)
+	$(CARGO_TEST) --no-fail-fast
+	@$(SCRIPTS)/shared-data.sh
 
 test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
 	@$(SCRIPTS)/clients.sh
