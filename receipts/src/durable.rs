@@ -37,7 +37,12 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), sync_directory)
+    match path.parent() {
+        // A bare name stands in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
 }
 
 /// Makes a directory and those above it, and their names durable.

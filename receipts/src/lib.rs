@@ -23,6 +23,8 @@ pub mod keys;
 pub mod receipt;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod spec;
 pub mod tree;
 pub mod verify;
 

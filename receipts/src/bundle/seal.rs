@@ -33,7 +33,7 @@ const BUNDLE_MAX_RECEIPTS: u64 = 100_000;
 /// Why nothing was sealed. Each has a stable code.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    #[error("S001: another process is sealing in {}", .0.display())]
+    #[error("S001: {} is in use by another process: a running sidecar, or another sealer", .0.display())]
     Locked(PathBuf),
     #[error("S002: the journal cannot be sealed: {0}; run `clyra verify` on the data directory")]
     Journal(String),

@@ -136,13 +136,16 @@ struct Handle {
 }
 
 impl Handle {
+    /// Waits for the log's threads; not when called on one of them (by a waiter's own code), which would be for ever.
     fn join(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let here = std::thread::current().id();
+        if threads.iter().any(|thread| thread.thread().id() == here) {
+            return;
+        }
         for thread in threads {
-            // The last handle may be dropped by a waiter's own code on one of these threads.
-            if thread.thread().id() != std::thread::current().id() {
-                let _ = thread.join();
-            }
+            // A thread that ended by a panic has poisoned the queue, which is how it is told.
+            let _ = thread.join();
         }
     }
 }

@@ -5,13 +5,10 @@ use serde::{Deserialize, Deserializer, Serializer};
 use crate::canonical::INTEGER_MAX;
 
 /// A count. Beyond 2^53 − 1 (nine petabytes, three centuries in microseconds) it stays at that value.
-// By reference because serde calls it so.
-#[allow(clippy::trivially_copy_pass_by_ref)]
 pub(crate) fn count<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64((*value).min(INTEGER_MAX.unsigned_abs()))
 }
 
-#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
 pub(crate) fn count_option<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => count(value, serializer),
@@ -20,7 +17,6 @@ pub(crate) fn count_option<S: Serializer>(value: &Option<u64>, serializer: S) ->
 }
 
 /// A 64-bit value as a decimal string.
-#[allow(clippy::trivially_copy_pass_by_ref)]
 pub(crate) mod decimal {
     use super::{Deserialize, Deserializer, Serializer};
 

@@ -257,6 +257,27 @@ fn of_kind(kind: Kind) -> &'static [Field] {
     }
 }
 
+/// Every member name that a receipt of this kind may have, at any depth.
+#[cfg(test)]
+pub(crate) fn names(kind: Kind) -> Vec<&'static str> {
+    fn collect(shape: &Shape, names: &mut Vec<&'static str>) {
+        match shape {
+            Object(fields) => {
+                for field in *fields {
+                    names.push(field.name);
+                    collect(&field.shape, names);
+                }
+            }
+            List(inner) | Map(inner) => collect(inner, names),
+            _ => {}
+        }
+    }
+    let mut names = Vec::new();
+    collect(&Object(COMMON), &mut names);
+    collect(&Object(of_kind(kind)), &mut names);
+    names
+}
+
 /// A bundle's `manifest.json`.
 pub(crate) const MANIFEST: Shape = Object(&[
     must("chain", Digest),

@@ -2,7 +2,6 @@
 
 /// One code. The first digit is the phase; `W` codes are about the journal's files and count as phase 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(clippy::upper_case_acronyms)]
 #[non_exhaustive]
 pub enum Code {
     W001,

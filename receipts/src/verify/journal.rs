@@ -25,13 +25,14 @@ pub(super) struct JournalPaths<'a> {
 /// Checks a journal from its first segment on. `label` names it in findings.
 pub(super) fn verify_journal(paths: JournalPaths<'_>, label: &str, session: &mut Session<'_>) -> io::Result<()> {
     let trust = trust_of(paths.keys, session);
-    let first_seqs = segments(paths.journal)?;
     let mut stream = Stream::new(0, None, Some(Frontier::default()));
     let log = trust.as_ref().map(|trust| trust.log.clone()).unwrap_or_default();
     if let Some(directory) = paths.checkpoints {
         checkpoints(directory, trust.as_ref(), &mut stream, session)?;
     }
     session.claims_on(&log, &mut stream);
+    // After the checkpoints, because a running log may go on between: what a checkpoint covers is then in a segment listed.
+    let first_seqs = segments(paths.journal)?;
     let count = first_seqs.len();
     for (index, first_seq) in first_seqs.into_iter().enumerate() {
         let name = segment_name(first_seq);
