@@ -140,36 +140,8 @@ impl PolicyJudge {
         (decision, redact)
     }
 
-    fn block(&self, decision: &Decision, found: &[Found]) -> Option<Block> {
-        if decision.action != Action::Block || !self.enforces() {
-            return None;
-        }
-        let rule = decision.rules.iter().find(|r| r.action == Action::Block);
-        let detectors: BTreeSet<String> = found.iter().map(|f| f.detector.to_string()).collect();
-        let reason = rule.map(|r| r.reason.clone()).filter(|r| !r.is_empty());
-        Some(Block {
-            cause: Cause::Policy,
-            rule: rule.map(|r| r.id.clone()),
-            reason: reason.unwrap_or_else(|| "the policy forbids it".into()),
-            detectors: detectors.into_iter().collect(),
-        })
-    }
-}
-
-fn facts(judged: &Judged) -> FindingFacts<'_> {
-    FindingFacts {
-        detector: Cow::Borrowed(&judged.found.detector),
-        class: Cow::Borrowed(&judged.found.class),
-        score_ppm: judged.found.score_ppm,
-        channel: Cow::Borrowed(judged.found.channel.as_str()),
-        place: Cow::Borrowed(&judged.found.pointer),
-        owasp: judged.threat.owasp.as_deref().map(Cow::Borrowed),
-        atlas: judged.threat.atlas.as_deref().map(Cow::Borrowed),
-    }
-}
-
-impl Judge for PolicyJudge {
-    fn findings(&mut self, found: &[Found], answer: &ResponseFacts) -> Ruling {
+    /// Asks the rules about what was found, and maps their redactions to it.
+    fn rule(&mut self, found: &[Found], tool_results: bool, answer: &ResponseFacts) -> Ruling {
         let before = self.decided.findings.len();
         self.decided.findings_total += found.len() as u64;
         for one in found {
@@ -198,7 +170,7 @@ impl Judge for PolicyJudge {
                     let (decision, redact) = self.decide(special, of, facts, answer);
                     take(self, &decision, redact);
                 }
-            } else if found.iter().any(|f| f.channel == Channel::ToolResult) {
+            } else if tool_results {
                 let (decision, redact) = self.decide(special, |f| f.channel == Channel::ToolResult, None, answer);
                 take(self, &decision, redact);
             }
@@ -207,6 +179,47 @@ impl Judge for PolicyJudge {
         ruling.redact.sort_unstable();
         ruling.redact.dedup();
         if self.enforces() { ruling } else { Ruling::default() }
+    }
+
+    fn block(&self, decision: &Decision, found: &[Found]) -> Option<Block> {
+        if decision.action != Action::Block || !self.enforces() {
+            return None;
+        }
+        let rule = decision.rules.iter().find(|r| r.action == Action::Block && r.exception.is_none());
+        let detectors: BTreeSet<String> = found.iter().map(|f| f.detector.to_string()).collect();
+        let reason = rule.map(|r| r.reason.clone()).filter(|r| !r.is_empty());
+        Some(Block {
+            cause: Cause::Policy,
+            rule: rule.map(|r| r.id.clone()),
+            reason: reason.unwrap_or_else(|| "the policy forbids it".into()),
+            detectors: detectors.into_iter().collect(),
+        })
+    }
+}
+
+fn facts(judged: &Judged) -> FindingFacts<'_> {
+    FindingFacts {
+        detector: Cow::Borrowed(&judged.found.detector),
+        class: Cow::Borrowed(&judged.found.class),
+        score_ppm: judged.found.score_ppm,
+        channel: Cow::Borrowed(judged.found.channel.as_str()),
+        place: Cow::Borrowed(&judged.found.pointer),
+        owasp: judged.threat.owasp.as_deref().map(Cow::Borrowed),
+        atlas: judged.threat.atlas.as_deref().map(Cow::Borrowed),
+    }
+}
+
+impl Judge for PolicyJudge {
+    fn request(&mut self, found: &[Found], tool_results: bool) -> Ruling {
+        let tool_results = tool_results && self.context.policy.has_rules(Phase::ToolResult);
+        if found.is_empty() && !tool_results && !self.context.policy.has_rules(Phase::Request) {
+            return Ruling::default();
+        }
+        self.rule(found, tool_results, &ResponseFacts::default())
+    }
+
+    fn findings(&mut self, found: &[Found], answer: &ResponseFacts) -> Ruling {
+        self.rule(found, false, answer)
     }
 
     fn answer(&mut self, facts: &ResponseFacts, complete: bool) -> Option<Block> {
@@ -239,7 +252,8 @@ impl Judge for PolicyJudge {
         }
         // A redaction that depends on the arguments comes too late to be cut out safely: then the call does not leave.
         let late = decision.rules.iter().find(|r| {
-            r.action == Action::Redact && !earlier.contains(&Fired { id: r.id.clone(), action: r.action.as_str() })
+            let known = earlier.contains(&Fired { id: r.id.clone(), action: r.action.as_str() });
+            r.action == Action::Redact && r.exception.is_none() && !known
         });
         late.filter(|_| self.enforces()).map(|rule| Block {
             cause: Cause::Policy,
@@ -282,5 +296,66 @@ impl Judge for PolicyJudge {
             ),
             detectors: Vec::new(),
         })
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(rules: &str) -> PolicyJudge {
+        let text = format!("version: 1\nmode: enforce\nrules:\n{rules}");
+        let policy = Policy::parse(&text, "policy.yaml", &|_| Err("no files".into())).unwrap();
+        let request = RequestFacts { model: "m".into(), ..RequestFacts::default() };
+        let caller = policy.caller(None);
+        PolicyJudge::request(Arc::new(Context { policy: Arc::new(policy), caller, request, now_unix_s: 0 }))
+    }
+
+    fn found(class: &str, channel: Channel) -> Found {
+        Found {
+            detector: "d".into(),
+            class: class.into(),
+            score_ppm: 900_000,
+            channel,
+            pointer: "/messages/0/content".into(),
+            start: 0,
+            end: 3,
+            contained: true,
+            tool: None,
+        }
+    }
+
+    #[test]
+    fn a_rule_that_needs_no_finding_is_asked_on_a_clean_request() {
+        let rule = "  - { id: not-m, phase: request, when: 'request.model == \"m\"', action: block, reason: No. }\n";
+        let block = judge(rule).request(&[], false).block.unwrap();
+        assert_eq!((block.rule.as_deref(), block.reason.as_str()), (Some("not-m"), "No."));
+        let rule = "  - { id: no-tools, phase: tool_result, action: block, reason: No. }\n";
+        assert!(judge(rule).request(&[], true).block.is_some());
+        assert!(judge(rule).request(&[], false).block.is_none());
+    }
+
+    #[test]
+    fn redactions_point_at_the_new_findings() {
+        let when = "findings.exists(f, f.class == \"secret\")";
+        let rules = format!("  - {{ id: r, phase: request, when: '{when}', action: redact, reason: R. }}\n");
+        let mut judge = judge(&rules);
+        let batch = [found("pii", Channel::User), found("secret", Channel::User)];
+        assert_eq!(judge.findings(&batch, &ResponseFacts::default()).redact, [1]);
+        assert_eq!(judge.findings(&batch[1..], &ResponseFacts::default()).redact, [0]);
+        assert_eq!(judge.decided.findings.len(), 3);
+    }
+
+    #[test]
+    fn new_findings_are_judged_however_many_there_were() {
+        let when = "findings.exists(f, f.class == \"secret\")";
+        let rules = format!("  - {{ id: r, phase: request, when: '{when}', action: redact, reason: R. }}\n");
+        let mut judge = judge(&rules);
+        let many = vec![found("secret", Channel::User); FINDINGS_MAX];
+        judge.findings(&many, &ResponseFacts::default());
+        assert_eq!(judge.findings(&[found("secret", Channel::User)], &ResponseFacts::default()).redact, [0]);
+        assert_eq!(
+            (judge.decided.findings.len(), judge.decided.findings_total),
+            (FINDINGS_MAX, FINDINGS_MAX as u64 + 1)
+        );
     }
 }

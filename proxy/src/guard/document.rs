@@ -9,11 +9,11 @@ use clyra_detectors::{Engine, View};
 
 use super::calls::Calls;
 use super::channel::{Piece, Text, place, view};
-use super::judge::{Block, Cause, Found, Gap, Judge, Report};
+use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
 use super::schema::{Locks, SchemaReport};
 use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch};
 use crate::json::{Doc, Limits, TextDecoder};
-use crate::surface::{Form, Join, ResponseFacts, Segment, Table, segments};
+use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Table, segments};
 
 /// Texts of one document. A request of a million messages is an attack on the inspector, not a conversation.
 const SEGMENTS_MAX: usize = 200_000;
@@ -40,8 +40,24 @@ pub(super) struct Subject<'d> {
     /// What `document` was read as.
     pub(super) doc: &'d Doc,
     pub(super) facts: &'d ResponseFacts,
+    pub(super) direction: Direction,
+}
+
+/// Which way a document travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Request,
+    Answer,
+}
+
+impl Direction {
     /// The kind of block that a failure of inspection means.
-    pub(super) side: Cause,
+    fn failure(self) -> Cause {
+        match self {
+            Self::Request => Cause::Unavailable,
+            Self::Answer => Cause::BadAnswer,
+        }
+    }
 }
 
 /// Inspects all text of a document and applies what the judge says.
@@ -52,7 +68,8 @@ pub(super) fn check(
     judge: &mut dyn Judge,
     report: &mut Report,
 ) -> Result<Checked, Block> {
-    let Subject { table, document, doc, facts, side } = subject;
+    let Subject { table, document, doc, facts, direction } = subject;
+    let side = direction.failure();
     let segments = segments(table, doc.root(document));
     if segments.len() > SEGMENTS_MAX
         && let Some(block) = judge.gap(note(report, Gap::Oversize), side)
@@ -69,8 +86,7 @@ pub(super) fn check(
         } else {
             let text = decoded(segment, raw);
             scan.calls.note_name(segment, &text);
-            if matches!(segment.channel, crate::surface::Channel::ToolArguments | crate::surface::Channel::FunctionCall)
-            {
+            if matches!(segment.channel, Channel::ToolArguments | Channel::FunctionCall) {
                 scan.arguments.push((segment.path_index.clone(), text.clone()));
             }
             locks.note(segment.channel, &text);
@@ -88,7 +104,13 @@ pub(super) fn check(
     if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), side) {
         return Err(block);
     }
-    rule(judge, &mut scan, facts, report)?;
+    let tool_results = segments.iter().any(|s| s.channel == Channel::ToolResult);
+    let ruling = match direction {
+        Direction::Request => judge.request(&scan.found, tool_results),
+        Direction::Answer if scan.found.is_empty() => Ruling::default(),
+        Direction::Answer => judge.findings(&scan.found, facts),
+    };
+    mark(ruling, &mut scan, report)?;
     for (place, arguments) in &scan.arguments {
         if judge.wants_tool_calls()
             && let Some(block) = judge.tool_call(&scan.calls.call(place, arguments), facts)
@@ -111,12 +133,8 @@ fn note(report: &mut Report, gap: Gap) -> Gap {
     gap
 }
 
-/// Asks the judge about all that was found, and marks what is to be taken out.
-fn rule(judge: &mut dyn Judge, scan: &mut Scan, facts: &ResponseFacts, report: &mut Report) -> Result<(), Block> {
-    if scan.found.is_empty() {
-        return Ok(());
-    }
-    let ruling = judge.findings(&scan.found, facts);
+/// Marks what is to be taken out.
+fn mark(ruling: Ruling, scan: &mut Scan, report: &mut Report) -> Result<(), Block> {
     if let Some(block) = ruling.block {
         return Err(block);
     }

@@ -116,7 +116,9 @@ pub struct SchemaBreach {
 
 /// Decides, and remembers what it decided for the receipt.
 pub trait Judge: Send {
-    /// Rules on new findings, in the light of all earlier ones.
+    /// Rules on a whole request, also when nothing was found in it: rules may look at other things.
+    fn request(&mut self, found: &[Found], tool_results: bool) -> Ruling;
+    /// Rules on new findings in an answer, in the light of all earlier ones.
     fn findings(&mut self, found: &[Found], facts: &ResponseFacts) -> Ruling;
     /// Rules that look at the answer as such: when its first event is there, and when it is `complete`.
     fn answer(&mut self, facts: &ResponseFacts, complete: bool) -> Option<Block>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clyra_detectors::Engine;
 
-use super::document::{Subject, cannot_redact, check, scan_whole};
+use super::document::{Direction, Subject, cannot_redact, check, scan_whole};
 use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::schema::{Binding, Locks, SchemaReport};
 use super::witness::{Inspected, Released};
@@ -21,7 +21,8 @@ pub fn request(
     report: &mut Report,
 ) -> Result<Inspected, Block> {
     let facts = ResponseFacts::default();
-    let subject = Subject { table: (surface.request)(), document: body, doc, facts: &facts, side: Cause::Unavailable };
+    let subject =
+        Subject { table: (surface.request)(), document: body, doc, facts: &facts, direction: Direction::Request };
     let checked = check(engine, subject, Locks::default(), judge, report)?;
     Ok(Inspected::new(checked.bytes))
 }
@@ -64,8 +65,13 @@ pub fn answer(
         Err(_) => return plain(engine, body, judge, report),
     };
     (surface.note_response)(doc.root(&body), &mut facts);
-    let subject =
-        Subject { table: (surface.response)(), document: &body, doc: &doc, facts: &facts, side: Cause::BadAnswer };
+    let subject = Subject {
+        table: (surface.response)(),
+        document: &body,
+        doc: &doc,
+        facts: &facts,
+        direction: Direction::Answer,
+    };
     let checked = check(engine, subject, Locks::new(bindings), judge, report)?;
     if let Some(block) = judge.answer(&facts, true) {
         return Err(block);
