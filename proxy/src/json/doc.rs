@@ -381,6 +381,12 @@ impl<'a> Value<'a> {
         self.node().map_or(Cow::Borrowed(""), |n| name_text(self.bytes, (n.name_start, n.name_end)))
     }
 
+    /// Byte range of the member's name between its quotes; `None` for elements and the root.
+    pub fn name_range(&self) -> Option<Range<usize>> {
+        // A name stands behind a bracket and a quote, so never at 0.
+        self.node().filter(|n| n.name_start > 0).map(|n| n.name_start as usize..n.name_end as usize)
+    }
+
     /// The text of a string.
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         (self.kind() == Kind::String).then(|| string_text(self.bytes, self.inner()))

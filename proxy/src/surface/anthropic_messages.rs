@@ -24,7 +24,12 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
         &[
             ("system", text(System)),
             ("system.*.text", text(System)),
+            ("model", text(Metadata)),
+            ("stream", text(Metadata)),
+            ("max_tokens", text(Metadata)),
             ("messages.*.role", text(Metadata)),
+            ("messages.*.content.*.type", text(Metadata)),
+            ("messages.*.content.*.id", text(Metadata)),
             ("messages.*.content", by_role()),
             ("messages.*.content.*.text", by_role()),
             ("messages.*.content.*.thinking", by_role()),
@@ -47,9 +52,16 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
 });
 
 static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{Content, Reasoning, ToolArguments, ToolName, ToolResult};
+    use Channel::{Content, Metadata, Reasoning, ToolArguments, ToolName, ToolResult};
     Table::build(
         &[
+            ("id", text(Metadata)),
+            ("type", text(Metadata)),
+            ("role", text(Metadata)),
+            ("model", text(Metadata)),
+            ("stop_reason", text(Metadata)),
+            ("content.*.type", text(Metadata)),
+            ("content.*.id", text(Metadata)),
             ("content.*.text", text(Content)),
             ("content.*.thinking", text(Reasoning)),
             ("content.*.name", text(ToolName)),
@@ -65,6 +77,9 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
     Table::build(
         &[
             ("type", text(Metadata)),
+            ("index", text(Metadata)),
+            ("content_block.type", text(Metadata)),
+            ("content_block.id", text(Metadata)),
             // What a block begins with is continued by its deltas.
             ("content_block.text", text(Content).streamed("text")),
             ("content_block.thinking", text(Reasoning).streamed("thinking")),

@@ -22,7 +22,14 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
     use Channel::{Assistant, FunctionCall, Metadata, Reasoning, Refusal, ToolArguments, ToolDefinition, ToolName};
     Table::build(
         &[
+            ("model", text(Metadata)),
+            ("stream", text(Metadata)),
             ("messages.*.role", text(Metadata)),
+            ("messages.*.content.*.type", text(Metadata)),
+            ("messages.*.tool_call_id", text(Metadata)),
+            ("messages.*.tool_calls.*.id", text(Metadata)),
+            ("messages.*.tool_calls.*.type", text(Metadata)),
+            ("tools.*.type", text(Metadata)),
             ("messages.*.content", by_role()),
             ("messages.*.content.*.text", by_role()),
             ("messages.*.content.*.refusal", text(Refusal)),
@@ -51,9 +58,18 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
 });
 
 static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{Content, FunctionCall, Logprobs, Reasoning, Refusal, ToolArguments, ToolName};
+    use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
     Table::build(
         &[
+            ("id", text(Metadata)),
+            ("object", text(Metadata)),
+            ("created", text(Metadata)),
+            ("model", text(Metadata)),
+            ("system_fingerprint", text(Metadata)),
+            ("service_tier", text(Metadata)),
+            ("choices.*.index", text(Metadata)),
+            ("choices.*.finish_reason", text(Metadata)),
+            ("choices.*.message.role", text(Metadata)),
             ("choices.*.text", text(Content)),
             ("choices.*.message.content", text(Content)),
             ("choices.*.message.content.*.text", text(Content)),
@@ -81,8 +97,16 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
     use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
     Table::build(
         &[
-            ("choices.*.text", text(Content).streamed("text")),
+            ("id", text(Metadata)),
+            ("object", text(Metadata)),
+            ("created", text(Metadata)),
+            ("model", text(Metadata)),
+            ("system_fingerprint", text(Metadata)),
+            ("service_tier", text(Metadata)),
+            ("choices.*.index", text(Metadata)),
             ("choices.*.finish_reason", text(Metadata)),
+            ("choices.*.delta.tool_calls.*.index", text(Metadata)),
+            ("choices.*.text", text(Content).streamed("text")),
             ("choices.*.delta.role", text(Metadata)),
             ("choices.*.delta.content", text(Content).streamed("content")),
             ("choices.*.delta.content.+.text", text(Content).streamed("content")),
