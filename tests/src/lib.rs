@@ -2,7 +2,11 @@
 //! shares no code with Clyra, and the recorded traffic of real providers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+pub mod ask;
 pub mod client;
+pub mod journal;
+pub mod process;
+pub mod puppet;
 pub mod recorded;
 pub mod sidecar;
 pub mod texts;

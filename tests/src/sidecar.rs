@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clyra::cli::serve::Serving;
 use clyra::config::{Overrides, Settings};
 use clyra::edge::Stop;
 use clyra::exchange::gateway::Gateway;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+use crate::journal::{pair, receipts};
 
 #[derive(Debug)]
 pub struct Sidecar {
@@ -22,14 +26,29 @@ pub struct Sidecar {
     server: JoinHandle<Result<(), clyra::cli::Exit>>,
 }
 
+/// Longest wait for a line that is written in the background.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
 impl Sidecar {
     /// Starts with `policy` in front of `upstream`.
     pub async fn start(policy: &str, upstream: &str) -> Sidecar {
+        Self::start_with(policy, upstream, &[], |_| {}).await
+    }
+
+    /// Starts with `policy`, and `files` beside it, and settings as `adjust` leaves them.
+    pub async fn start_with(
+        policy: &str,
+        upstream: &str,
+        files: &[(&str, &str)],
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Sidecar {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("policy.yaml");
-        std::fs::write(&file, policy).unwrap();
+        for (name, text) in files.iter().chain([&("policy.yaml", policy)]) {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let settings = Settings::load(Overrides {
+        let mut settings = Settings::load(Overrides {
             config: None,
             listen: Some(any),
             admin: Some(any),
@@ -38,6 +57,7 @@ impl Sidecar {
             data_dir: Some(dir.path().join("data")),
         })
         .unwrap();
+        adjust(&mut settings);
         let serving =
             Serving::start(settings).await.unwrap_or_else(|exit| panic!("the sidecar does not start: {exit:?}"));
         let (address, admin) = (serving.address(), serving.admin_address());
@@ -49,6 +69,58 @@ impl Sidecar {
 
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// Every whole receipt of the journal as it is now.
+    pub fn receipts(&self) -> Vec<Value> {
+        receipts(&self.data_dir())
+    }
+
+    /// Attempt and outcome of an exchange, which must be there.
+    pub fn pair(&self, request_id: &str) -> (Value, Value) {
+        pair(&self.receipts(), request_id)
+    }
+
+    /// The event of an exchange that has ended, once it is written.
+    pub async fn event(&self, request_id: &str) -> Value {
+        let of = self.events_of(request_id, 1).await;
+        assert_ne!(of[0]["type"], "finding", "findings come after their exchange: {of:#?}");
+        of[0].clone()
+    }
+
+    /// The findings of an exchange that has ended, as events.
+    pub async fn findings(&self, request_id: &str) -> Vec<Value> {
+        let count = self.event(request_id).await["findings"].as_u64().unwrap() as usize;
+        self.events_of(request_id, 1 + count).await.split_off(1)
+    }
+
+    /// The first `count` events of an exchange, in order.
+    async fn events_of(&self, request_id: &str, count: usize) -> Vec<Value> {
+        let end = Instant::now() + WAIT_MAX;
+        loop {
+            let mut of = lines(&self.data_dir().join("events/events.ndjson"));
+            of.retain(|event| event["request_id"] == request_id);
+            if of.len() >= count {
+                return of;
+            }
+            assert!(Instant::now() < end, "{} of {count} events of exchange {request_id}: {of:#?}", of.len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Everything that is still written in the background is in its file.
+    pub async fn flush(&self) {
+        let gateway = Arc::clone(&self.gateway);
+        let flush = move || {
+            gateway.events.flush();
+            gateway.commitments.flush();
+        };
+        tokio::task::spawn_blocking(flush).await.unwrap();
+    }
+
+    /// Tells it to stop; exchanges under way go on.
+    pub fn drain(&self) {
+        self.stop.drain();
     }
 
     /// Stops in good order and gives the directory with what is left.
@@ -72,8 +144,12 @@ impl Stopped {
     }
 
     /// The lines of the events file, parsed.
-    pub fn events(&self) -> Vec<serde_json::Value> {
+    pub fn events(&self) -> Vec<Value> {
         lines(&self.data_dir().join("events/events.ndjson"))
+    }
+
+    pub fn receipts(&self) -> Vec<Value> {
+        receipts(&self.data_dir())
     }
 
     /// Verifies journal and bundles with the log's own root key.
@@ -82,9 +158,11 @@ impl Stopped {
     }
 }
 
-pub fn lines(path: &Path) -> Vec<serde_json::Value> {
+/// The whole lines of a file of JSON lines.
+pub fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text.rfind('\n').map_or("", |at| &text[..at]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 pub fn verify(data_dir: &Path, root_vkey: &str) -> clyra_receipts::verify::Verdict {
