@@ -18,6 +18,8 @@ use clyra_tests::sidecar::verify;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+mod startup;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_clyra-under-test");
 const RUNNING: usize = 50;
 const SEED: u64 = 9;
