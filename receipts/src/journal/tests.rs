@@ -242,6 +242,31 @@ fn the_log_may_be_dropped_by_a_waiter_of_its_own() {
     assert!(told.recv().unwrap());
 }
 
+#[test]
+fn the_last_handle_may_go_while_the_writer_is_behind() {
+    let directory = fast_directory();
+    let storage = Simulated::default();
+    let (log, _) = open_on(directory.path(), &storage).unwrap();
+    storage.hold_syncs(true);
+    let (tell, told) = mpsc::channel();
+    let count = 4000;
+    let mut last = Some(log.clone());
+    for _ in 0..count {
+        let (tell, last) = (tell.clone(), last.take());
+        log.append(
+            attempt(),
+            Box::new(move |result| {
+                drop(last);
+                tell.send(result.is_ok()).unwrap();
+            }),
+        );
+    }
+    drop(log);
+    storage.hold_syncs(false);
+    let patience = std::time::Duration::from_secs(60);
+    assert!((0..count).all(|_| told.recv_timeout(patience) == Ok(true)), "what was queued is still written");
+}
+
 /// The work of the fault tests: a few exchanges over several segments. Returns what was acknowledged.
 fn work(log: &Log) -> BTreeMap<u64, ChainValue> {
     let mut acknowledged = BTreeMap::new();
