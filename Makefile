@@ -43,11 +43,11 @@ lint: ## check format, lints, docs, dependencies and scripts
 
 leak-matrix: ## print where a forbidden text could leak and that it does not
 	@$(SCRIPTS)/prerequisites.sh build
-	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test leak_matrix -- --nocapture
+	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test e2e leak_matrix -- --nocapture
 
 crash: ## kill -9 in the middle of running exchanges, again and again; no receipt may be lost
 	@$(SCRIPTS)/prerequisites.sh build
-	$(CARGO_TEST) --test crash -- --nocapture
+	$(CARGO_TEST) --test crash killed -- --nocapture
 
 bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build

@@ -24,6 +24,10 @@ use crate::upstream::{UpstreamOptions, upstream_service};
 /// Size at which the file of salts is put aside; none is ever deleted.
 const COMMITMENTS_ROTATE_BYTES: u64 = 64 << 20;
 
+/// Codes of the journal and of the key store for what the file system refused.
+const UNWRITABLE_JOURNAL: &str = "W012";
+const UNWRITABLE_KEYS: &str = "K005";
+
 /// A sidecar that is bound and ready to serve.
 #[derive(Debug)]
 pub struct Serving {
@@ -54,11 +58,13 @@ impl Serving {
         let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
         let options = LogOptions::new(&settings.data_dir, &settings.origin, build);
         let (log, boot) = Log::open(options).map_err(|error| {
-            Exit::usage(format!(
-                "cannot open the journal in {}: {error} [{}]",
-                settings.data_dir.display(),
-                error.code()
-            ))
+            let hint = match error.code() {
+                UNWRITABLE_JOURNAL | UNWRITABLE_KEYS => {
+                    "; check that the directory can be written and has space, or choose another with --data-dir"
+                }
+                _ => "",
+            };
+            Exit::usage(format!("cannot open the journal in {}: {error}{hint}", settings.data_dir.display()))
         })?;
         let data = |error: std::io::Error| {
             Exit::usage(format!("cannot write under the data directory {}: {error}", settings.data_dir.display()))
