@@ -98,10 +98,6 @@ impl PolicyJudge {
         Self::new(Arc::clone(&self.context), self.answering, self.status, self.on_violation.clone())
     }
 
-    fn enforces(&self) -> bool {
-        self.context.policy.mode() == Mode::Enforce
-    }
-
     /// Asks the rules of one phase about the findings that `of` selects; gives the decision and, for its redactions,
     /// indices into all findings.
     fn decide(
@@ -229,6 +225,10 @@ impl Judge for PolicyJudge {
         }
         let (decision, _) = self.decide(Phase::Response, |_| true, None, facts);
         self.block(&decision, &[])
+    }
+
+    fn enforces(&self) -> bool {
+        self.context.policy.mode() == Mode::Enforce
     }
 
     fn wants_tool_calls(&self) -> bool {

@@ -292,7 +292,7 @@ impl<'g> Exchange<'g> {
     async fn plain(
         &mut self,
         mut reply: UpstreamReply,
-        mut judge: PolicyJudge,
+        judge: PolicyJudge,
         bindings: Vec<guard::Binding>,
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
@@ -300,14 +300,10 @@ impl<'g> Exchange<'g> {
         let mut body = Vec::new();
         while let Some(chunk) = self.next(&mut reply, down).await? {
             if body.len() + chunk.len() > limit {
-                reply.body.abort().await;
-                let mut report = Report::default();
-                let end = guard::uninspected(Bytes::new(), Gap::Oversize, &mut judge, &mut report);
-                self.record.response = Side { report, decided: Some(judge.decided), inspected: false };
-                // Even where the policy lets uninspected bytes pass, a body past the limit cannot be held to be sent.
-                return Err(end
-                    .err()
-                    .map_or(Stop::Malformed("the provider's answer is over the size limit"), Stop::Block));
+                // Too large to be held: it goes as it comes or not at all, as the policy says of what is not inspected.
+                body.extend_from_slice(&chunk);
+                self.ahead = Some(body.into());
+                return self.pass(reply, judge, Gap::Oversize, down).await;
             }
             body.extend_from_slice(&chunk);
         }

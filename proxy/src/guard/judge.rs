@@ -122,6 +122,8 @@ pub trait Judge: Send {
     fn findings(&mut self, found: &[Found], facts: &ResponseFacts) -> Ruling;
     /// Rules that look at the answer as such: when its first event is there, and when it is `complete`.
     fn answer(&mut self, facts: &ResponseFacts, complete: bool) -> Option<Block>;
+    /// False where everything is decided and recorded, and nothing is touched: then nothing is held back either.
+    fn enforces(&self) -> bool;
     /// True if tool calls must be held until they are complete and judged.
     fn wants_tool_calls(&self) -> bool;
     fn tool_call(&mut self, call: &ToolCall, facts: &ResponseFacts) -> Option<Block>;

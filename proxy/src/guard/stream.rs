@@ -395,7 +395,8 @@ impl<J: Judge> StreamGuard<J> {
     /// Lets go of the events at the front that nothing holds any more.
     fn release(&mut self, complete: bool, out: &mut Vec<Released>) -> Result<(), Block> {
         while let Some(held) = self.queue.front() {
-            if !complete && (held.terminal || held.segments.iter().any(|s| self.holds(s))) {
+            let holds = held.terminal || self.judge.enforces() && held.segments.iter().any(|s| self.holds(s));
+            if holds && !complete {
                 break;
             }
             let Some(held) = self.queue.pop_front() else { break };
