@@ -13,6 +13,9 @@ mod stream;
 mod whole;
 mod witness;
 
+#[cfg(test)]
+mod tests;
+
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{Binding, SchemaReport};
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};

@@ -46,37 +46,30 @@ pub fn bypass(
 #[derive(Debug)]
 pub struct Answer {
     pub body: Released,
-    pub facts: ResponseFacts,
     pub schema: SchemaReport,
 }
 
-/// Inspects an answer that came as a whole.
+/// Inspects an answer that came as a whole. `facts` become what it says of itself, whatever is decided.
 pub fn answer(
     surface: &Surface,
     engine: &Arc<Engine>,
     body: Bytes,
     bindings: Vec<Binding>,
     judge: &mut dyn Judge,
-    report: &mut Report,
+    (report, facts): (&mut Report, &mut ResponseFacts),
 ) -> Result<Answer, Block> {
-    let mut facts = ResponseFacts::default();
     let doc = match Doc::parse(&body, Limits::default()) {
         Ok(doc) => doc,
         Err(_) => return plain(engine, body, judge, report),
     };
-    (surface.note_response)(doc.root(&body), &mut facts);
-    let subject = Subject {
-        table: (surface.response)(),
-        document: &body,
-        doc: &doc,
-        facts: &facts,
-        direction: Direction::Answer,
-    };
+    (surface.note_response)(doc.root(&body), facts);
+    let subject =
+        Subject { table: (surface.response)(), document: &body, doc: &doc, facts, direction: Direction::Answer };
     let checked = check(engine, subject, Locks::new(bindings), judge, report)?;
-    if let Some(block) = judge.answer(&facts, true) {
+    if let Some(block) = judge.answer(facts, true) {
         return Err(block);
     }
-    Ok(Answer { body: Released::new(checked.bytes), facts, schema: checked.schema })
+    Ok(Answer { body: Released::new(checked.bytes), schema: checked.schema })
 }
 
 /// An answer that must be an error page or the like: no JSON, so it is looked at as plain text, and can be stopped but
@@ -86,16 +79,15 @@ fn plain(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut 
     if let Some(block) = judge.gap(Gap::Unreadable, Cause::BadAnswer) {
         return Err(block);
     }
-    let facts = ResponseFacts::default();
     text(engine, &String::from_utf8_lossy(&body), judge, report)?;
-    Ok(Answer { body: Released::new(body), facts, schema: SchemaReport::default() })
+    Ok(Answer { body: Released::new(body), schema: SchemaReport::default() })
 }
 
 /// A provider's error, forwarded byte for byte unless something in it is forbidden. Errors come in many shapes (JSON,
 /// HTML, plain text), so the bytes are looked at as text of no particular form.
-pub fn error(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut Report) -> Result<Released, Block> {
+pub fn error(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut Report) -> Result<Answer, Block> {
     text(engine, &String::from_utf8_lossy(&body), judge, report)?;
-    Ok(Released::new(body))
+    Ok(Answer { body: Released::new(body), schema: SchemaReport::default() })
 }
 
 fn text(engine: &Arc<Engine>, text: &str, judge: &mut dyn Judge, report: &mut Report) -> Result<(), Block> {

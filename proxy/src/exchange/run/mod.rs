@@ -1,0 +1,302 @@
+//! One exchange as one linear function: the stations of the blueprint in their order.
+//!
+//! Runs to completion even when the client leaves, because its receipts must be written; the upstream call is dropped at
+//! once then, which makes the provider stop.
+
+mod reply;
+mod settle;
+
+pub use settle::stamp;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use clyra_policy::{BodyStorage, Facts};
+use clyra_receipts::Committer;
+use clyra_receipts::receipt::Verdict;
+use http::header;
+use tower::ServiceExt;
+
+use super::answer::Reason;
+use super::gateway::Gateway;
+use super::headers;
+use super::inspect::InspectError;
+use super::judge::{Context, PolicyJudge};
+use super::ledger::{LedgerError, Pending};
+use super::lock::Bound;
+use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamRequest};
+use super::record::{Called, Labels, Passed, Record, Side};
+use crate::guard::{self, Block, Cause, Gap, Inspected, Report, SchemaReport};
+use crate::json::{Doc, Limits as JsonLimits};
+use crate::siem;
+use crate::surface::{RequestFacts, ResponseFacts, Surface};
+use settle::send_own;
+
+/// Runs one inspected exchange.
+pub async fn run(gateway: &Gateway, head: RequestHead, surface: &'static Surface, down: &mut dyn Downstream) {
+    let Ok(_permit) = gateway.in_flight.try_acquire() else {
+        let answer = Reason::Overloaded.answer(surface.dialect, &head.request_id.to_string());
+        gateway.events.send(siem::notice_line("overloaded", &head.request_id.to_string()));
+        let _ = send_own(gateway, &head.request_id.to_string(), "block", answer, down).await;
+        return;
+    };
+    let mut exchange = Exchange::new(gateway, &head, surface);
+    exchange.go(head, down).await;
+}
+
+/// How a station ended the exchange early.
+enum Stop {
+    /// Clyra answers by itself.
+    Block(Block),
+    Upstream(UpstreamError),
+    Body(BodyError),
+    Overloaded,
+    Malformed(&'static str),
+    /// Nobody is there to be answered.
+    Gone,
+    /// The receipt could not be made durable.
+    NoReceipt,
+}
+
+impl From<Block> for Stop {
+    fn from(block: Block) -> Self {
+        Self::Block(block)
+    }
+}
+
+impl From<ClientGone> for Stop {
+    fn from(_: ClientGone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<LedgerError> for Stop {
+    fn from(_: LedgerError) -> Self {
+        Self::NoReceipt
+    }
+}
+
+struct Exchange<'g> {
+    gateway: &'g Gateway,
+    surface: &'static Surface,
+    id: String,
+    record: Record,
+    attempt_seq: Option<u64>,
+    attempt_pending: Option<Pending>,
+    outcome_seq: Option<u64>,
+    attempted: bool,
+    closed: bool,
+    /// The head of an answer has left.
+    started: bool,
+    received: Option<Committer>,
+    released: Option<Committer>,
+    token: Option<String>,
+    /// Bytes of the answer that were read to see what it is.
+    ahead: Option<Bytes>,
+}
+
+impl<'g> Exchange<'g> {
+    fn new(gateway: &'g Gateway, head: &RequestHead, surface: &'static Surface) -> Self {
+        let commits = gateway.policy.defaults().body_storage == BodyStorage::Hmac;
+        let committer = || commits.then(Committer::new).and_then(Result::ok);
+        Self {
+            gateway,
+            surface,
+            id: head.request_id.to_string(),
+            record: record(gateway, head, surface.id),
+            attempt_seq: None,
+            attempt_pending: None,
+            outcome_seq: None,
+            attempted: false,
+            closed: false,
+            started: false,
+            received: committer(),
+            released: committer(),
+            token: None,
+            ahead: None,
+        }
+    }
+
+    async fn go(&mut self, head: RequestHead, down: &mut dyn Downstream) {
+        match self.stations(head, down).await {
+            Ok(()) => {}
+            Err(Stop::Gone) => {
+                self.record.verdict = Verdict::AbortedByClient;
+                let _ = self.close().await;
+            }
+            Err(stop) => self.stop(stop, down).await,
+        }
+        self.publish();
+    }
+
+    async fn stations(&mut self, head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
+        let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
+        self.note_request(&body);
+        let (context, facts, inspected) = self.inspect(&head, body).await?;
+        let bound = self.bind(&context, &facts)?;
+        let request = self.upstream_request(&head, inspected)?;
+        // The attempt becomes durable while the provider thinks.
+        self.open();
+        let clock = Instant::now();
+        let reply = tokio::select! {
+            biased;
+            () = down.gone() => return Err(Stop::Gone),
+            reply = self.gateway.call.clone().oneshot(request) => reply.map_err(Stop::Upstream)?,
+        };
+        self.note_reply(&reply);
+        let result = self.answer(reply, context, bound, down).await;
+        self.record.called.total_us = Some(clock.elapsed().as_micros() as u64);
+        result
+    }
+
+    /// `decode` and `inspect`: strict JSON, facts, findings, decision.
+    async fn inspect(
+        &mut self,
+        head: &RequestHead,
+        body: Bytes,
+    ) -> Result<(Arc<Context>, RequestFacts, Inspected), Stop> {
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            return self.uninspected(head, body, Gap::Encoded);
+        }
+        let doc = Doc::parse(&body, JsonLimits::default()).map_err(|error| {
+            self.record.request.report.gaps.insert(Gap::Unreadable);
+            Block {
+                cause: Cause::BadRequest,
+                rule: None,
+                reason: format!("the request body is not strict JSON: {error}"),
+                detectors: Vec::new(),
+            }
+        })?;
+        let facts = (self.surface.request_facts)(doc.root(&body));
+        self.note_facts(&facts);
+        let context = self.context(head, &facts, body.len());
+        let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
+        let in_job = body.clone();
+        let outcome = self.gateway.inspect.run(body.len(), move || {
+            let mut judge = PolicyJudge::request(job);
+            let mut report = Report::default();
+            let result = guard::request(surface, &engine, (&in_job, &doc), &mut judge, &mut report);
+            (result, judge, report)
+        });
+        let (result, judge, report) = match outcome.await {
+            Ok(done) => done,
+            Err(InspectError::Overloaded) => return Err(Stop::Overloaded),
+            Err(error) => {
+                let gap = if error == InspectError::Timeout { Gap::DetectorTimeout } else { Gap::DetectorError };
+                let mut judge = PolicyJudge::request(Arc::clone(&context));
+                let mut report = Report::default();
+                let result = guard::bypass(body, gap, Cause::Unavailable, &mut judge, &mut report);
+                (result, judge, report)
+            }
+        };
+        let inspected = report.gaps.iter().all(|g| !matches!(g, Gap::DetectorTimeout | Gap::DetectorError));
+        self.record.request = Side { report, decided: Some(judge.decided), inspected };
+        Ok((context, facts, result?))
+    }
+
+    /// A request that cannot be read, if the policy lets such requests pass.
+    fn uninspected(
+        &mut self,
+        head: &RequestHead,
+        body: Bytes,
+        gap: Gap,
+    ) -> Result<(Arc<Context>, RequestFacts, Inspected), Stop> {
+        let facts = RequestFacts::default();
+        let context = self.context(head, &facts, body.len());
+        let mut judge = PolicyJudge::request(Arc::clone(&context));
+        let mut report = Report::default();
+        let result = guard::bypass(body, gap, Cause::BadRequest, &mut judge, &mut report);
+        self.record.request = Side { report, decided: Some(judge.decided), inspected: false };
+        Ok((context, facts, result?))
+    }
+
+    fn context(&self, head: &RequestHead, facts: &RequestFacts, bytes: usize) -> Arc<Context> {
+        let labels = &self.record.labels;
+        Arc::new(Context {
+            policy: Arc::clone(&self.gateway.policy),
+            caller: self.record.caller.clone(),
+            request: clyra_policy::RequestFacts {
+                surface: self.surface.id.into(),
+                route: head.path.clone(),
+                model: facts.model.clone(),
+                stream: facts.stream,
+                tools: facts.tools.clone(),
+                app: labels.app.clone().unwrap_or_default(),
+                run_id: labels.run_id.clone().unwrap_or_default(),
+                bytes: bytes as u64,
+            },
+            now_unix_s: unix_now(),
+        })
+    }
+
+    /// Schemas that bind the answer.
+    fn bind(&mut self, context: &Context, facts: &RequestFacts) -> Result<Bound, Stop> {
+        let asked = Facts::new(&context.caller, &context.request, context.now_unix_s);
+        let bound = self.gateway.contracts.bind(&context.policy, &asked, facts.response_schema.as_deref());
+        let mut bound = bound.map_err(|error| Block {
+            cause: Cause::BadRequest,
+            rule: None,
+            reason: error.to_string(),
+            detectors: Vec::new(),
+        })?;
+        self.record.schema_digests = std::mem::take(&mut bound.digests);
+        Ok(bound)
+    }
+
+    fn upstream_request(&mut self, head: &RequestHead, body: Inspected) -> Result<UpstreamRequest, Stop> {
+        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
+        let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
+        self.record.upstream = Some(Arc::clone(&target.name));
+        let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
+        Ok(UpstreamRequest {
+            target,
+            method: head.method.clone(),
+            path_and_query,
+            headers: headers::end_to_end(&head.headers),
+            body,
+        })
+    }
+}
+
+/// A record of an exchange of which only the head is known.
+pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> Record {
+    let caller = gateway.policy.caller(gateway.api_key(head));
+    Record {
+        id: head.request_id,
+        started: Instant::now(),
+        labels: Labels::of(head),
+        known_caller: &*caller.id != "anonymous",
+        caller,
+        method: head.method.to_string(),
+        route: head.path.chars().take(256).collect(),
+        surface,
+        model: String::new(),
+        stream: false,
+        messages: 0,
+        tools: Vec::new(),
+        upstream: None,
+        mode: gateway.policy.mode(),
+        policy_hash: gateway.policy.hash().to_owned(),
+        request_body: Passed::default(),
+        request: Side::default(),
+        response: Side::default(),
+        facts: ResponseFacts::default(),
+        called: Called::default(),
+        received: Passed::default(),
+        released: Passed::default(),
+        events: None,
+        schema: SchemaReport::default(),
+        schema_digests: Vec::new(),
+        verdict: Verdict::Errored,
+        code: None,
+        rule: None,
+        status: None,
+        first_release_us: None,
+    }
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,272 @@
+//! The provider's answer on its way to the client: held whole, streamed, or passed as it comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clyra_receipts::EventTree;
+use http::header;
+
+use super::{Context, Exchange, Stop};
+use crate::exchange::inspect::InspectError;
+use crate::exchange::judge::PolicyJudge;
+use crate::exchange::lock::Bound;
+use crate::exchange::ports::{Downstream, UpstreamReply};
+use crate::exchange::record::Side;
+use crate::guard::{self, Gap, Released, Report, SchemaReport};
+use crate::surface::ResponseFacts;
+
+/// How long a provider may keep the connection open after its terminal event.
+const AFTER_DONE_MAX: Duration = Duration::from_secs(2);
+
+impl Exchange<'_> {
+    pub(super) async fn answer(
+        &mut self,
+        reply: UpstreamReply,
+        context: Arc<Context>,
+        bound: Bound,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        let status = reply.status;
+        let judge = PolicyJudge::response(context, status.as_u16(), bound.on_violation);
+        let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let encoded = reply
+            .headers
+            .get(header::CONTENT_ENCODING)
+            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
+        if encoded {
+            return self.pass(reply, judge, Gap::Encoded, down).await;
+        }
+        let mut reply = reply;
+        if kind == "text/event-stream"
+            || (self.record.stream && status.is_success() && self.reads_as_stream(&mut reply, down).await?)
+        {
+            return self.stream(reply, judge, bound.bindings, down).await;
+        }
+        self.plain(reply, judge, bound.bindings, down).await
+    }
+
+    /// SDKs that asked for a stream read one, whatever the content type says. Only what begins as a JSON document is none.
+    async fn reads_as_stream(&mut self, reply: &mut UpstreamReply, down: &mut dyn Downstream) -> Result<bool, Stop> {
+        let Some(chunk) = self.next(reply, down).await? else { return Ok(false) };
+        let first = chunk.iter().find(|b| !b.is_ascii_whitespace()).copied();
+        self.ahead = Some(chunk);
+        Ok(!matches!(first, Some(b'{' | b'[')))
+    }
+
+    /// An answer that does not stream: held whole, judged, then sent with its length.
+    async fn plain(
+        &mut self,
+        mut reply: UpstreamReply,
+        judge: PolicyJudge,
+        bindings: Vec<guard::Binding>,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        let limit = self.gateway.limits.response_bytes_max;
+        let mut body = Vec::new();
+        while let Some(chunk) = self.next(&mut reply, down).await? {
+            if body.len() + chunk.len() > limit {
+                // Too large to be held: it goes as it comes or not at all, as the policy says of what is not inspected.
+                body.extend_from_slice(&chunk);
+                self.ahead = Some(body.into());
+                return self.pass(reply, judge, Gap::Oversize, down).await;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let success = reply.status.is_success();
+        let (status, upstream_headers) = (reply.status, reply.headers);
+        reply.body.release().await;
+        let body = Bytes::from(body);
+        let (surface, engine) = (self.surface, Arc::clone(&self.gateway.engine));
+        let in_job = body.clone();
+        let (backup, job) = (judge.fresh(), judge);
+        let outcome = self.gateway.inspect.run(body.len(), move || {
+            let (mut judge, mut report, mut facts) = (job, Report::default(), ResponseFacts::default());
+            let result = if success {
+                guard::answer(surface, &engine, in_job, bindings, &mut judge, (&mut report, &mut facts))
+            } else {
+                guard::error(&engine, in_job, &mut judge, &mut report)
+            };
+            (result, judge, report, facts)
+        });
+        let (result, judge, report, facts) = match outcome.await {
+            Ok(done) => done,
+            Err(InspectError::Overloaded) => return Err(Stop::Overloaded),
+            Err(error) => {
+                let gap = if error == InspectError::Timeout { Gap::DetectorTimeout } else { Gap::DetectorError };
+                let (mut judge, mut report) = (backup, Report::default());
+                let result = guard::uninspected(body, gap, &mut judge, &mut report)
+                    .map(|body| guard::Answer { body, schema: SchemaReport::default() });
+                (result, judge, report, ResponseFacts::default())
+            }
+        };
+        let inspected =
+            report.gaps.iter().all(|g| !matches!(g, Gap::DetectorTimeout | Gap::DetectorError | Gap::Unreadable));
+        let breach = judge.decided.breaches.first().cloned();
+        self.record.response = Side { report, decided: Some(judge.decided), inspected };
+        self.record.schema.breach = breach;
+        self.record.facts = facts;
+        let guard::Answer { body, schema } = result?;
+        self.record.schema = schema;
+        self.note_released(std::slice::from_ref(&body));
+        self.executed(success);
+        self.close().await?;
+        let length = body.bytes().len();
+        let head = self.response_head(status, &upstream_headers);
+        self.start(head, Some(length), down).await?;
+        down.write(body).await?;
+        down.finish().await?;
+        Ok(())
+    }
+
+    /// A streamed answer: whole events leave as soon as nothing in them can still be the start of something forbidden.
+    async fn stream(
+        &mut self,
+        mut reply: UpstreamReply,
+        judge: PolicyJudge,
+        bindings: Vec<guard::Binding>,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
+        let mut events = EventTree::new();
+        let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
+        self.record.events = Some((events.events(), events.root_hex()));
+        self.record.facts = guard.facts.clone();
+        let truncated = end.is_err();
+        let breach = guard.judge.decided.breaches.first().cloned();
+        self.record.response = Side { report: guard.report, decided: Some(guard.judge.decided), inspected: true };
+        self.record.schema.breach = breach;
+        let (tail, schema) = match end {
+            Ok(end) => (end.tail, end.schema),
+            Err(stop) => {
+                // The provider stops generating now, before anything else is done.
+                reply.body.abort().await;
+                if truncated && matches!(stop, Stop::Upstream(_)) {
+                    self.record.response.report.gaps.insert(Gap::Truncated);
+                }
+                return Err(stop);
+            }
+        };
+        self.record.schema = schema;
+        for part in &tail {
+            events.push(part.bytes());
+        }
+        self.record.events = Some((events.events(), events.root_hex()));
+        self.note_released(&tail);
+        let (status, upstream_headers) = (reply.status, reply.headers);
+        reply.body.release().await;
+        self.executed(status.is_success());
+        // The outcome is on disk before the last byte leaves: the terminal event and the end of the message.
+        self.close().await?;
+        let head = self.response_head(status, &upstream_headers);
+        self.start(head, None, down).await?;
+        if !tail.is_empty() {
+            down.write(Released::join(tail)).await?;
+        }
+        down.finish().await?;
+        Ok(())
+    }
+
+    async fn stream_events(
+        &mut self,
+        reply: &mut UpstreamReply,
+        guard: &mut guard::StreamGuard<PolicyJudge>,
+        events: &mut EventTree,
+        down: &mut dyn Downstream,
+    ) -> Result<guard::StreamEnd, Stop> {
+        loop {
+            let next = if guard.done() {
+                // The client's SDK stops reading at the terminal event: a provider that keeps the connection open after
+                // it must not keep the answer from being closed.
+                match tokio::time::timeout(AFTER_DONE_MAX, self.next(reply, down)).await {
+                    Ok(next) => next?,
+                    Err(_) => None,
+                }
+            } else {
+                self.next(reply, down).await?
+            };
+            let Some(chunk) = next else { break };
+            let mut parts = Vec::new();
+            let fed = guard.feed(&chunk, &mut parts);
+            if let (Err(block), false) = (&fed, self.started) {
+                // Nothing has left yet: the client gets a real HTTP error.
+                return Err(block.clone().into());
+            }
+            if parts.is_empty() {
+                fed?;
+                continue;
+            }
+            for part in &parts {
+                events.push(part.bytes());
+            }
+            self.note_released(&parts);
+            if !self.started {
+                self.opened().await?;
+                let head = self.response_head(reply.status, &reply.headers);
+                self.start(head, None, down).await?;
+            }
+            down.write(Released::join(parts)).await?;
+            fed?;
+        }
+        Ok(guard.finish()?)
+    }
+
+    /// An answer that cannot be inspected, where the policy lets such answers pass: forwarded as it comes.
+    async fn pass(
+        &mut self,
+        mut reply: UpstreamReply,
+        mut judge: PolicyJudge,
+        gap: Gap,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        let mut report = Report::default();
+        let mut result = Ok(());
+        while let Some(chunk) = self.next(&mut reply, down).await? {
+            match guard::uninspected(chunk, gap, &mut judge, &mut report) {
+                Ok(part) => {
+                    self.note_released(std::slice::from_ref(&part));
+                    if !self.started {
+                        self.opened().await?;
+                        let head = self.response_head(reply.status, &reply.headers);
+                        self.start(head, None, down).await?;
+                    }
+                    down.write(part).await?;
+                }
+                Err(block) => {
+                    result = Err(Stop::Block(block));
+                    break;
+                }
+            }
+        }
+        self.record.response = Side { report, decided: Some(judge.decided), inspected: false };
+        result?;
+        let (status, upstream_headers) = (reply.status, reply.headers);
+        reply.body.release().await;
+        self.executed(status.is_success());
+        self.close().await?;
+        let head = self.response_head(status, &upstream_headers);
+        self.start(head, None, down).await?;
+        down.finish().await?;
+        Ok(())
+    }
+
+    /// The next bytes of the answer, unless the client leaves first.
+    async fn next(&mut self, reply: &mut UpstreamReply, down: &mut dyn Downstream) -> Result<Option<Bytes>, Stop> {
+        if let Some(chunk) = self.ahead.take() {
+            return Ok(Some(chunk));
+        }
+        let chunk = tokio::select! {
+            biased;
+            () = down.gone() => return Err(Stop::Gone),
+            chunk = reply.body.chunk() => chunk.map_err(Stop::Upstream)?,
+        };
+        if let Some(chunk) = &chunk {
+            self.record.received.bytes += chunk.len() as u64;
+            if let Some(committer) = &mut self.received {
+                committer.update(chunk);
+            }
+        }
+        Ok(chunk)
+    }
+}

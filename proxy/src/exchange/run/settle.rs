@@ -1,0 +1,237 @@
+//! Receipts around the answer, and the end of an exchange however it comes: nothing is shown that is not on record.
+
+use bytes::Bytes;
+use clyra_policy::BodyStorage;
+use clyra_receipts::receipt::Verdict;
+use http::{HeaderMap, StatusCode};
+
+use super::{Exchange, Stop};
+use crate::exchange::answer::{OwnAnswer, Reason};
+use crate::exchange::gateway::Gateway;
+use crate::exchange::ports::{BodyError, ClientGone, Downstream, ResponseHead, UpstreamError, UpstreamReply};
+use crate::exchange::record::Called;
+use crate::exchange::{evidence, headers};
+use crate::guard::{Cause, Released};
+use crate::siem;
+use crate::surface::RequestFacts;
+
+impl Exchange<'_> {
+    /// Clyra ends the exchange: with an HTTP error while nothing has left, with an error event afterwards.
+    pub(super) async fn stop(&mut self, stop: Stop, down: &mut dyn Downstream) {
+        let reason = match &stop {
+            Stop::Block(block) => Reason::Block(block),
+            Stop::Upstream(error) => Reason::Upstream(error),
+            Stop::Body(error) => Reason::Body(error),
+            Stop::Overloaded => Reason::Overloaded,
+            Stop::Malformed(text) => Reason::Malformed(text),
+            Stop::Gone | Stop::NoReceipt => Reason::NoReceipt,
+        };
+        self.record.verdict = match &stop {
+            Stop::Block(block) if matches!(block.cause, Cause::Policy | Cause::Schema) => Verdict::Blocked,
+            Stop::Block(_) | Stop::Malformed(_) => Verdict::Errored,
+            Stop::Upstream(UpstreamError::Timeout { .. }) => Verdict::Timeout,
+            Stop::Body(BodyError::Gone) => Verdict::AbortedByClient,
+            _ => Verdict::Errored,
+        };
+        if let Stop::Block(block) = &stop {
+            self.record.rule.clone_from(&block.rule);
+        }
+        if let Stop::Upstream(error) = &stop {
+            tracing::warn!(request_id = %self.id, "{error}");
+        }
+        self.record.code = Some(reason.code());
+        let settled = self.close().await.is_ok();
+        let reason = if settled { reason } else { Reason::NoReceipt };
+        self.record.code = Some(reason.code());
+        if self.started {
+            let event = reason.event(self.surface.dialect, &self.id);
+            if down.write(event).await.is_ok() {
+                let _ = down.finish().await;
+            }
+            return;
+        }
+        let mut answer = reason.answer(self.surface.dialect, &self.id);
+        self.stamp_receipt(&mut answer.headers);
+        self.record.status = Some(answer.status.as_u16());
+        let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
+        let _ = send_own(self.gateway, &self.id, decision, answer, down).await;
+    }
+
+    /// Puts the attempt on its way to the disk.
+    pub(super) fn open(&mut self) {
+        if !std::mem::replace(&mut self.attempted, true) {
+            let entry = evidence::attempt(&self.record, &self.gateway.engine);
+            self.attempt_pending = Some(self.gateway.ledger.append(entry));
+        }
+    }
+
+    /// Waits until the attempt is on disk.
+    pub(super) async fn opened(&mut self) -> Result<(), Stop> {
+        self.open();
+        if let Some(pending) = self.attempt_pending.take() {
+            let token = pending.durable().await.inspect_err(|error| {
+                tracing::error!(request_id = %self.id, "no attempt receipt: {error}");
+            })?;
+            self.attempt_seq = Some(token.seq);
+            self.token = Some(token.to_string());
+        }
+        if self.attempt_seq.is_none() { Err(Stop::NoReceipt) } else { Ok(()) }
+    }
+
+    /// Writes the outcome and waits until it is on disk.
+    pub(super) async fn close(&mut self) -> Result<(), Stop> {
+        self.opened().await?;
+        let Some(attempt_seq) = self.attempt_seq else { return Err(Stop::NoReceipt) };
+        if std::mem::replace(&mut self.closed, true) {
+            return Ok(());
+        }
+        self.commit();
+        let entry = evidence::outcome(&self.record, attempt_seq, &self.gateway.engine);
+        let token = self.gateway.ledger.append(entry).durable().await.inspect_err(|error| {
+            tracing::error!(request_id = %self.id, "no outcome receipt: {error}");
+        })?;
+        self.outcome_seq = Some(token.seq);
+        self.token = Some(token.to_string());
+        Ok(())
+    }
+
+    /// Fixes the commitments of both bodies and hands their salts to the file beside the receipts.
+    fn commit(&mut self) {
+        for (part, committer) in [("received", self.received.take()), ("released", self.released.take())] {
+            let Some(committer) = committer.filter(|_| self.record.called.status.is_some()) else { continue };
+            let (commitment, salt) = committer.finish();
+            self.gateway.commitments.send(commitment_line(&self.id, part, &commitment.value, &salt.to_base64()));
+            let passed = if part == "received" { &mut self.record.received } else { &mut self.record.released };
+            passed.commit = Some(commitment);
+        }
+    }
+
+    pub(super) async fn start(
+        &mut self,
+        head: ResponseHead,
+        length: Option<usize>,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        if std::mem::replace(&mut self.started, true) {
+            return Ok(());
+        }
+        self.record.status = Some(head.status.as_u16());
+        self.record.first_release_us = Some(self.record.elapsed_us());
+        Ok(down.start(head, length).await?)
+    }
+
+    /// The provider's head with Clyra's own headers. They say what is known when the head leaves.
+    pub(super) fn response_head(&self, status: StatusCode, upstream: &HeaderMap) -> ResponseHead {
+        let mut headers = headers::end_to_end(upstream);
+        let redacted = self.record.request.report.redactions + self.record.response.report.redactions > 0;
+        let decision = if redacted { "redact" } else { "allow" };
+        stamp(&mut headers, self.gateway, &self.id, decision);
+        self.stamp_receipt(&mut headers);
+        ResponseHead { status, headers }
+    }
+
+    /// The token of the newest receipt: with it every client is a witness.
+    fn stamp_receipt(&self, headers: &mut HeaderMap) {
+        if let Some(value) = self.token.as_ref().and_then(|t| t.parse().ok()) {
+            headers.insert(headers::RECEIPT, value);
+        }
+    }
+
+    pub(super) fn executed(&mut self, success: bool) {
+        let redactions = self.record.request.report.redactions + self.record.response.report.redactions;
+        self.record.verdict = match (success, redactions) {
+            (false, _) => Verdict::Errored,
+            (true, 0) => Verdict::Executed,
+            (true, _) => Verdict::Redacted,
+        };
+    }
+
+    pub(super) fn note_request(&mut self, body: &Bytes) {
+        self.record.request_body.bytes = body.len() as u64;
+        if self.gateway.policy.defaults().body_storage == BodyStorage::Hmac
+            && let Ok((commitment, salt)) = clyra_receipts::Commitment::of(body)
+        {
+            self.gateway.commitments.send(commitment_line(&self.id, "request", &commitment.value, &salt.to_base64()));
+            self.record.request_body.commit = Some(commitment);
+        }
+    }
+
+    pub(super) fn note_facts(&mut self, facts: &RequestFacts) {
+        self.record.model.clone_from(&facts.model);
+        self.record.stream = facts.stream;
+        self.record.messages = facts.messages;
+        self.record.tools.clone_from(&facts.tools);
+    }
+
+    pub(super) fn note_reply(&mut self, reply: &UpstreamReply) {
+        let text = |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        self.record.called = Called {
+            status: Some(reply.status.as_u16()),
+            attempts: reply.attempts,
+            first_byte_us: Some(reply.time_to_head.as_micros() as u64),
+            total_us: None,
+            request_id: text("x-request-id").or_else(|| text("request-id")),
+            error: None,
+        };
+    }
+
+    pub(super) fn note_released(&mut self, parts: &[Released]) {
+        for part in parts {
+            self.record.released.bytes += part.bytes().len() as u64;
+            if let Some(committer) = &mut self.released {
+                committer.update(part.bytes());
+            }
+        }
+    }
+
+    /// News for the SIEM and the metrics.
+    pub(super) fn publish(&self) {
+        let gateway = self.gateway;
+        gateway.events.send(siem::exchange_line(&self.record, (self.attempt_seq, self.outcome_seq)));
+        for line in siem::finding_lines(&self.record) {
+            gateway.events.send(line);
+        }
+        gateway.metrics.ended(&self.record);
+    }
+}
+
+impl Drop for Exchange<'_> {
+    /// A panic or a runtime that goes away in the middle: the outcome says so, if the journal still takes it.
+    fn drop(&mut self) {
+        if let Some(seq) = self.attempt_seq.filter(|_| !self.closed) {
+            self.record.verdict = Verdict::Crashed;
+            drop(self.gateway.ledger.append(evidence::outcome(&self.record, seq, &self.gateway.engine)));
+        }
+    }
+}
+
+/// Clyra's headers on a response.
+pub fn stamp(headers: &mut HeaderMap, gateway: &Gateway, id: &str, decision: &'static str) {
+    if let Ok(id) = id.parse() {
+        headers.insert(headers::REQUEST_ID, id);
+    }
+    headers.insert(headers::DECISION, http::HeaderValue::from_static(decision));
+    let short = gateway.policy.hash().get(..12).unwrap_or_default();
+    if let Ok(hash) = short.parse() {
+        headers.insert(headers::POLICY, hash);
+    }
+}
+
+pub(super) async fn send_own(
+    gateway: &Gateway,
+    id: &str,
+    decision: &'static str,
+    mut answer: OwnAnswer,
+    down: &mut dyn Downstream,
+) -> Result<(), ClientGone> {
+    stamp(&mut answer.headers, gateway, id, decision);
+    let length = answer.body.bytes().len();
+    down.start(ResponseHead { status: answer.status, headers: answer.headers }, Some(length)).await?;
+    down.write(answer.body).await?;
+    down.finish().await
+}
+
+fn commitment_line(id: &str, part: &str, value: &str, salt: &str) -> String {
+    serde_json::json!({"v": 1, "request_id": id, "part": part, "alg": "hmac-sha256", "value": value, "salt": salt})
+        .to_string()
+}
