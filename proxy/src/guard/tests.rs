@@ -1,5 +1,6 @@
 //! Properties of the streaming guard: for any texts in any channels, cut anywhere and in any spelling, the same bytes are
 //! released and the same is decided; nothing forbidden is released, and nothing else is withheld.
+#![allow(clippy::string_slice)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
