@@ -19,7 +19,7 @@ use clyra::exchange::gateway;
 use clyra::exchange::judge::{Context, PolicyJudge};
 use clyra::guard::{self, Report, StreamGuard};
 use clyra::json::{Doc, Limits};
-use clyra::surface::{self, Found, Surface};
+use clyra::surface::{self, Found, ResponseFacts, Surface};
 use clyra_detectors::Engine;
 use clyra_policy::{Policy, RequestFacts, packs};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -181,7 +181,8 @@ fn whole(criterion: &mut Criterion) {
     group.bench_function("answer", |bencher| {
         bencher.iter(|| {
             let body = black_box(&answer).clone();
-            guard::answer(chat, &engine, body, Vec::new(), &mut judge(&context), &mut Report::default()).unwrap()
+            let noted = (&mut Report::default(), &mut ResponseFacts::default());
+            guard::answer(chat, &engine, body, Vec::new(), &mut judge(&context), noted).unwrap()
         });
     });
     group.finish();

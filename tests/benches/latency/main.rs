@@ -65,7 +65,8 @@ impl Workload {
             .to_string()
         };
         let room = REQUEST_BYTES - request(&prompt).len();
-        prompt.insert_str(0, &"Please read what follows. ".repeat(REQUEST_BYTES)[..room]);
+        let filler: String = "Please read what follows. ".chars().cycle().take(room).collect();
+        prompt.insert_str(0, &filler);
         let body = request(&prompt);
         assert_eq!(body.len(), REQUEST_BYTES);
         Workload { title: title.into(), body: body.into(), events }
