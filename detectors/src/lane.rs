@@ -59,7 +59,7 @@ pub(crate) struct Match {
     pub(crate) contained: bool,
 }
 
-/// A match that is reported unless an earlier one of the same rule covers its start.
+/// A match that waits until no older candidate of its lane is under way.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     /// The whole match, which decides on overlaps.
@@ -360,20 +360,27 @@ impl Lane {
         self.candidates.is_empty() && self.pending.is_empty()
     }
 
-    /// Moves every match that starts before `floor` to `out`. No candidate that is under way began before it, so
-    /// the leftmost and longest matches of each rule are known there.
+    /// Moves every match that starts before `floor` to `out`. No candidate that is under way began before it, so what
+    /// each rule matches is known there. Of matches of one rule that overlap, a later one counts with the part that the
+    /// earlier ones have not: every byte that belongs to any match is reported, and no byte twice. Anything less would
+    /// be a hole, because candidates that became one with an older one live on only in its matches.
     pub(crate) fn release(&mut self, floor: u64, out: &mut Vec<Match>) {
         if !self.pending.is_empty() {
             self.pending.sort_by_key(|pending| (pending.start, Reverse(pending.end)));
             let ready = self.pending.partition_point(|pending| pending.start < floor);
             for pending in self.pending.drain(..ready) {
-                let rule = pending.report.rule;
-                match self.taken.iter_mut().find(|(taken, _)| *taken == rule) {
-                    Some((_, end)) if *end > pending.start => continue,
-                    Some((_, end)) => *end = pending.end,
-                    None => self.taken.push((rule, pending.end)),
+                let Pending { end, mut report, .. } = pending;
+                match self.taken.iter_mut().find(|(taken, _)| *taken == report.rule) {
+                    Some((_, taken)) if *taken >= end => continue,
+                    Some((_, taken)) => {
+                        report.start = report.start.max(*taken);
+                        *taken = end;
+                    }
+                    None => self.taken.push((report.rule, end)),
                 }
-                out.push(pending.report);
+                if report.start < report.end {
+                    out.push(report);
+                }
             }
         }
         if !self.taken.is_empty() && self.candidates.is_empty() && self.pending.is_empty() {
