@@ -425,7 +425,8 @@ fn no_flipped_bit_of_a_bundle_passes() {
             harmless += 1;
         }
     }
-    assert!(harmless < 10, "{harmless} harmless bits");
+    // How many varies with the keys' and times' bytes; without the checks of the content it would be all of them.
+    assert!(harmless * 50 < good.len(), "{harmless} harmless bits in {} bytes", good.len());
     for length in (0..good.len()).step_by(11) {
         let codes = found(&judge_file(&good[..length]));
         assert!(
