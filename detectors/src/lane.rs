@@ -368,10 +368,16 @@ impl Lane {
         if !self.pending.is_empty() {
             self.pending.sort_by_key(|pending| (pending.start, Reverse(pending.end)));
             let ready = self.pending.partition_point(|pending| pending.start < floor);
+            let mut later = Vec::new();
             for pending in self.pending.drain(..ready) {
                 let Pending { end, mut report, .. } = pending;
                 match self.taken.iter_mut().find(|(taken, _)| *taken == report.rule) {
                     Some((_, taken)) if *taken >= end => continue,
+                    Some((_, taken)) if *taken >= floor => {
+                        // Its part begins behind the floor, where another lane may still say the same.
+                        later.push(pending);
+                        continue;
+                    }
                     Some((_, taken)) => {
                         report.start = report.start.max(*taken);
                         *taken = end;
@@ -382,6 +388,7 @@ impl Lane {
                     out.push(report);
                 }
             }
+            self.pending.append(&mut later);
         }
         if !self.taken.is_empty() && self.candidates.is_empty() && self.pending.is_empty() {
             self.taken.clear();
