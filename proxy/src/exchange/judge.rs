@@ -11,6 +11,7 @@ use clyra_policy::{
 };
 
 use crate::guard::{Block, Cause, Found, Gap, Judge, Ruling, SchemaBreach, ToolCall};
+use crate::json::{Doc, Limits};
 use crate::surface::{Channel, ResponseFacts};
 
 /// Earlier findings of one direction that rules look at, and that receipts list. More of the same tells nobody anything
@@ -236,9 +237,11 @@ impl Judge for PolicyJudge {
     }
 
     fn tool_call(&mut self, call: &ToolCall, facts: &ResponseFacts) -> Option<Block> {
-        // Arguments that are no JSON are null to the rules: one that reads a member of them has no answer then, and fails
-        // the way `on_error` says.
-        let args = serde_json::from_str(&call.arguments).unwrap_or_default();
+        // Arguments that are no strict JSON (a member twice, say, of which a tool may take the other one) are null to the
+        // rules: one that reads a member of them has no answer then, and fails the way `on_error` says.
+        let strict = Doc::parse(call.arguments.as_bytes(), Limits::default()).is_ok();
+        let args =
+            Some(&call.arguments).filter(|_| strict).and_then(|a| serde_json::from_str(a).ok()).unwrap_or_default();
         let of = |f: &Found| f.channel.is_tool_call() && f.tool.as_deref() == Some(call.name.as_str());
         let earlier = self.decided.rules.clone();
         let (decision, _) = self.decide(

@@ -124,7 +124,7 @@ pub(super) fn check(
     {
         return Err(block);
     }
-    let bytes = scan.rewrite(document, &segments, report, judge, side)?;
+    let bytes = scan.rewrite(document, &segments)?;
     Ok(Checked { bytes, schema })
 }
 
@@ -276,14 +276,7 @@ impl Scan {
         }
     }
 
-    fn rewrite(
-        &mut self,
-        document: &Bytes,
-        segments: &[Segment],
-        report: &mut Report,
-        judge: &mut dyn Judge,
-        side: Cause,
-    ) -> Result<Bytes, Block> {
+    fn rewrite(&mut self, document: &Bytes, segments: &[Segment]) -> Result<Bytes, Block> {
         let mut patches: Vec<Patch> = Vec::new();
         for source in &mut self.sources {
             if let Source::Whole { segment, spans } = source
@@ -309,15 +302,16 @@ impl Scan {
         patches.extend(segments.iter().filter_map(|s| s.repeats.clone()).map(null));
         match apply(document, patches, Limits::default()) {
             Some(bytes) => Ok(bytes.into()),
-            None => Err(judge.gap(note(report, Gap::Unreadable), side).unwrap_or_else(|| broken(side))),
+            None => Err(broken()),
         }
     }
 }
 
-/// A redaction whose result would not be JSON: it never leaves, whatever the policy says about failures.
-pub(super) fn broken(side: Cause) -> Block {
+/// A redaction whose result would not be strict JSON (two members of one name, say): it never leaves, whatever the policy
+/// says about failures, and trying again would not help.
+pub(super) fn broken() -> Block {
     Block {
-        cause: side,
+        cause: Cause::Policy,
         rule: None,
         reason: "a redaction could not be applied without breaking the document".into(),
         detectors: Vec::new(),

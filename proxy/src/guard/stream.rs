@@ -18,7 +18,7 @@ use super::schema::{Binding, Locks, SchemaReport};
 use super::splice::{Span, add_span, apply, edits_for, null, patch};
 use super::witness::Released;
 use crate::json::{Doc, Limits, TextDecoder};
-use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Signal, Surface};
+use crate::surface::{Form, Join, ResponseFacts, Segment, Signal, Surface};
 use crate::wire::sse::{Frame, Framer};
 
 /// Most bytes of an answer that may be held back at one time. Buffer mode holds a whole answer; today's longest are
@@ -179,17 +179,7 @@ impl<J: Judge> StreamGuard<J> {
         if frame.fields.is_empty() {
             return;
         }
-        let segment = Segment {
-            channel: Channel::Metadata,
-            form: Form::Text,
-            join: Join::Whole,
-            key: String::new(),
-            index: String::new(),
-            path_index: String::new(),
-            range: 0..0,
-            pointer: String::new(),
-            repeats: None,
-        };
+        let segment = Segment::loose(Form::Text);
         let (mut found, failed) = scan_whole(&self.engine, &segment, &frame.fields, &mut self.report);
         // There is no JSON to rewrite: what must go takes the answer with it.
         found.iter_mut().for_each(|f| f.contained = false);
@@ -240,17 +230,7 @@ impl<J: Judge> StreamGuard<J> {
             return Err(block);
         }
         let text = String::from_utf8_lossy(data).into_owned();
-        let segment = Segment {
-            channel: Channel::Metadata,
-            form: Form::JsonValue,
-            join: Join::Whole,
-            key: String::new(),
-            index: String::new(),
-            path_index: String::new(),
-            range: 0..0,
-            pointer: String::new(),
-            repeats: None,
-        };
+        let segment = Segment::loose(Form::JsonValue);
         let (mut found, failed) = scan_whole(&self.engine, &segment, &text, &mut self.report);
         found.iter_mut().for_each(|f| f.contained = false);
         batch.failed |= failed;
@@ -437,7 +417,7 @@ impl<J: Judge> StreamGuard<J> {
             return Ok(held.frame.raw);
         }
         patches.extend(held.repeats.drain(..).map(null));
-        let data = apply(&data, patches, Limits::default()).ok_or_else(|| broken(Cause::BadAnswer))?;
+        let data = apply(&data, patches, Limits::default()).ok_or_else(broken)?;
         Ok(held.frame.with_data(&data))
     }
 }

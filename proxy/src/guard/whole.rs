@@ -10,7 +10,7 @@ use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::schema::{Binding, Locks, SchemaReport};
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
-use crate::surface::{Channel, Dialect, Form, Join, Refusal, ResponseFacts, Segment, Surface};
+use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Surface};
 
 /// Inspects a request that was read as `doc`.
 pub fn request(
@@ -91,17 +91,7 @@ pub fn error(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &
 }
 
 fn text(engine: &Arc<Engine>, text: &str, judge: &mut dyn Judge, report: &mut Report) -> Result<(), Block> {
-    let segment = Segment {
-        channel: Channel::Metadata,
-        form: Form::JsonValue,
-        join: Join::Whole,
-        key: String::new(),
-        index: String::new(),
-        path_index: String::new(),
-        range: 0..0,
-        pointer: String::new(),
-        repeats: None,
-    };
+    let segment = Segment::loose(Form::JsonValue);
     let (found, failed) = scan_whole(engine, &segment, text, report);
     if failed {
         report.gaps.insert(Gap::DetectorError);

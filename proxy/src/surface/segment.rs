@@ -40,6 +40,23 @@ pub struct Segment {
     pub repeats: Option<Range<usize>>,
 }
 
+impl Segment {
+    /// Text that stands in no document: comments of a stream, a body that is not JSON.
+    pub fn loose(form: Form) -> Segment {
+        Segment {
+            channel: Channel::Metadata,
+            form,
+            join: Join::Whole,
+            key: String::new(),
+            index: String::new(),
+            path_index: String::new(),
+            range: 0..0,
+            pointer: String::new(),
+            repeats: None,
+        }
+    }
+}
+
 /// All segments of a document, in document order.
 pub fn segments(table: &Table, root: Value<'_>) -> Vec<Segment> {
     let mut walk = Walk { out: Vec::new(), pointer: String::new(), indices: Vec::new(), above: Vec::new() };

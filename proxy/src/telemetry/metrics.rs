@@ -130,7 +130,7 @@ impl Metrics {
         };
         self.exchanges.get_or_create(&labels).inc();
         if let Some(code) = record.code {
-            self.own_answers.get_or_create(&CodeLabels { code: code.into() }).inc();
+            self.own_answer(code);
         }
         for gap in record.gaps() {
             self.gaps.get_or_create(&GapLabels { reason: gap.as_str().into() }).inc();
@@ -152,6 +152,11 @@ impl Metrics {
         }
         self.scan.observe(seconds(record.request.report.scan_us + record.response.report.scan_us));
         self.held.observe(record.response.report.held_bytes_max as f64);
+    }
+
+    /// Counts an answer that Clyra made itself.
+    pub fn own_answer(&self, code: &'static str) {
+        self.own_answers.get_or_create(&CodeLabels { code: code.into() }).inc();
     }
 
     pub fn lines_dropped(&self, file: WriterKind, count: u64) {

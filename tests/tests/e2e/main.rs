@@ -1,7 +1,11 @@
 //! End-to-end tests, through real sockets, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+mod answers;
+mod bypass;
 mod contracts;
 mod leak_matrix;
+mod operations;
 mod recorded;
+mod requests;
 mod streaming;

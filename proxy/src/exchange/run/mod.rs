@@ -38,6 +38,7 @@ pub async fn run(gateway: &Gateway, head: RequestHead, surface: &'static Surface
     let Ok(_permit) = gateway.in_flight.try_acquire() else {
         let answer = Reason::Overloaded.answer(surface.dialect, &head.request_id.to_string());
         gateway.events.send(siem::notice_line("overloaded", &head.request_id.to_string()));
+        gateway.metrics.own_answer(Reason::Overloaded.code());
         let _ = send_own(gateway, &head.request_id.to_string(), "block", answer, down).await;
         return;
     };

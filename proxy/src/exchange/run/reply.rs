@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clyra_receipts::EventTree;
-use http::header;
+use http::{HeaderMap, StatusCode, header};
 
 use super::{Context, Exchange, Stop};
 use crate::exchange::inspect::InspectError;
@@ -18,6 +18,9 @@ use crate::surface::ResponseFacts;
 
 /// How long a provider may keep the connection open after its terminal event.
 const AFTER_DONE_MAX: Duration = Duration::from_secs(2);
+
+/// White space that is read to see what an answer is. An hour of a line feed per second is less.
+const LEADING_SPACE_MAX: usize = 4096;
 
 impl Exchange<'_> {
     pub(super) async fn answer(
@@ -49,9 +52,14 @@ impl Exchange<'_> {
 
     /// SDKs that asked for a stream read one, whatever the content type says. Only what begins as a JSON document is none.
     async fn reads_as_stream(&mut self, reply: &mut UpstreamReply, down: &mut dyn Downstream) -> Result<bool, Stop> {
-        let Some(chunk) = self.next(reply, down).await? else { return Ok(false) };
-        let first = chunk.iter().find(|b| !b.is_ascii_whitespace()).copied();
-        self.ahead = Some(chunk);
+        let mut begun = Vec::new();
+        // Providers that keep a connection alive send line feeds ahead of either.
+        while begun.len() < LEADING_SPACE_MAX && begun.iter().all(u8::is_ascii_whitespace) {
+            let Some(chunk) = self.next(reply, down).await? else { break };
+            begun.extend_from_slice(&chunk);
+        }
+        let first = begun.iter().find(|b| !b.is_ascii_whitespace()).copied();
+        self.ahead = Some(begun.into());
         Ok(!matches!(first, Some(b'{' | b'[')))
     }
 
@@ -110,14 +118,8 @@ impl Exchange<'_> {
         let guard::Answer { body, schema } = result?;
         self.record.schema = schema;
         self.note_released(std::slice::from_ref(&body));
-        self.executed(success);
-        self.close().await?;
         let length = body.bytes().len();
-        let head = self.response_head(status, &upstream_headers);
-        self.start(head, Some(length), down).await?;
-        down.write(body).await?;
-        down.finish().await?;
-        Ok(())
+        self.complete((status, &upstream_headers), Some(length), vec![body], down).await
     }
 
     /// A streamed answer: whole events leave as soon as nothing in them can still be the start of something forbidden.
@@ -156,16 +158,7 @@ impl Exchange<'_> {
         self.note_released(&tail);
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;
-        self.executed(status.is_success());
-        // The outcome is on disk before the last byte leaves: the terminal event and the end of the message.
-        self.close().await?;
-        let head = self.response_head(status, &upstream_headers);
-        self.start(head, None, down).await?;
-        if !tail.is_empty() {
-            down.write(Released::join(tail)).await?;
-        }
-        down.finish().await?;
-        Ok(())
+        self.complete((status, &upstream_headers), None, tail, down).await
     }
 
     async fn stream_events(
@@ -222,8 +215,15 @@ impl Exchange<'_> {
     ) -> Result<(), Stop> {
         let mut report = Report::default();
         let mut result = Ok(());
+        // Nobody can tell which byte completes an answer that cannot be read, so the newest one always waits: for the next
+        // bytes, or for the outcome to be on disk.
+        let mut newest = Vec::new();
         while let Some(chunk) = self.next(&mut reply, down).await? {
-            match guard::uninspected(chunk, gap, &mut judge, &mut report) {
+            let mut bytes = std::mem::take(&mut newest);
+            bytes.extend_from_slice(&chunk);
+            newest = bytes.split_off(bytes.len().saturating_sub(1));
+            match guard::uninspected(bytes.into(), gap, &mut judge, &mut report) {
+                Ok(part) if part.bytes().is_empty() => {}
                 Ok(part) => {
                     self.note_released(std::slice::from_ref(&part));
                     if !self.started {
@@ -239,14 +239,31 @@ impl Exchange<'_> {
                 }
             }
         }
+        let rest = result.and_then(|()| Ok(guard::uninspected(newest.into(), gap, &mut judge, &mut report)?));
         self.record.response = Side { report, decided: Some(judge.decided), inspected: false };
-        result?;
+        let rest = rest?;
+        self.note_released(std::slice::from_ref(&rest));
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;
+        self.complete((status, &upstream_headers), None, vec![rest], down).await
+    }
+
+    /// Ends an answer in good order. The outcome is on disk before the last byte leaves: before the whole body, or before
+    /// the terminal event and the end of the message.
+    async fn complete(
+        &mut self,
+        (status, upstream): (StatusCode, &HeaderMap),
+        length: Option<usize>,
+        rest: Vec<Released>,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
         self.executed(status.is_success());
         self.close().await?;
-        let head = self.response_head(status, &upstream_headers);
-        self.start(head, None, down).await?;
+        let head = self.response_head(status, upstream);
+        self.start(head, length, down).await?;
+        if !rest.is_empty() {
+            down.write(Released::join(rest)).await?;
+        }
         down.finish().await?;
         Ok(())
     }
