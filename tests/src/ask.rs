@@ -1,9 +1,10 @@
 //! Requests of both surfaces, and what their errors look like to a client.
 
-use clyra_simulator::directive_line;
+use bytes::Bytes;
+use clyra_simulator::{Scripted, Simulator, directive_line};
 use serde_json::{Value, json};
 
-use crate::client::Answer;
+use crate::client::{Answer, post};
 
 /// The two endpoints that Clyra inspects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +92,15 @@ impl Surface {
     }
 }
 
+/// Has the simulator answer the next request with exactly what it answers to this directive, and gives those bytes.
+pub async fn replay(simulator: &Simulator, surface: Surface, stream: bool, directive: &Value) -> Vec<u8> {
+    let direct = post(simulator.addr(), surface.path(), &[], surface.ask(stream, directive)).await;
+    assert_eq!(direct.status, 200, "{}", direct.text());
+    let headers = vec![("content-type".to_owned(), direct.header("content-type").to_owned())];
+    simulator.script(Scripted { headers, chunks: vec![Bytes::from(direct.body())], ..Scripted::default() });
+    direct.body()
+}
+
 /// An error that Clyra made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -164,4 +174,14 @@ pub fn cut_short(surface: Surface, answer: &Answer) -> (String, Refusal) {
     let refusal = refusal(surface, data);
     assert_eq!(refusal.request_id, answer.header("x-clyra-request-id"), "{body}");
     (before.to_owned(), refusal)
+}
+
+/// Reads an answer that must have been blocked with this code, before or in the middle of its stream; gives what had left.
+pub fn stopped(surface: Surface, code: &str, answer: &Answer) -> (String, Refusal) {
+    if answer.status == 200 {
+        let (before, refusal) = cut_short(surface, answer);
+        assert_eq!(refusal.code, code, "{}", answer.text());
+        return (before, refusal);
+    }
+    (String::new(), refused(surface, 400, code, answer))
 }

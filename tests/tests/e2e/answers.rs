@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clyra_simulator::{Options, Scripted, Simulator};
-use clyra_tests::ask::{Surface, cut_short, refused, stopped};
+use clyra_tests::ask::{Surface, cut_short, refused, replay, stopped};
 use clyra_tests::client::{Answer, open, post};
 use clyra_tests::journal::{of_exchange, receipts};
 use clyra_tests::puppet::Puppet;
@@ -38,16 +38,6 @@ const TOOLS: &str = "rules:
     reason: Refunds over 500 are made by people.
 ";
 
-/// What the simulator answers to a directive, byte for byte, and the same again from a script.
-async fn recorded(simulator: &Simulator, surface: Surface, stream: bool, directive: &Value) -> Vec<u8> {
-    let direct = post(simulator.addr(), surface.path(), &[], surface.ask(stream, directive)).await;
-    assert_eq!(direct.status, 200, "{}", direct.text());
-    let kind = direct.header("content-type").to_owned();
-    let headers = vec![("content-type".to_owned(), kind)];
-    simulator.script(Scripted { headers, chunks: vec![Bytes::from(direct.body())], ..Scripted::default() });
-    direct.body()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_call_leaves_only_when_it_is_allowed() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -73,7 +63,7 @@ async fn a_tool_call_leaves_only_when_it_is_allowed() {
         for stream in [false, true] {
             for calls in &allowed {
                 let directive = json!({"content": "Let me see.", "tool": calls});
-                let direct = recorded(&simulator, surface, stream, &directive).await;
+                let direct = replay(&simulator, surface, stream, &directive).await;
                 let body = surface.request(stream, "x").to_string().into_bytes();
                 let answer = post(sidecar.address, surface.path(), &[], body).await;
                 assert_eq!(answer.body(), direct, "{}", answer.text());
@@ -422,9 +412,9 @@ async fn a_provider_that_cannot_be_reached_or_does_not_answer_is_a_typed_error()
         let directive = json!({"content": "one two three", "stall_after": 5});
         let answer = post(sidecar.address, surface.path(), &[], surface.ask(true, &directive)).await;
         let (before, refusal) = cut_short(surface, &answer);
-        assert_eq!(refusal.code, "upstream_timeout");
+        assert_eq!(refusal.code, "upstream_interrupted");
         assert!(texts(&before)["content/0"].starts_with("one"));
-        assert_eq!(sidecar.pair(answer.request_id()).1["verdict"], "timeout");
+        assert_eq!(sidecar.pair(answer.request_id()).1["coverage"]["reasons"], json!(["truncated"]));
         assert!(simulator.wait_cancelled(2 * number + 2, Duration::from_secs(5)).await, "the silent call goes on");
     }
     assert!(sidecar.stop().await.verify().ok);
@@ -515,7 +505,7 @@ schemas:
                 (json!({"content": "All is well."}), json!("allow"), ""),
             ];
             for (directive, decided, rule) in cases {
-                let direct = recorded(&simulator, surface, stream, &directive).await;
+                let direct = replay(&simulator, surface, stream, &directive).await;
                 let body = surface.request(stream, "x").to_string().into_bytes();
                 let answer = post(sidecar.address, surface.path(), &[], body.clone()).await;
                 assert_eq!(answer.body(), direct, "{}", answer.text());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clyra_simulator::{Options, SCRIPT_HEADER, ScriptEnd, Scripted, Simulator};
-use clyra_tests::ask::{Surface, cut_short, refused};
+use clyra_tests::ask::{Surface, cut_short, refused, replay};
 use clyra_tests::client::{open, post};
 use clyra_tests::journal::{of_exchange, receipts};
 use clyra_tests::puppet::Puppet;
@@ -184,12 +184,6 @@ async fn an_event_that_is_no_json_ends_the_stream_unless_the_policy_lets_it_pass
     let allowing = POLICY.replace("defaults: {", "defaults: { on_error: allow,");
     let allowing = Sidecar::start(&allowing, &simulator.url()).await;
     for surface in Surface::BOTH {
-        let direct = post(simulator.addr(), surface.path(), &[], surface.ask(true, &directive)).await;
-        let same_id = |text: &str| {
-            // The simulator numbers its answers.
-            text.split("simulated0").map(|part| part.get(5..).unwrap_or(part).to_owned()).collect::<Vec<_>>()
-        };
-
         let answer = post(blocking.address, surface.path(), &[], surface.ask(true, &directive)).await;
         let (before, refusal) = cut_short(surface, &answer);
         assert_eq!((refusal.code.as_str(), refusal.rule), ("upstream_unreadable", None));
@@ -199,8 +193,10 @@ async fn an_event_that_is_no_json_ends_the_stream_unless_the_policy_lets_it_pass
         assert_eq!(event["verdict"], "errored", "{event}");
         assert_eq!(event["coverage_gaps"], json!(["unreadable"]), "{event}");
 
-        let answer = post(allowing.address, surface.path(), &[], surface.ask(true, &directive)).await;
-        assert_eq!(same_id(&answer.text()), same_id(&direct.text()), "{surface:?}");
+        let direct = replay(&simulator, surface, true, &directive).await;
+        let body = surface.request(true, "x").to_string().into_bytes();
+        let answer = post(allowing.address, surface.path(), &[], body).await;
+        assert_eq!(answer.body(), direct, "{}", answer.text());
         let (_, outcome) = allowing.pair(answer.request_id());
         assert_eq!(outcome["coverage"], json!({"level": "partial", "reasons": ["unreadable"]}), "{outcome}");
         assert_eq!(outcome["verdict"], "executed");
@@ -419,6 +415,84 @@ async fn a_stream_is_read_as_one_whatever_it_calls_itself() {
         let unasked = surface.request(false, "x").to_string().into_bytes();
         let answer = post(sidecar.address, surface.path(), &[], unasked).await;
         assert!(is_clyra_error(&answer.text()) && !answer.text().contains("Nightjar"), "{}", answer.text());
+    }
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
+/// Behind its last event, inside its comments and field names: no part of a stream is a hiding place.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_a_stream_is_a_hiding_place() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(POLICY, &simulator.url()).await;
+    for surface in Surface::BOTH {
+        let events = surface.events(&["one"]);
+        let (terminal, before) = events.split_last().unwrap();
+        let before = before.concat();
+        let forbidden = surface.events(&["Project Nightjar"]).concat().replace("\"index\":0", "\"index\":1");
+        for hidden in [
+            format!("{before}{terminal}{forbidden}"),
+            format!("{before}{terminal}: Project Nightjar\n\n"),
+            format!("{before}: Project Nightjar\n\n{terminal}"),
+            format!("{before}id: Project Nightjar\ndata: {{}}\n\n{terminal}"),
+            format!("{before}event: Project Nightjar\ndata: {{}}\n\n{terminal}"),
+            format!("{before}Project Nightjar: x\n\n{terminal}"),
+            format!("{before}data: {{\"x\":{{\"Project Nightjar\":1}}}}\n\n{terminal}"),
+            format!("{before}data: {{\"x\":[\"Project\\u0020Nightjar\"]}}\n\n{terminal}"),
+            format!("{before}data: {{\ndata:   \"x\": \"Project Nightjar\"\ndata: }}\n\n{terminal}"),
+            format!("{before}data: \"Project Nightjar\"\n\n{terminal}"),
+            format!(
+                "{before}data: {{\"choices\":[{{\"message\":{{\"content\":\"Project Nightjar\"}}}}]}}\n\n{terminal}"
+            ),
+            format!("{before}{terminal}data: {{\"x\":\"Project Nightjar\"}}"),
+        ] {
+            simulator.script(Scripted::sse(Random(5).cut(hidden.as_bytes(), 30)));
+            let body = surface.request(true, "x").to_string().into_bytes();
+            let answer = post(sidecar.address, surface.path(), &[], body).await;
+            let (shown, refusal) = cut_short(surface, &answer);
+            assert_eq!(refusal.rule.as_deref(), Some("no-codename"), "{hidden}");
+            assert!(!shown.contains("Nightjar") && !shown.contains(terminal.as_str()), "{shown}");
+        }
+    }
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
+/// The end of the answer is the provider's last event; a connection that it keeps open after it does not hold it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_stays_open_does_not_hold_up_the_end() {
+    let upstream = Puppet::start().await;
+    let sidecar = Sidecar::start(POLICY, &upstream.url()).await;
+    for surface in Surface::BOTH {
+        let body = surface.request(true, "x").to_string().into_bytes();
+        let client = tokio::spawn(open_owned(sidecar.address, surface.path(), body));
+        let mut call = upstream.call().await;
+        call.begin("text/event-stream").await;
+        let events = surface.events(&["one"]).concat();
+        call.chunk(events.as_bytes()).await;
+        let answer = client.await.unwrap().rest().await;
+        assert_eq!((answer.text(), answer.complete), (events, true));
+        call.left().await;
+    }
+    assert!(sidecar.stop().await.verify().ok);
+}
+
+/// What looks like nothing yet is waited for: a document behind white space is read as a document.
+#[tokio::test(flavor = "multi_thread")]
+async fn white_space_ahead_does_not_change_what_an_answer_is() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(POLICY, &simulator.url()).await;
+    for surface in Surface::BOTH {
+        let content =
+            r#"{"choices":[{"message":{"content":"Project\u0020Nightjar"}}],"content":[{"type":"text","text":"x"}]}"#;
+        simulator.script(Scripted {
+            headers: vec![("content-type".into(), "application/json".into())],
+            chunks: ["\n", " \r\n", content].map(|chunk| Bytes::from(chunk.to_owned())).to_vec(),
+            ..Scripted::default()
+        });
+        let body = surface.request(true, "x").to_string().into_bytes();
+        let answer = post(sidecar.address, surface.path(), &[], body).await;
+        refused(surface, 400, "content_policy_violation", &answer);
     }
     assert!(sidecar.stop().await.verify().ok);
     simulator.stop().await;

@@ -59,8 +59,9 @@ impl Exchange<'_> {
             begun.extend_from_slice(&chunk);
         }
         let first = begun.iter().find(|b| !b.is_ascii_whitespace()).copied();
-        self.ahead = Some(begun.into());
-        Ok(!matches!(first, Some(b'{' | b'[')))
+        let empty = begun.is_empty();
+        self.ahead = Some(begun.into()).filter(|_| !empty);
+        Ok(!empty && !matches!(first, Some(b'{' | b'[')))
     }
 
     /// An answer that does not stream: held whole, judged, then sent with its length.
@@ -239,13 +240,17 @@ impl Exchange<'_> {
                 }
             }
         }
-        let rest = result.and_then(|()| Ok(guard::uninspected(newest.into(), gap, &mut judge, &mut report)?));
+        let rest = result.and_then(|()| {
+            let newest = Some(Bytes::from(newest)).filter(|newest| !newest.is_empty());
+            let rest = newest.map(|newest| guard::uninspected(newest, gap, &mut judge, &mut report)).transpose()?;
+            Ok(Vec::from_iter(rest))
+        });
         self.record.response = Side { report, decided: Some(judge.decided), inspected: false };
         let rest = rest?;
-        self.note_released(std::slice::from_ref(&rest));
+        self.note_released(&rest);
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;
-        self.complete((status, &upstream_headers), None, vec![rest], down).await
+        self.complete((status, &upstream_headers), None, rest, down).await
     }
 
     /// Ends an answer in good order. The outcome is on disk before the last byte leaves: before the whole body, or before
