@@ -6,7 +6,7 @@ use std::time::Instant;
 use clyra_detectors::{Engine, Finding, Stream, View};
 
 use super::judge::{Found, Report};
-use super::splice::{Span, add_span, edits_for};
+use super::splice::{Span, add_span, edits_for, redacted};
 use crate::json::{Edit, TextDecoder};
 use crate::surface::{Channel, Form, Segment};
 
@@ -118,9 +118,23 @@ impl Text {
         edits_for(&mut self.spans, piece.start, piece.reach)
     }
 
-    /// The whole text, if it was kept and is not too long.
-    pub(super) fn kept(&self) -> Option<&str> {
-        self.kept.as_deref().filter(|_| !self.kept_too_long)
+    /// The whole text, if it was kept; once.
+    pub(super) fn take_kept(&mut self) -> Option<String> {
+        self.kept.take()
+    }
+
+    /// The text that was kept is not all of it.
+    pub(super) fn kept_too_long(&self) -> bool {
+        self.kept_too_long
+    }
+
+    /// The text as it will leave, where something is taken out of it; `Err` where it is too long to tell.
+    pub(super) fn redacted(&self) -> Option<Result<String, ()>> {
+        if self.spans.is_empty() {
+            return None;
+        }
+        let kept = self.kept.as_deref().filter(|_| !self.kept_too_long);
+        Some(kept.map(|kept| redacted(kept, &self.spans)).ok_or(()))
     }
 
     pub(super) fn channel(&self) -> Channel {

@@ -11,7 +11,7 @@ use super::calls::Calls;
 use super::channel::{Piece, Text, place, view};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
 use super::schema::{Locks, SchemaReport};
-use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch};
+use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch, redacted};
 use crate::json::{Doc, Limits, TextDecoder};
 use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Table, segments};
 
@@ -51,10 +51,10 @@ pub(super) enum Direction {
 }
 
 impl Direction {
-    /// The kind of block that a failure of inspection means.
-    fn failure(self) -> Cause {
+    /// The kind of block that a document means which is more than can be inspected.
+    fn too_much(self) -> Cause {
         match self {
-            Self::Request => Cause::Unavailable,
+            Self::Request => Cause::BadRequest,
             Self::Answer => Cause::BadAnswer,
         }
     }
@@ -69,10 +69,9 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Result<Checked, Block> {
     let Subject { table, document, doc, facts, direction } = subject;
-    let side = direction.failure();
     let segments = segments(table, doc.root(document));
     if segments.len() > SEGMENTS_MAX
-        && let Some(block) = judge.gap(note(report, Gap::Oversize), side)
+        && let Some(block) = judge.gap(note(report, Gap::Oversize), direction.too_much())
     {
         return Err(block);
     }
@@ -85,12 +84,14 @@ pub(super) fn check(
             scan.joined(engine, index, segment, raw, report);
         } else {
             let text = decoded(segment, raw);
-            scan.calls.note_name(segment, &text);
-            if matches!(segment.channel, Channel::ToolArguments | Channel::FunctionCall) {
-                scan.arguments.push((segment.path_index.clone(), text.clone()));
+            if scan.calls.note_part(segment, &text).is_err()
+                && judge.wants_tool_calls()
+                && let Some(block) = judge.gap(note(report, Gap::Oversize), direction.too_much())
+            {
+                return Err(block);
             }
             locks.note(segment.channel, &text);
-            if locks.binds(segment)
+            if locks.binds(segment.channel)
                 && let Some(breach) = locks.feed(&segment.key, &text)
                 && let Some(block) = judge.schema(&breach)
             {
@@ -101,7 +102,7 @@ pub(super) fn check(
     }
     let failed = scan.finish(report);
     scan.name_tools(&segments);
-    if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), side) {
+    if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), Cause::Unavailable) {
         return Err(block);
     }
     let tool_results = segments.iter().any(|s| s.channel == Channel::ToolResult);
@@ -111,14 +112,18 @@ pub(super) fn check(
         Direction::Answer => judge.findings(&scan.found, facts),
     };
     mark(ruling, &mut scan, report)?;
-    for (place, arguments) in &scan.arguments {
-        if judge.wants_tool_calls()
-            && let Some(block) = judge.tool_call(&scan.calls.call(place, arguments), facts)
-        {
-            return Err(block);
+    if judge.wants_tool_calls() {
+        for place in scan.calls.pending() {
+            let readings = scan.calls.readings(&place, Vec::new());
+            if let Some(block) = readings.iter().find_map(|call| judge.tool_call(call, facts)) {
+                return Err(block);
+            }
         }
     }
-    let schema = locks.finish(facts);
+    let mut schema = locks.finish(facts);
+    if schema.breach.is_none() {
+        schema.breach = scan.redacted(document, &segments, &locks).find_map(|text| locks.recheck(&text, facts));
+    }
     if let Some(breach) = &schema.breach
         && let Some(block) = judge.schema(breach)
     {
@@ -218,7 +223,6 @@ struct Scan {
     sources: Vec<Source>,
     texts: BTreeMap<String, (Text, Vec<(usize, Piece)>)>,
     calls: Calls,
-    arguments: Vec<(String, String)>,
     failed: bool,
 }
 
@@ -274,6 +278,20 @@ impl Scan {
                 self.calls.name(&segment.path_index, std::slice::from_mut(found));
             }
         }
+    }
+
+    /// Texts that a schema binds, as redactions leave them.
+    fn redacted<'s>(
+        &'s self,
+        document: &'s Bytes,
+        segments: &'s [Segment],
+        locks: &'s Locks,
+    ) -> impl Iterator<Item = String> + 's {
+        self.sources.iter().filter_map(|source| {
+            let Source::Whole { segment, spans } = source else { return None };
+            let segment = segments.get(*segment).filter(|s| !spans.is_empty() && locks.binds(s.channel))?;
+            Some(redacted(&decoded(segment, document.get(segment.range.clone())?), spans))
+        })
     }
 
     fn rewrite(&mut self, document: &Bytes, segments: &[Segment]) -> Result<Bytes, Block> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clyra_schemas::{Contract, End, Lock, Mode, Outcome, Released as Out, Step, Violation};
 
 use super::judge::SchemaBreach;
-use crate::surface::{Channel, ResponseFacts, Segment};
+use crate::surface::{Channel, ResponseFacts};
 
 /// A compiled schema that binds this exchange, under the id of the policy's entry.
 #[derive(Debug, Clone)]
@@ -41,8 +41,8 @@ impl Locks {
     }
 
     /// True if this text is held until its schema has spoken.
-    pub(super) fn binds(&self, segment: &Segment) -> bool {
-        !self.bindings.is_empty() && segment.channel == Channel::Content
+    pub(super) fn binds(&self, channel: Channel) -> bool {
+        !self.bindings.is_empty() && channel == Channel::Content
     }
 
     pub(super) fn any(&self) -> bool {
@@ -82,6 +82,23 @@ impl Locks {
             }
         }
         SchemaReport { checked, breach: None }
+    }
+}
+
+impl Locks {
+    /// Judges a text as it is about to leave, where redactions have changed it since its lock spoke.
+    pub(super) fn recheck(&self, text: &str, facts: &ResponseFacts) -> Option<SchemaBreach> {
+        let end = end(facts.finish_reason.as_deref());
+        self.bindings.iter().find_map(|binding| {
+            let (mut lock, mut out) = (Lock::new(Arc::clone(&binding.contract), Mode::Buffer), Out::default());
+            if let Step::Violation(violation) = lock.feed(text, &mut out) {
+                return Some(breach(&binding.id, &violation));
+            }
+            match lock.finish(end, &mut out) {
+                Outcome::Block(violation) => Some(breach(&binding.id, &violation)),
+                _ => None,
+            }
+        })
     }
 }
 

@@ -53,6 +53,17 @@ pub(super) fn edits_for(spans: &mut [Span], start: u64, reach: u64) -> Vec<Edit>
     edits
 }
 
+/// A whole text without what its spans cover.
+pub(super) fn redacted(text: &str, spans: &[Span]) -> String {
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for span in spans {
+        out.push_str(text.get(at..span.start as usize).unwrap_or_default());
+        out.push_str(&span.with);
+        at = span.end as usize;
+    }
+    out + text.get(at..).unwrap_or_default()
+}
+
 /// New bytes for one range of a document.
 #[derive(Debug, Clone)]
 pub(super) struct Patch {
@@ -140,6 +151,15 @@ mod tests {
         assert_eq!(first, [Edit { range: 5..10, with: "[REDACTED:a]".into() }]);
         assert_eq!(second, [Edit { range: 0..5, with: String::new() }]);
         assert!(edits_for(&mut spans, 20, 30).is_empty());
+    }
+
+    #[test]
+    fn a_whole_text_goes_without_its_spans() {
+        let mut spans = Vec::new();
+        add_span(&mut spans, &found(6, 9, "b"));
+        add_span(&mut spans, &found(0, 2, "a"));
+        assert_eq!(redacted("01\u{e9}45789x", &spans), "[REDACTED:a]\u{e9}45[REDACTED:b]x");
+        assert_eq!(redacted("", &[]), "");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clyra_detectors::Engine;
 
-use super::calls::Calls;
+use super::calls::{Calls, TooMany};
 use super::channel::{Piece, Text};
 use super::document::{broken, cannot_redact, decoded, scan_whole};
-use super::judge::{Block, Cause, Found, Gap, Judge, Report};
+use super::judge::{Block, Cause, Found, Gap, Judge, Report, SchemaBreach};
 use super::schema::{Binding, Locks, SchemaReport};
 use super::splice::{Span, add_span, apply, edits_for, null, patch};
 use super::witness::Released;
@@ -135,7 +135,13 @@ impl<J: Judge> StreamGuard<J> {
         for index in 0..self.texts.len() {
             self.end_text(index)?;
         }
-        let schema = self.locks.finish(&self.facts);
+        for place in self.calls.pending() {
+            self.judge_call(&place)?;
+        }
+        let mut schema = self.locks.finish(&self.facts);
+        if schema.breach.is_none() {
+            schema.breach = self.recheck()?;
+        }
         if let Some(breach) = &schema.breach
             && let Some(block) = self.judge.schema(breach)
         {
@@ -203,7 +209,7 @@ impl<J: Judge> StreamGuard<J> {
             }
             let position = held.segments.len();
             let one = match segment.join {
-                Join::Whole => self.whole(segment, raw, position, batch),
+                Join::Whole => self.whole(segment, raw, position, batch)?,
                 Join::Stream => self.streamed(segment, raw, batch)?,
             };
             held.segments.push(one);
@@ -216,6 +222,7 @@ impl<J: Judge> StreamGuard<J> {
                         self.end_into(text, batch)?;
                     }
                 }
+                self.judge_call(&index)?;
             }
             Signal::Done => self.done = true,
         }
@@ -238,20 +245,42 @@ impl<J: Judge> StreamGuard<J> {
         Ok(())
     }
 
-    fn whole(&mut self, segment: Segment, raw: &[u8], position: usize, batch: &mut Batch) -> HeldSegment {
+    fn whole(
+        &mut self,
+        segment: Segment,
+        raw: &[u8],
+        position: usize,
+        batch: &mut Batch,
+    ) -> Result<HeldSegment, Block> {
         let text = decoded(&segment, raw);
-        self.calls.note_name(&segment, &text);
+        let noted = self.calls.note_part(&segment, &text);
+        self.follow(noted)?;
         self.locks.note(segment.channel, &text);
-        let (found, failed) = scan_whole(&self.engine, &segment, &text, &mut self.report);
+        let (mut found, failed) = scan_whole(&self.engine, &segment, &text, &mut self.report);
+        self.calls.name(&segment.path_index, &mut found);
         batch.failed |= failed;
         batch.add(found, Target::Whole { position });
-        HeldSegment { segment, text: None, spans: Vec::new(), locked: None }
+        let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
+        Ok(HeldSegment { segment, text: None, spans: Vec::new(), locked: tool.then_some(LockedBy::ToolCall) })
+    }
+
+    /// Where calls are judged, one that is not followed is not inspected.
+    fn follow(&mut self, noted: Result<(), TooMany>) -> Result<(), Block> {
+        if noted.is_ok() || !self.judge.wants_tool_calls() {
+            return Ok(());
+        }
+        self.report.gaps.insert(Gap::Oversize);
+        self.judge.gap(Gap::Oversize, Cause::BadAnswer).map_or(Ok(()), Err)
     }
 
     fn streamed(&mut self, segment: Segment, raw: &[u8], batch: &mut Batch) -> Result<HeldSegment, Block> {
         let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        let bound = self.locks.binds(&segment);
-        let index = self.text_for(&segment, tool, batch)?;
+        let bound = self.locks.binds(segment.channel);
+        if tool {
+            let noted = self.calls.note(&segment.path_index);
+            self.follow(noted)?;
+        }
+        let index = self.text_for(&segment, tool || bound, batch)?;
         let mut found = Vec::new();
         let Some(text) = self.texts.get_mut(index) else { return Err(too_much()) };
         let piece = text.feed(raw, &segment, &mut found, &mut self.report);
@@ -315,23 +344,44 @@ impl<J: Judge> StreamGuard<J> {
         batch.failed |= text.failed();
         self.calls.name(self.places.get(index).map_or("", String::as_str), &mut found);
         batch.add(found, Target::Text(index));
-        if text.channel().is_tool_call() && self.judge.wants_tool_calls() {
-            let place = self.places.get(index).cloned().unwrap_or_default();
-            let call = match text.kept() {
-                Some(arguments) => self.calls.call(&place, arguments),
-                None => {
-                    self.report.gaps.insert(Gap::Oversize);
-                    return match self.judge.gap(Gap::Oversize, Cause::BadAnswer) {
-                        Some(block) => Err(block),
-                        None => Ok(()),
-                    };
-                }
-            };
-            if let Some(block) = self.judge.tool_call(&call, &self.facts) {
+        Ok(())
+    }
+
+    /// The first schema that a redaction breaks.
+    fn recheck(&self) -> Result<Option<SchemaBreach>, Block> {
+        for text in self.texts.iter().filter(|text| self.locks.binds(text.channel())) {
+            match text.redacted() {
+                None => {}
+                Some(Err(())) => return Err(broken()),
+                Some(Ok(text)) => match self.locks.recheck(&text, &self.facts) {
+                    None => {}
+                    breach => return Ok(breach),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// The call at `place`, if there is one, is complete.
+    fn judge_call(&mut self, place: &str) -> Result<(), Block> {
+        if !self.judge.wants_tool_calls() || !self.calls.is_pending(place) {
+            return Ok(());
+        }
+        let texts = self.texts.iter_mut().zip(&self.places);
+        let arguments = texts.filter(|(text, at)| *at == place && text.channel().is_tool_call());
+        let (mut streamed, mut too_long) = (Vec::new(), false);
+        for (text, _) in arguments {
+            too_long |= text.kept_too_long();
+            streamed.extend(text.take_kept());
+        }
+        if too_long {
+            self.report.gaps.insert(Gap::Oversize);
+            if let Some(block) = self.judge.gap(Gap::Oversize, Cause::BadAnswer) {
                 return Err(block);
             }
         }
-        Ok(())
+        let readings = self.calls.readings(place, streamed);
+        readings.iter().find_map(|call| self.judge.tool_call(call, &self.facts)).map_or(Ok(()), Err)
     }
 
     /// Asks the judge about one batch and marks what is to be taken out of events that are still here.
@@ -387,14 +437,13 @@ impl<J: Judge> StreamGuard<J> {
     }
 
     fn holds(&self, one: &HeldSegment) -> bool {
-        let Some((index, piece)) = &one.text else { return false };
-        let Some(text) = self.texts.get(*index) else { return true };
         match one.locked {
             Some(LockedBy::Schema) => return true,
-            Some(LockedBy::ToolCall) if !text.ended() => return true,
+            Some(LockedBy::ToolCall) if self.calls.is_pending(&one.segment.path_index) => return true,
             _ => {}
         }
-        piece.reach > text.settled()
+        let Some((index, piece)) = &one.text else { return false };
+        self.texts.get(*index).is_none_or(|text| piece.reach > text.settled())
     }
 
     /// The bytes of an event as they may leave.

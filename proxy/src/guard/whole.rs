@@ -113,7 +113,8 @@ fn text(engine: &Arc<Engine>, text: &str, judge: &mut dyn Judge, report: &mut Re
 /// Bytes of an answer that cannot be inspected, if the policy lets such bytes pass.
 pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut Report) -> Result<Released, Block> {
     report.gaps.insert(gap);
-    match judge.gap(gap, Cause::BadAnswer) {
+    let ours = matches!(gap, Gap::DetectorError | Gap::DetectorTimeout);
+    match judge.gap(gap, if ours { Cause::Unavailable } else { Cause::BadAnswer }) {
         Some(block) => Err(block),
         None => Ok(Released::new(bytes)),
     }

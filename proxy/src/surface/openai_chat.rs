@@ -44,11 +44,15 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
             ("messages.*.prefix", text(Assistant)),
             ("messages.*.tool_calls.*.function.name", text(ToolName)),
             ("messages.*.tool_calls.*.function.arguments", json(ToolArguments)),
+            ("messages.*.tool_calls.*.custom.name", text(ToolName)),
+            ("messages.*.tool_calls.*.custom.input", json(ToolArguments)),
             ("messages.*.function_call.name", text(ToolName)),
             ("messages.*.function_call.arguments", json(FunctionCall)),
             ("tools.*.function.name", text(ToolDefinition)),
             ("tools.*.function.description", text(ToolDefinition)),
             ("tools.*.function.parameters", json(ToolDefinition)),
+            ("tools.*.custom.name", text(ToolDefinition)),
+            ("tools.*.custom.description", text(ToolDefinition)),
             ("functions.*.name", text(ToolDefinition)),
             ("functions.*.description", text(ToolDefinition)),
             ("functions.*.parameters", json(ToolDefinition)),
@@ -84,6 +88,8 @@ static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
             ("choices.*.message.audio.data", media(When::Always)),
             ("choices.*.message.tool_calls.*.function.name", text(ToolName)),
             ("choices.*.message.tool_calls.*.function.arguments", json(ToolArguments)),
+            ("choices.*.message.tool_calls.*.custom.name", text(ToolName)),
+            ("choices.*.message.tool_calls.*.custom.input", json(ToolArguments)),
             ("choices.*.message.function_call.name", text(ToolName)),
             ("choices.*.message.function_call.arguments", json(FunctionCall)),
             ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats()),
@@ -130,6 +136,8 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
             ("choices.*.delta.tool_calls.*.type", text(Metadata)),
             ("choices.*.delta.tool_calls.*.function.name", text(ToolName)),
             ("choices.*.delta.tool_calls.*.function.arguments", json(ToolArguments).streamed("arguments")),
+            ("choices.*.delta.tool_calls.*.custom.name", text(ToolName)),
+            ("choices.*.delta.tool_calls.*.custom.input", json(ToolArguments).streamed("arguments")),
             ("choices.*.delta.function_call.name", text(ToolName)),
             ("choices.*.delta.function_call.arguments", json(FunctionCall).streamed("arguments")),
             ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats()),
@@ -145,6 +153,7 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
         tools.filter_map(|t| t.at(path)?.as_str().map(|n| n.into_owned())).collect()
     };
     let mut tools = names("tools", &["function", "name"]);
+    tools.extend(names("tools", &["custom", "name"]));
     tools.extend(names("functions", &["name"]));
     let format = root.get("response_format");
     let response_schema = match format.and_then(|f| f.get("type")).and_then(|t| t.as_str()).as_deref() {

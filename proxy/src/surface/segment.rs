@@ -150,7 +150,9 @@ impl<'a> Walk<'a> {
         let repeats = (rule.holds == Holds::Repeats)
             .then(|| self.above.iter().rev().nth(2).or(self.above.first()).map(|v| v.range()))
             .flatten();
-        self.push(value, channel, form, rule.join, rule.lane, repeats);
+        // Only strings are fragments; a value is all there.
+        let join = if form == Form::JsonValue { Join::Whole } else { rule.join };
+        self.push(value, channel, form, join, rule.lane, repeats);
     }
 
     /// A member that the table does not name: inspected as metadata, with its names and all below it.

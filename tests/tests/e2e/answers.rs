@@ -131,6 +131,166 @@ async fn arguments_that_can_be_read_in_two_ways_are_blocked() {
     simulator.stop().await;
 }
 
+/// One event or one document after another is the same call: without arguments, with arguments as a value, custom, legacy,
+/// unnumbered, or one among hundreds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_a_call_however_it_is_written() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(&format!("{HEAD}{TOOLS}"), &simulator.url()).await;
+    let shell = |more: Value| {
+        let mut function = json!({"name": "shell"});
+        function.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": function}]})
+    };
+    let many: Vec<Value> = (0..300)
+        .map(|n| json!({"index": n, "function": {"name": if n < 299 { "lookup" } else { "shell" }, "arguments": "{}"}}))
+        .collect();
+    let chat = [
+        vec![shell(json!({}))],
+        vec![shell(json!({"arguments": null}))],
+        vec![shell(json!({"arguments": ""}))],
+        vec![shell(json!({"arguments": {"command": "ls"}}))],
+        vec![json!({"tool_calls": [{"index": 0, "type": "custom", "custom": {"name": "shell", "input": "ls"}}]})],
+        vec![json!({"function_call": {"name": "shell"}})],
+        vec![json!({"tool_calls": [{"function": {"name": "refund", "arguments": {"amount": 900}}}]})],
+        vec![
+            json!({"tool_calls": [{"index": 0, "function": {"name": "shell", "arguments": "{}"}}]}),
+            json!({"tool_calls": [{"index": 0, "function": {"name": "lookup", "arguments": "{}"}}]}),
+        ],
+        vec![
+            json!({"tool_calls": [{"index": 0, "function": {"name": "sh"}}]}),
+            json!({"tool_calls": [{"index": 0, "function": {"name": "ell", "arguments": "{}"}}]}),
+        ],
+        vec![json!({"tool_calls": many})],
+    ];
+    for (number, deltas) in chat.iter().enumerate() {
+        let events: Vec<String> = deltas
+            .iter()
+            .map(|delta| format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta}]})))
+            .chain(["data: [DONE]\n\n".to_owned()])
+            .collect();
+        simulator.script(Scripted::sse(vec![Bytes::from(events.concat())]));
+        let body = Surface::Chat.request(true, "x").to_string().into_bytes();
+        let streamed = post(sidecar.address, Surface::Chat.path(), &[], body).await;
+        assert_ne!(streamed.status, 200, "{number}: {}", streamed.text());
+        assert!(!streamed.text().contains("\"tool_calls\""), "{number}: {}", streamed.text());
+        if deltas.len() == 1 {
+            let plain = json!({"choices": [{"index": 0, "message": deltas[0]}]});
+            simulator.script(Scripted::json(200, plain.to_string()));
+            let body = Surface::Chat.request(false, "x").to_string().into_bytes();
+            let plain = post(sidecar.address, Surface::Chat.path(), &[], body).await;
+            assert_ne!(plain.status, 200, "{number}: {}", plain.text());
+        }
+    }
+    let start = |block: Value| json!({"type": "content_block_start", "index": 0, "content_block": block});
+    let stop = || json!({"type": "content_block_stop", "index": 0});
+    let delta = |json: &str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": json}});
+    let tool = |name: &str, input: Value| json!({"type": "tool_use", "id": "1", "name": name, "input": input});
+    let messages = [
+        vec![start(tool("shell", json!({}))), stop()],
+        vec![start(tool("shell", json!({})))],
+        vec![start(json!({"type": "tool_use", "id": "1", "name": "shell"})), stop()],
+        vec![start(tool("refund", json!({"amount": 900}))), stop()],
+        vec![start(tool("refund", json!({"amount": 900}))), delta("{\"amount\":1}"), stop()],
+        vec![start(tool("refund", json!({"amount": 1}))), delta("{\"amount\":900}"), stop()],
+        vec![start(tool("lookup", json!({}))), stop(), start(tool("shell", json!({}))), stop()],
+    ];
+    for (number, events) in messages.iter().enumerate() {
+        let framed = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
+        let stream: String = events.iter().chain([&json!({"type": "message_stop"})]).map(framed).collect();
+        simulator.script(Scripted::sse(vec![Bytes::from(stream)]));
+        let body = Surface::Messages.request(true, "x").to_string().into_bytes();
+        let answer = post(sidecar.address, Surface::Messages.path(), &[], body).await;
+        let (before, refusal) = stopped(Surface::Messages, "content_policy_violation", &answer);
+        assert!(["no-shell", "small-refunds"].contains(&refusal.rule.as_deref().unwrap()), "{number}");
+        assert!(!before.contains("shell") && !before.contains("refund"), "{number}: {before}");
+    }
+    for block in [json!({"type": "tool_use", "id": "1", "name": "shell"}), tool("refund", json!({"amount": 900}))] {
+        simulator.script(Scripted::json(200, json!({"content": [block]}).to_string()));
+        let body = Surface::Messages.request(false, "x").to_string().into_bytes();
+        refused(
+            Surface::Messages,
+            400,
+            "content_policy_violation",
+            &post(sidecar.address, "/v1/messages", &[], body).await,
+        );
+    }
+    // The empty object that a block begins with is not its arguments.
+    let allowed = [start(tool("refund", json!({}))), delta(""), delta("{\"amount\""), delta(":1}"), stop()];
+    let framed = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
+    let stream: String = allowed.iter().chain([&json!({"type": "message_stop"})]).map(framed).collect();
+    simulator.script(Scripted::sse(vec![Bytes::from(stream.clone())]));
+    let body = Surface::Messages.request(true, "x").to_string().into_bytes();
+    assert_eq!(post(sidecar.address, "/v1/messages", &[], body).await.text(), stream);
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
+/// Arguments that come as a value instead of text are redacted in place all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_as_a_value_are_redacted_in_place() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(&redacting(), &simulator.url()).await;
+    let arguments = r#"{"\u00e9\u00e9\u00e9":"caf\u00e9 @@ \ud83e\udd89", "n":1.0}"#;
+    for (stream, template) in [
+        (
+            true,
+            r#"data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":ARGS}}]}}]}"#,
+        ),
+        (
+            false,
+            r#"{"choices":[{"index":0,"message":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":ARGS}}]}}]}"#,
+        ),
+    ] {
+        let template = template.replace("ARGS", arguments) + if stream { "\n\ndata: [DONE]\n\n" } else { "" };
+        let original = template.replace("@@", "Project\\u0020Nightjar");
+        simulator.script(if stream {
+            Scripted::sse(vec![Bytes::from(original)])
+        } else {
+            Scripted::json(200, original)
+        });
+        let body = Surface::Chat.request(stream, "x").to_string().into_bytes();
+        let answer = post(sidecar.address, Surface::Chat.path(), &[], body).await;
+        assert_eq!(answer.text(), template.replace("@@", "[REDACTED:restricted]"));
+    }
+    sidecar.stop().await;
+    simulator.stop().await;
+}
+
+/// What a redaction leaves of an answer is held to the schema as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redaction_breaks_no_schema() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let policy = HEAD.replace("literal: \"Project Nightjar\"", "regex: '[1-6]{6}'")
+        + "schemas:\n  - { id: lock, schema: from_request }\nrules:\n  - id: no-numbers\n    phase: response\n    when: findings.exists(f, f.class == \"restricted\")\n    action: redact\n";
+    let sidecar = Sidecar::start(&policy, &simulator.url()).await;
+    let object = |of: &str| format!("{{\"type\":\"object\",\"properties\":{{\"n\":{of}}},\"required\":[\"n\"]}}");
+    for surface in Surface::BOTH {
+        for stream in [false, true] {
+            for (schema, content, kept) in [
+                (r#"{"type":"string"}"#, "{\"n\":\"No. 123456.\"}", Some("{\"n\":\"No. [REDACTED:restricted].\"}")),
+                (r#"{"type":"integer"}"#, "{\"n\":123456}", None),
+                (r#"{"type":"string","maxLength":9}"#, "{\"n\":\"123456\"}", None),
+                (r#"{"type":"string","pattern":"^[0-9]+$"}"#, "{\"n\":\"123456\"}", None),
+            ] {
+                let directive = json!({"content": content, "split": 4});
+                let body = asking(surface, stream, &directive, &object(schema));
+                let answer = post(sidecar.address, surface.path(), &[], body).await;
+                match kept {
+                    Some(kept) => assert_eq!(texts(&answer.text())["content/0"], kept),
+                    None => {
+                        let (before, refusal) = stopped(surface, "schema_violation", &answer);
+                        assert_eq!(refusal.rule.as_deref(), Some("lock"));
+                        assert!(!before.contains("REDACTED") && !before.contains("123"), "{before}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
 const INTEGER: &str =
     r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false}"#;
 

@@ -752,3 +752,69 @@ async fn every_answer_says_which_exchange_and_policy_it_was() {
     }
     simulator.stop().await;
 }
+
+/// A request that cannot be inspected in its time, or has more texts than are looked at, is not inspected: the policy says
+/// what becomes of it, and the receipt that it was so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_inspected_in_time_is_not_forwarded() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let hurried = policy("block").replace("request: 60000", "request: 1");
+    let blocking = Sidecar::start(&hurried, &simulator.url()).await;
+    let allowing = hurried.replace("defaults: {", "defaults: { on_timeout: allow,");
+    let allowing = Sidecar::start(&allowing, &simulator.url()).await;
+    let surface = Surface::Chat;
+    let body = surface.request(false, &"lorem ip".repeat(1 << 20)).to_string().into_bytes();
+    let answer = post(blocking.address, surface.path(), &[], body.clone()).await;
+    refused(surface, 503, "clyra_unavailable", &answer);
+    assert!(simulator.requests().is_empty());
+    let (attempt, outcome) = blocking.pair(answer.request_id());
+    assert_eq!(outcome["verdict"], "errored");
+    assert_eq!(attempt["coverage"], json!({"level": "none", "reasons": ["detector_timeout"]}));
+    assert!(attempt["checks"].as_array().unwrap().iter().all(|check| check["outcome"] == "timeout"), "{attempt}");
+
+    let answer = post(allowing.address, surface.path(), &[], body.clone()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(simulator.requests()[0].body == body);
+    let (_, outcome) = allowing.pair(answer.request_id());
+    assert_eq!(outcome["coverage"]["reasons"], json!(["detector_timeout"]));
+    // The same of an answer: it is Clyra that failed, not the provider.
+    let long = json!({"content": "lorem ip".repeat(1 << 20)});
+    let answer = post(blocking.address, surface.path(), &[], surface.request(false, "x").to_string().into()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    simulator.script(clyra_simulator::Scripted::json(200, long.to_string()));
+    let answer = post(blocking.address, surface.path(), &[], surface.request(false, "x").to_string().into()).await;
+    refused(surface, 503, "clyra_unavailable", &answer);
+
+    let roomy = Sidecar::start(&policy("block"), &simulator.url()).await;
+    let messages = vec![json!({"role": "user", "content": "a"}); 100_001];
+    let many = json!({"model": "m", "messages": messages}).to_string().into_bytes();
+    let answer = post(roomy.address, surface.path(), &[], many).await;
+    refused(surface, 400, "invalid_request", &answer);
+    assert_eq!(roomy.pair(answer.request_id()).0["coverage"]["reasons"], json!(["oversize"]));
+    for sidecar in [blocking, allowing, roomy] {
+        assert!(sidecar.stop().await.verify().ok);
+    }
+    simulator.stop().await;
+}
+
+/// However often a text stands in a request, it is taken out everywhere, and the record of it stays of a readable size.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_findings_are_all_taken_out() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(&policy("redact"), &simulator.url()).await;
+    let text = format!("{LITERAL}, ").repeat(1_000);
+    for surface in Surface::BOTH {
+        let body = surface.request(false, &text).to_string();
+        let answer = post(sidecar.address, surface.path(), &[], body.clone().into_bytes()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let forwarded = simulator.requests().pop().unwrap().body;
+        assert_eq!(String::from_utf8_lossy(&forwarded), body.replace(LITERAL, MASK));
+        let event = sidecar.event(answer.request_id()).await;
+        assert_eq!((&event["findings"], &event["redactions"]), (&json!(1_000), &json!(1_000)));
+        let (attempt, _) = sidecar.pair(answer.request_id());
+        let listed = attempt["findings"].as_array().unwrap().len();
+        assert!((1..=512).contains(&listed), "{listed} findings in one receipt");
+    }
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
