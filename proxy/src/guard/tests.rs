@@ -7,10 +7,11 @@ use std::sync::{Arc, LazyLock};
 
 use clyra_detectors::Engine;
 use clyra_policy::Policy;
+use clyra_schemas::{Contract, ContractSource, Limits};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Binding, Block, Cause, StreamGuard};
+use super::{Binding, Block, Cause, Gap, HELD_BYTES_MAX, StreamGuard};
 use crate::exchange::gateway::engine;
 use crate::exchange::judge::{Context, PolicyJudge};
 use crate::surface::{SURFACES, Surface};
@@ -250,13 +251,44 @@ impl Answer {
     }
 }
 
+/// A document with this text, some of its characters escaped.
+fn as_json(text: &str, noise: &mut impl FnMut() -> u8) -> String {
+    let mut out = String::from("{\"note\":\"");
+    for char in text.chars() {
+        if noise() % 4 == 0 {
+            let mut units = [0; 2];
+            char.encode_utf16(&mut units).iter().for_each(|unit| out += &format!("\\u{unit:04x}"));
+        } else {
+            out.push(char);
+        }
+    }
+    out + "\"}"
+}
+
+/// The text of such a document, or of as much of it as there is.
+fn of_json(json: &str) -> String {
+    let inner = json.strip_prefix("{\"note\":\"").unwrap_or_default();
+    let inner = inner.strip_suffix("\"}").or(inner.strip_suffix('"')).unwrap_or(inner);
+    let (mut units, mut rest) = (Vec::new(), inner);
+    while let Some(char) = rest.chars().next() {
+        let length = if char == '\\' { 6 } else { char.len_utf8() };
+        let Some(one) = rest.get(..length) else { break };
+        match one.strip_prefix("\\u") {
+            Some(hex) => units.push(u16::from_str_radix(hex, 16).unwrap()),
+            None => units.extend(one.encode_utf16()),
+        }
+        rest = &rest[length..];
+    }
+    String::from_utf16_lossy(&units)
+}
+
 /// A stream with these texts: cut between any two UTF-16 units, interleaved, escaped and framed as `noise` says.
 fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
     let mut noise = noise.iter().cycle().copied();
-    let mut next = move || noise.next().unwrap_or(0);
+    let mut next = || noise.next().unwrap_or(0);
     let mut left: Vec<(Lane, Vec<u16>)> = texts
         .iter()
-        .map(|(lane, text)| (*lane, if lane.is_json() { format!("{{\"note\":\"{text}\"}}") } else { text.clone() }))
+        .map(|(lane, text)| (*lane, if lane.is_json() { as_json(text, &mut next) } else { text.clone() }))
         .map(|(lane, text)| (lane, text.encode_utf16().collect()))
         .collect();
     let mut out = String::new();
@@ -296,7 +328,7 @@ fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
                     let mut units = [0; 2];
                     char.encode_utf16(&mut units).iter().for_each(|unit| spelled += &format!("\\u{unit:04X}"));
                 }
-                Ok('"') => spelled += "\\\"",
+                Ok(char @ ('"' | '\\')) => spelled.extend(['\\', char]),
                 Ok(char) => spelled.push(char),
                 Err(half) => spelled += &format!("\\u{:04x}", half.unpaired_surrogate()),
             }
@@ -314,6 +346,26 @@ fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
         _ => frame(&mut out, "{\"type\":\"message_stop\"}", next()),
     }
     out
+}
+
+/// An answer in the lanes that a schema binds, each a document or not.
+fn bound_answer() -> impl Strategy<Value = Answer> {
+    let noise = proptest::collection::vec(any::<u8>(), 1..200);
+    let texts = proptest::collection::vec((unblocked(), 0..4u8), 2);
+    (0..2usize, texts, noise).prop_map(|(surface, texts, noise)| {
+        let lanes = if surface == 0 { [Lane::Content(0), Lane::Content(1)] } else { [Lane::Block(0), Lane::Block(1)] };
+        let mut noise_at = noise.iter().cycle().copied();
+        let texts: Vec<_> = lanes
+            .into_iter()
+            .zip(texts)
+            .map(|(lane, (text, kind))| {
+                let document = as_json(&text, &mut || noise_at.next().unwrap_or(0).max(1) | 1);
+                (lane, if kind == 0 { text } else { document })
+            })
+            .collect();
+        let stream = stream(surface, &texts, &noise);
+        Answer { surface, texts, stream }
+    })
 }
 
 fn answer(text: impl Strategy<Value = String>) -> impl Strategy<Value = Answer> {
@@ -358,8 +410,8 @@ fn check(answer: &Answer, run: &Run) -> Result<(), TestCaseError> {
     let forbidden = answer.texts.iter().any(|(_, text)| text.contains(FORBIDDEN));
     let masked = answer.texts.iter().any(|(_, text)| text.contains(MASKED));
     for (lane, text) in &answer.texts {
-        let text = if lane.is_json() { format!("{{\"note\":\"{text}\"}}") } else { text.clone() };
         let seen = seen.get(lane).map(String::as_str).unwrap_or_default();
+        let seen = &if lane.is_json() { of_json(seen) } else { seen.to_owned() };
         let clean = text.replace(MASKED, MASK);
         prop_assert!(!seen.contains(MASKED), "{lane:?} shows {seen:?}");
         if forbidden {
@@ -416,6 +468,25 @@ proptest! {
         }
     }
 
+    /// What a schema binds leaves when all of it is valid, redactions included, and not at all otherwise.
+    #[test]
+    fn a_bound_answer_is_held_whole(answer in bound_answer(), cuts in cuts()) {
+        let schema = json!({"type": "object", "properties": {"note": {"type": "string"}}, "required": ["note"]});
+        let contract = Contract::compile(&schema, None, ContractSource::Policy, &Limits::default()).unwrap();
+        let bindings = [Binding { id: "lock".into(), contract }];
+        let surface = SURFACES[answer.surface];
+        let whole = run(&TEXT, surface, &bindings, answer.stream.as_bytes(), &WHOLE);
+        prop_assert_eq!(&run(&TEXT, surface, &bindings, answer.stream.as_bytes(), &cuts), &whole);
+        let seen = read(&whole.released, &answer.lanes());
+        let valid = answer.texts.iter().all(|(_, text)| text.starts_with('{'));
+        prop_assert_eq!(whole.end.is_ok(), valid, "{:?}", whole.end);
+        for (lane, text) in &answer.texts {
+            let seen = seen.get(lane).map(String::as_str).unwrap_or_default();
+            let wanted = if valid { text.replace(MASKED, MASK) } else { String::new() };
+            prop_assert_eq!(seen, wanted, "{:?}", lane);
+        }
+    }
+
     /// Bytes that are no stream at all: no panic, and the cutting makes no difference.
     #[test]
     fn noise_is_cut_the_same(noise in proptest::collection::vec(any::<u8>(), 0..200), cuts in cuts(), surface in 0..2usize) {
@@ -445,7 +516,25 @@ proptest! {
     }
 }
 
-/// The case that the brief of the hold-back was written for: one character in two halves, in two events.
+/// What is held has a limit, and so has what is kept of a call.
+#[test]
+fn more_than_can_be_held_ends_the_stream() {
+    let mut guard = StreamGuard::new(SURFACES[0], Arc::clone(&TEXT.engine), judge(&TEXT), Vec::new());
+    let mut out = Vec::new();
+    guard.feed(format!("data: {}\n\n", Lane::Content(0).event("Project ")).as_bytes(), &mut out).unwrap();
+    let megabyte = format!(": {}\n\n", "x".repeat(1 << 20));
+    let block = (0..HELD_BYTES_MAX >> 20).find_map(|_| guard.feed(megabyte.as_bytes(), &mut out).err()).unwrap();
+    assert_eq!((block.cause, out.len()), (Cause::BadAnswer, 0));
+    assert!(guard.report.gaps.contains(&Gap::Oversize));
+
+    let mut guard = StreamGuard::new(SURFACES[0], Arc::clone(&TOOLS.engine), judge(&TOOLS), Vec::new());
+    let piece = format!("data: {}\n\n", Lane::Tool(0).event(&"x".repeat(1 << 19)));
+    (0..9).for_each(|_| guard.feed(piece.as_bytes(), &mut out).unwrap());
+    assert_eq!(guard.finish().unwrap_err().cause, Cause::BadAnswer);
+    assert!(guard.report.gaps.contains(&Gap::Oversize) && out.is_empty());
+}
+
+/// One character in two halves, in two events.
 #[test]
 fn a_character_in_two_halves_is_one() {
     let stream = |pieces: &[&str]| -> Vec<u8> {
