@@ -255,7 +255,7 @@ impl Answer {
 fn as_json(text: &str, noise: &mut impl FnMut() -> u8) -> String {
     let mut out = String::from("{\"note\":\"");
     for char in text.chars() {
-        if noise() % 4 == 0 {
+        if noise().is_multiple_of(4) {
             let mut units = [0; 2];
             char.encode_utf16(&mut units).iter().for_each(|unit| out += &format!("\\u{unit:04x}"));
         } else {
