@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use clyra_detectors::{Engine, View};
 use clyra_policy::{Action, Caller, Mode};
 use clyra_receipts::receipt::Verdict;
 use uuid::Uuid;
@@ -28,8 +29,11 @@ pub struct Labels {
     pub sdk: Option<String>,
 }
 
-/// Longest label taken from a header; the receipt has room for a few dozen.
+/// Longest label or name that goes on record; the receipt has room for a few dozen.
 const LABEL_BYTES_MAX: usize = 128;
+
+/// What stands for a name that is withheld.
+const WITHHELD: &str = "*";
 
 impl Labels {
     pub fn of(head: &RequestHead) -> Labels {
@@ -117,6 +121,14 @@ pub struct Record {
 }
 
 impl Record {
+    /// Takes out of the names what must not go on record: those that something is found in, and the ends of long ones.
+    pub fn withhold(&mut self, engine: &Arc<Engine>) {
+        let of_request = [&mut self.model].into_iter().chain(&mut self.tools);
+        let of_answer = [&mut self.facts.model, &mut self.facts.finish_reason].into_iter().flatten();
+        withhold(&self.request, of_request, engine);
+        withhold(&self.response, of_answer, engine);
+    }
+
     /// The strictest action that was decided in either direction, applied or not.
     pub fn decided(&self) -> Action {
         let of = |side: &Side| side.decided.as_ref().map_or(Action::Allow, |d| d.action);
@@ -157,5 +169,23 @@ impl Record {
 
     pub fn elapsed_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
+    }
+}
+
+/// Names are of the document that was inspected: only where something was found can they hold it.
+fn withhold<'n>(side: &Side, names: impl Iterator<Item = &'n mut String>, engine: &Arc<Engine>) {
+    let found_any = side.decided.as_ref().is_some_and(|decided| decided.findings_total > 0);
+    for name in names {
+        let mut found = Vec::new();
+        if found_any {
+            let mut stream = engine.stream(View::Plain);
+            stream.feed(name, &mut found);
+            stream.finish(&mut found);
+        }
+        if found.is_empty() {
+            name.truncate(name.floor_char_boundary(LABEL_BYTES_MAX));
+        } else {
+            WITHHELD.clone_into(name);
+        }
     }
 }

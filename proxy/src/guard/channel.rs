@@ -149,8 +149,12 @@ pub(super) fn view(form: Form) -> View {
     }
 }
 
+/// Longest place that is told of a finding. Names on the way are the sender's to choose; those that people choose are short.
+const POINTER_BYTES_MAX: usize = 256;
+
 /// A detector's finding with its place.
 pub(super) fn place(finding: Finding, channel: Channel, pointer: &str) -> Found {
+    let pointer = short(pointer);
     Found {
         detector: finding.detector,
         class: finding.class,
@@ -161,5 +165,42 @@ pub(super) fn place(finding: Finding, channel: Channel, pointer: &str) -> Found 
         end: finding.end,
         contained: finding.contained,
         tool: None,
+    }
+}
+
+fn short(pointer: &str) -> &str {
+    pointer.get(..pointer.floor_char_boundary(POINTER_BYTES_MAX)).unwrap_or(pointer)
+}
+
+/// Findings are told without content, and a name that something was found in is content: `*` stands for it in the place of
+/// every finding at or below it. `names` are the pointers of such members.
+pub(super) fn hide_names(found: &mut [Found], names: &[String]) {
+    for name in names.iter().map(|name| short(name)) {
+        let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
+        for found in found.iter_mut() {
+            if let Some(rest) = found.pointer.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            {
+                found.pointer = format!("{parent}/*{rest}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_findings_are_not_told() {
+        let found = |pointer: &str| {
+            let finding =
+                Finding { detector: "d".into(), class: "c".into(), score_ppm: 1, start: 0, end: 1, contained: true };
+            place(finding, Channel::Metadata, pointer)
+        };
+        let long = format!("/a/{}", "\u{e9}".repeat(500));
+        let mut all = ["/a/key", "/a/key/b", "/a/keys", "/x/a/key", long.as_str()].map(found);
+        assert!(all[4].pointer.len() <= POINTER_BYTES_MAX);
+        hide_names(&mut all, &["/a/key".to_owned(), long]);
+        assert_eq!(all.map(|found| found.pointer), ["/a/*", "/a/*/b", "/a/keys", "/x/a/key", "/a/*"]);
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clyra_detectors::{Engine, View};
 
 use super::calls::Calls;
-use super::channel::{Piece, Text, place, view};
+use super::channel::{Piece, Text, hide_names, place, view};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
 use super::schema::{Locks, SchemaReport};
 use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch, redacted};
@@ -102,6 +102,7 @@ pub(super) fn check(
     }
     let failed = scan.finish(report);
     scan.name_tools(&segments);
+    hide_names(&mut scan.found, &scan.names);
     if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), Cause::Unavailable) {
         return Err(block);
     }
@@ -223,6 +224,8 @@ struct Scan {
     sources: Vec<Source>,
     texts: BTreeMap<String, (Text, Vec<(usize, Piece)>)>,
     calls: Calls,
+    /// Pointers of members in whose names something was found.
+    names: Vec<String>,
     failed: bool,
 }
 
@@ -231,6 +234,7 @@ impl Scan {
         let (found, failed) = scan_whole(engine, segment, text, report);
         self.failed |= failed;
         if !found.is_empty() {
+            self.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name));
             self.note(found, Source::Whole { segment: index, spans: Vec::new() });
         }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clyra_detectors::Engine;
 
 use super::calls::{Calls, TooMany};
-use super::channel::{Piece, Text};
+use super::channel::{Piece, Text, hide_names};
 use super::document::{broken, cannot_redact, decoded, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, SchemaBreach};
 use super::schema::{Binding, Locks, SchemaReport};
@@ -259,6 +259,7 @@ impl<J: Judge> StreamGuard<J> {
         let (mut found, failed) = scan_whole(&self.engine, &segment, &text, &mut self.report);
         self.calls.name(&segment.path_index, &mut found);
         batch.failed |= failed;
+        batch.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name && !found.is_empty()));
         batch.add(found, Target::Whole { position });
         let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
         Ok(HeldSegment { segment, text: None, spans: Vec::new(), locked: tool.then_some(LockedBy::ToolCall) })
@@ -385,7 +386,8 @@ impl<J: Judge> StreamGuard<J> {
     }
 
     /// Asks the judge about one batch and marks what is to be taken out of events that are still here.
-    fn rule(&mut self, batch: Batch) -> Result<(), Block> {
+    fn rule(&mut self, mut batch: Batch) -> Result<(), Block> {
+        hide_names(&mut batch.found, &batch.names);
         if batch.failed {
             self.report.gaps.insert(Gap::DetectorError);
             if let Some(block) = self.judge.gap(Gap::DetectorError, Cause::Unavailable) {
@@ -485,6 +487,8 @@ fn too_much() -> Block {
 struct Batch {
     found: Vec<Found>,
     targets: Vec<Target>,
+    /// Pointers of members in whose names something was found.
+    names: Vec<String>,
     failed: bool,
 }
 

@@ -38,6 +38,8 @@ pub struct Segment {
     pub pointer: String,
     /// A value to be replaced by `null` when anything in this document is redacted, because it repeats the text.
     pub repeats: Option<Range<usize>>,
+    /// The text is the name of the member, not its value.
+    pub name: bool,
 }
 
 impl Segment {
@@ -53,6 +55,7 @@ impl Segment {
             range: 0..0,
             pointer: String::new(),
             repeats: None,
+            name: false,
         }
     }
 }
@@ -174,6 +177,7 @@ impl<'a> Walk<'a> {
         self.push(member, Channel::Metadata, Form::Text, Join::Whole, "", None);
         if let Some(name) = self.out.last_mut() {
             name.range = range;
+            name.name = true;
         }
     }
 
@@ -200,6 +204,7 @@ impl<'a> Walk<'a> {
             range,
             pointer: self.pointer.clone(),
             repeats,
+            name: false,
         });
     }
 

@@ -504,13 +504,45 @@ async fn keys_are_taken_out_and_leave_no_trace() {
             assert_eq!((findings.len(), &findings[0]["class"]), (1, &json!("secret")), "{findings:?}");
         }
     }
+    // Also where it stands in the place of a name that goes on record.
+    let text = LITERAL;
+    let requests = [
+        json!({"model": aws, "messages": []}),
+        json!({"model": "m", "messages": [], "tools": [{"type": "function", "function": {"name": aws}}]}),
+        json!({"model": "m", "messages": [], aws.as_str(): 1}),
+        json!({"model": "m", "messages": [], aws.as_str(): {"a": text}}),
+        json!({"model": "m", "messages": [{"role": "user", "content": "x", aws.as_str(): text}]}),
+        json!({"model": "m", "messages": [], "metadata": {aws.as_str(): {"deep": [aws, text]}}}),
+        json!({"model": "m", "messages": [{"role": "user", "content": text.repeat(600)}], "model2": 1, "tools": [{"name": aws}]}),
+    ];
+    let answers = [
+        json!({"model": aws, "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}], "content": []}),
+        json!({"model": "m", "stop_reason": aws, "content": [], "choices": [{"finish_reason": aws}]}),
+        json!({"model": "m", "content": [{"type": "text", aws.as_str(): text}], "choices": [{"message": {aws.as_str(): text}}]}),
+        json!({"type": "message_start", "message": {"model": aws}, aws.as_str(): aws}),
+    ];
+    for surface in Surface::BOTH {
+        for request in &requests {
+            post(sidecar.address, surface.path(), &[], request.to_string().into_bytes()).await;
+        }
+        for answer in &answers {
+            let stream = format!("data: {answer}\n\n");
+            simulator.script(clyra_simulator::Scripted::json(200, answer.to_string()));
+            post(sidecar.address, surface.path(), &[], surface.request(false, "x").to_string().into()).await;
+            simulator.script(clyra_simulator::Scripted::sse(vec![Bytes::from(stream)]));
+            post(sidecar.address, surface.path(), &[], surface.request(true, "x").to_string().into()).await;
+        }
+    }
     let metrics = get(sidecar.admin, "/metrics").await.text();
     let stopped = sidecar.stop().await;
     for key in [&aws, &github, &openai, &anthropic] {
         assert!(!metrics.contains(key.as_str()));
         for file in files(&stopped.data_dir()) {
             let bytes = std::fs::read(&file).unwrap();
-            assert!(!bytes.windows(key.len()).any(|w| w == key.as_bytes()), "{} holds the key", file.display());
+            let at = bytes.windows(key.len()).position(|window| window == key.as_bytes());
+            let around =
+                at.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(200)..(at + 50).min(bytes.len())]));
+            assert!(at.is_none(), "{} holds the key: …{}…", file.display(), around.unwrap());
         }
     }
     simulator.stop().await;
@@ -816,5 +848,41 @@ async fn a_thousand_findings_are_all_taken_out() {
         assert!((1..=512).contains(&listed), "{listed} findings in one receipt");
     }
     assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
+/// Names are the client's to choose, and long ones do not make long records.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_names_do_not_make_long_records() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = Sidecar::start(&policy("redact"), &simulator.url()).await;
+    let long = "n".repeat(1 << 20);
+    let tools: Vec<Value> = (0..500).map(|n| json!({"name": format!("{n}{}", &long[..1000])})).collect();
+    let requests = [
+        json!({"model": long, "messages": []}),
+        json!({"model": "m", "messages": [], "functions": tools, "tools": [{"function": {"name": long}}]}),
+        json!({"model": "m", "messages": [], long.as_str(): {"a": LITERAL}, "later": LITERAL}),
+        json!({"model": "m", "messages": [], "metadata": {long.as_str(): LITERAL}}),
+    ];
+    for request in &requests {
+        let answer = post(sidecar.address, "/v1/chat/completions", &[], request.to_string().into_bytes()).await;
+        assert_eq!(answer.header("x-simulated-provider"), "clyra-simulator", "{}", answer.text());
+        sidecar.event(answer.request_id()).await;
+    }
+    let longest = json!({"model": long, "choices": [{"finish_reason": long, long.as_str(): LITERAL}]});
+    simulator.script(clyra_simulator::Scripted::json(200, longest.to_string()));
+    let body = Surface::Chat.request(false, "x").to_string().into_bytes();
+    let answer = post(sidecar.address, "/v1/chat/completions", &[("user-agent", &long[..10_000])], body).await;
+    assert_eq!(answer.status, 200);
+    let stopped = sidecar.stop().await;
+    for line in stopped.events() {
+        let bytes = line.to_string().len();
+        assert!(bytes < 8_192, "a line of {bytes} bytes");
+    }
+    for receipt in stopped.receipts() {
+        let bytes = receipt.to_string().len();
+        assert!(bytes < 70_000, "a receipt of {bytes} bytes");
+    }
+    assert!(stopped.verify().ok);
     simulator.stop().await;
 }

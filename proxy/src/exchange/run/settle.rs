@@ -60,6 +60,7 @@ impl Exchange<'_> {
     /// Puts the attempt on its way to the disk.
     pub(super) fn open(&mut self) {
         if !std::mem::replace(&mut self.attempted, true) {
+            self.record.withhold(&self.gateway.engine);
             let entry = evidence::attempt(&self.record, &self.gateway.engine);
             self.attempt_pending = Some(self.gateway.ledger.append(entry));
         }
@@ -86,6 +87,7 @@ impl Exchange<'_> {
             return Ok(());
         }
         self.commit();
+        self.record.withhold(&self.gateway.engine);
         let entry = evidence::outcome(&self.record, attempt_seq, &self.gateway.engine);
         let token = self.gateway.ledger.append(entry).durable().await.inspect_err(|error| {
             tracing::error!(request_id = %self.id, "no outcome receipt: {error}");
