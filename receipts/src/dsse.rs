@@ -31,6 +31,11 @@ pub(crate) fn envelope(payload_type: &str, payload: &[u8], key_id: &str, signatu
     text.into_bytes()
 }
 
+/// The 64 bytes of a signature in padded standard base64.
+pub(crate) fn decode_signature(text: &str) -> Option<[u8; 64]> {
+    BASE64.decode(text).ok()?.try_into().ok()
+}
+
 /// An envelope taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
@@ -57,7 +62,7 @@ impl Envelope {
             payload_type: text("payloadType")?.to_owned(),
             payload: BASE64.decode(text("payload")?).ok()?,
             key_id,
-            signature: BASE64.decode(sig).ok()?.try_into().ok()?,
+            signature: decode_signature(sig)?,
         })
     }
 

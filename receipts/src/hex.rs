@@ -24,6 +24,11 @@ pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
+/// True for one of the sixteen digits.
+pub(crate) fn is_digit(digit: u8) -> bool {
+    nibble(digit).is_some()
+}
+
 fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

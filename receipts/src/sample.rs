@@ -99,7 +99,7 @@ fn ext() -> Ext {
 pub(crate) fn attempt() -> Attempt {
     Attempt {
         id: Uuid::now_v7(),
-        run: Some(RunRef::new("run-1")),
+        run: Some(RunRef { parent: Some("run-0".to_owned()), parents: vec![3, 9], ..RunRef::new("run-1") }),
         caller: caller(),
         request: request(),
         policy: policy(),

@@ -128,7 +128,7 @@ impl Sequencer {
         let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let run = draft.run.as_ref().map(|run| {
             let (position, prev) = self.runs.position(&run.id);
-            (run.id.clone(), position, prev)
+            (run, position, prev)
         });
         let mut own: Vec<Member> = vec![
             ("mono_ns", written(&elapsed.to_string())),
@@ -136,19 +136,30 @@ impl Sequencer {
             ("seq", written(&seq.to_string())),
             ("ts", written(&clock::now())),
         ];
-        if let Some((id, position, prev)) = &run {
+        if let Some((run, position, prev)) = &run {
             #[derive(serde::Serialize)]
             struct Run<'a> {
                 id: &'a str,
+                #[serde(skip_serializing_if = "Option::is_none")]
+                parent: Option<&'a str>,
+                #[serde(skip_serializing_if = "Vec::is_empty")]
+                parents: Vec<String>,
                 prev: String,
                 seq: String,
             }
-            own.push(("run", written(&Run { id, prev: hex::encode(prev), seq: position.to_string() })));
+            let run = Run {
+                id: &run.id,
+                parent: run.parent.as_deref(),
+                parents: run.parents.iter().map(u64::to_string).collect(),
+                prev: hex::encode(prev),
+                seq: position.to_string(),
+            };
+            own.push(("run", written(&run)));
         }
         let body = join(&[&draft.members, &self.constant, &own]);
         let chain = self.chain.value(seq, &body);
-        if let Some((id, position, _)) = run {
-            self.runs.advance(id, position, chain);
+        if let Some((run, position, _)) = run {
+            self.runs.advance(&run.id, position, chain);
         }
         self.last_chain = chain;
         self.next_seq += 1;
@@ -230,7 +241,7 @@ impl Runs {
         self.by_id.get(id).map_or_else(|| (0, run_start_value(id)), |state| (state.next, state.chain))
     }
 
-    fn advance(&mut self, id: String, position: u64, chain: ChainValue) {
+    fn advance(&mut self, id: &str, position: u64, chain: ChainValue) {
         self.clock += 1;
         let id: Arc<str> = Arc::from(id);
         let state = RunState { next: position + 1, chain, used: self.clock };

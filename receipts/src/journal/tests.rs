@@ -290,8 +290,10 @@ fn template() -> tempfile::TempDir {
 fn copy_of(template: &Path) -> tempfile::TempDir {
     let directory = fast_directory();
     let keys = directory.path().join("keys");
-    std::fs::create_dir_all(keys.join("receipts")).unwrap();
-    for name in ["root.pem", "root.vkey", "log.pem", "log.cert.json"] {
+    for list in ["receipts", "logs"] {
+        std::fs::create_dir_all(keys.join(list)).unwrap();
+    }
+    for name in ["root.pem", "root.vkey", "log.pem", "logs/00000000000000000000.json"] {
         std::fs::copy(template.join("keys").join(name), keys.join(name)).unwrap();
     }
     directory

@@ -4,12 +4,18 @@
 //! memory and is wiped when the log closes, so that whoever breaks in later cannot sign for earlier.
 
 mod certificate;
+mod change;
 mod public;
+mod revocation;
+mod rotation;
 mod store;
 mod trust;
 
 pub use certificate::Purpose;
 pub use public::{KeyFault, PublicKey};
+pub(crate) use revocation::Revocation;
+#[allow(unused_imports)] // for the verifier and the journal
+pub(crate) use rotation::Rotation;
 pub(crate) use store::{KEYS_DIRECTORY, ReceiptKey, read_trust};
 pub use store::{KeyError, KeyInfo, Keys};
 pub(crate) use trust::{Lookup, TrustFault, TrustFile};

@@ -10,18 +10,22 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, Keypair
 use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
+use super::change::take_next;
 use super::public::is_key_name;
-use super::{KeyFault, PublicKey, Purpose, TrustFault, TrustFile};
-use crate::canonical::{Limits, parse};
+use super::{KeyFault, PublicKey, Purpose, Revocation, TrustFault, TrustFile};
+use crate::canonical::{Limits, Value, parse};
 use crate::durable;
 
 /// Directory of the keys in the data directory.
 pub(crate) const KEYS_DIRECTORY: &str = "keys";
-const ROOT_PRIVATE: &str = "root.pem";
+pub(super) const ROOT_PRIVATE: &str = "root.pem";
 const ROOT_PUBLIC: &str = "root.vkey";
-const LOG_PRIVATE: &str = "log.pem";
-const LOG_CERTIFICATE: &str = "log.cert.json";
+pub(super) const LOG_PRIVATE: &str = "log.pem";
+/// The next log key while it is put in the place of the old one.
+pub(super) const LOG_NEXT: &str = "log.next.pem";
+pub(super) const LOG_CERTIFICATES: &str = "logs";
 const RECEIPT_CERTIFICATES: &str = "receipts";
+pub(super) const REVOCATIONS: &str = "revoked";
 
 /// Longest key file: a certificate has about 900 bytes.
 const FILE_MAX_BYTES: u64 = 16 * 1024;
@@ -41,6 +45,10 @@ pub enum KeyError {
     Io { path: PathBuf, source: io::Error },
     #[error("K006: the operating system gave no random bytes: {0}")]
     Random(getrandom::Error),
+    #[error("K008: {} is not here; bring the root key back for this one command, then take it away again", .0.display())]
+    RootAway(PathBuf),
+    #[error("K009: {key_id} is no key of this log; `clyra keys list` shows them")]
+    Unknown { key_id: String },
     #[error("K007: {origin:?} cannot name a log: 1 to 240 visible ASCII characters without '+'")]
     Origin { origin: String },
 }
@@ -56,14 +64,16 @@ impl KeyError {
             Self::Io { .. } => "K005",
             Self::Random(_) => "K006",
             Self::Origin { .. } => "K007",
+            Self::RootAway(_) => "K008",
+            Self::Unknown { .. } => "K009",
         }
     }
 
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    fn malformed(path: &Path, what: impl ToString) -> Self {
+    pub(super) fn malformed(path: &Path, what: impl ToString) -> Self {
         Self::Malformed { path: path.to_owned(), what: what.to_string() }
     }
 }
@@ -84,16 +94,16 @@ pub struct KeyInfo {
 
 /// The keys of one log.
 pub struct Keys {
-    directory: PathBuf,
-    trust: TrustFile,
-    log: Pair,
+    pub(super) directory: PathBuf,
+    pub(super) trust: TrustFile,
+    pub(super) log: Pair,
     root_private_here: bool,
 }
 
 /// A key pair; the private half is wiped when dropped.
-struct Pair {
-    public: PublicKey,
-    private: SigningKey,
+pub(super) struct Pair {
+    pub(super) public: PublicKey,
+    pub(super) private: SigningKey,
 }
 
 /// The key that signs receipts, from one start to the next.
@@ -142,6 +152,8 @@ impl Keys {
         let certificates = unfinished.join(RECEIPT_CERTIFICATES);
         durable::create_directory(&unfinished, 0o700).map_err(KeyError::io(&unfinished))?;
         durable::create_directory(&certificates, 0o700).map_err(KeyError::io(&certificates))?;
+        let logs = unfinished.join(LOG_CERTIFICATES);
+        durable::create_directory(&logs, 0o700).map_err(KeyError::io(&logs))?;
 
         let root = Pair::generate(&Purpose::Root.key_name(origin))?;
         let log = Pair::generate(&Purpose::Log.key_name(origin))?;
@@ -153,7 +165,7 @@ impl Keys {
         write(ROOT_PRIVATE, root.to_pem(&directory)?.as_bytes(), 0o600)?;
         write(LOG_PRIVATE, log.to_pem(&directory)?.as_bytes(), 0o600)?;
         write(ROOT_PUBLIC, format!("{}\n", root.public.to_vkey()).as_bytes(), 0o644)?;
-        write(LOG_CERTIFICATE, &certificate.envelope.to_bytes(), 0o644)?;
+        write(&certificate_name(LOG_CERTIFICATES, 0), &certificate.envelope.to_bytes(), 0o644)?;
         std::fs::rename(&unfinished, &directory).map_err(KeyError::io(&directory))?;
         durable::sync_directory(data_dir).map_err(KeyError::io(data_dir))?;
         Self::open(data_dir)
@@ -175,14 +187,32 @@ impl Keys {
         if !trust.newest_is_authorised() {
             return Err(KeyError::malformed(&directory, TrustFault::Unauthorised));
         }
-        let private = read_pem(&directory.join(LOG_PRIVATE))?;
         let name = Purpose::Log.key_name(&trust.log);
-        let public = PublicKey::new(&name, private.verifying_key().as_bytes())
-            .map_err(|fault| KeyError::malformed(&directory.join(LOG_PRIVATE), fault))?;
-        if !trust.log_keys().any(|certified| *certified == public) {
-            return Err(KeyError::malformed(&directory.join(LOG_PRIVATE), "log.cert.json is for another key"));
+        let read_log = |file: &str| -> Result<Pair, KeyError> {
+            let path = directory.join(file);
+            let private = read_pem(&path)?;
+            let public = PublicKey::new(&name, private.verifying_key().as_bytes())
+                .map_err(|fault| KeyError::malformed(&path, fault))?;
+            Ok(Pair { public, private })
+        };
+        let newest = trust.log_keys().last();
+        let next = directory.join(LOG_NEXT);
+        if next.exists() {
+            // A rotation was interrupted: the certificate decides whether it took place.
+            if newest == Some(&read_log(LOG_NEXT)?.public) {
+                take_next(&directory)?;
+            } else {
+                std::fs::remove_file(&next).map_err(KeyError::io(&next))?;
+            }
         }
-        Ok(Self { directory, trust, log: Pair { public, private }, root_private_here })
+        let log = read_log(LOG_PRIVATE)?;
+        if newest != Some(&log.public) {
+            return Err(KeyError::malformed(
+                &directory.join(LOG_PRIVATE),
+                "its public half is not that of the newest certificate in logs/",
+            ));
+        }
+        Ok(Self { directory, trust, log, root_private_here })
     }
 
     /// Name of the log.
@@ -237,7 +267,7 @@ impl Keys {
             &self.trust.log,
             first_seq,
         );
-        let path = self.directory.join(RECEIPT_CERTIFICATES).join(format!("{first_seq:020}.json"));
+        let path = self.directory.join(certificate_name(RECEIPT_CERTIFICATES, first_seq));
         durable::write(&path, &certificate.envelope.to_bytes(), 0o644).map_err(KeyError::io(&path))?;
         self.trust = read_trust(&self.directory)?;
         Ok(ReceiptKey { public: pair.public, private: pair.private })
@@ -265,30 +295,50 @@ impl Keys {
     }
 }
 
-/// Reads the public part of a key directory: root, log certificate and receipt certificates. Who signed what is for the
-/// caller to ask.
+/// Where a certificate lies in the key directory.
+pub(super) fn certificate_name(list: &str, valid_from_seq: u64) -> String {
+    format!("{list}/{valid_from_seq:020}.json")
+}
+
+/// Reads the public part of a key directory: root, certificates and revocations. Who signed what is for the caller to ask.
 pub(crate) fn read_trust(directory: &Path) -> Result<TrustFile, KeyError> {
     let root_path = directory.join(ROOT_PUBLIC);
     let root_text = durable::read_bounded(&root_path, FILE_MAX_BYTES).map_err(KeyError::io(&root_path))?;
     let root = PublicKey::from_vkey(&String::from_utf8_lossy(&root_text))
         .map_err(|fault: KeyFault| KeyError::malformed(&root_path, fault))?;
-    let log = read_certificate(&directory.join(LOG_CERTIFICATE))?;
-    let receipts_path = directory.join(RECEIPT_CERTIFICATES);
-    let mut receipts = Vec::new();
-    for entry in std::fs::read_dir(&receipts_path).map_err(KeyError::io(&receipts_path))? {
-        let path = entry.map_err(KeyError::io(&receipts_path))?.path();
-        if path.extension().is_some_and(|ending| ending == "json") {
-            receipts.push(read_certificate(&path)?);
-        }
-    }
-    let origin = log.log.clone();
-    Ok(TrustFile::new(&origin, root, vec![log], receipts))
+    let read = |list: &str| -> Result<Vec<Certificate>, KeyError> {
+        read_all(&directory.join(list))?
+            .into_iter()
+            .map(|(path, value)| Certificate::read(&value).map_err(|fault| KeyError::malformed(&path, fault)))
+            .collect()
+    };
+    let (logs, receipts) = (read(LOG_CERTIFICATES)?, read(RECEIPT_CERTIFICATES)?);
+    let revocations = directory.join(REVOCATIONS);
+    let revoked = if revocations.is_dir() { read_all(&revocations)? } else { Vec::new() };
+    let revoked = revoked
+        .into_iter()
+        .map(|(path, value)| Revocation::read(&value).map_err(|fault| KeyError::malformed(&path, fault)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let first = logs.iter().min_by_key(|certificate| certificate.valid_from_seq);
+    let origin = match first {
+        Some(certificate) => certificate.log.clone(),
+        None => return Err(KeyError::Missing(directory.join(LOG_CERTIFICATES))),
+    };
+    Ok(TrustFile::new(&origin, root, logs, receipts, revoked))
 }
 
-fn read_certificate(path: &Path) -> Result<Certificate, KeyError> {
-    let bytes = durable::read_bounded(path, FILE_MAX_BYTES).map_err(KeyError::io(path))?;
-    let value = parse(&bytes, Limits::RECEIPT).map_err(|error| KeyError::malformed(path, error))?;
-    Certificate::read(&value).map_err(|fault: TrustFault| KeyError::malformed(path, fault))
+/// The JSON documents of a directory.
+fn read_all(directory: &Path) -> Result<Vec<(PathBuf, Value)>, KeyError> {
+    let mut documents = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(KeyError::io(directory))? {
+        let path = entry.map_err(KeyError::io(directory))?.path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            let bytes = durable::read_bounded(&path, FILE_MAX_BYTES).map_err(KeyError::io(&path))?;
+            let value = parse(&bytes, Limits::RECEIPT).map_err(|error| KeyError::malformed(&path, error))?;
+            documents.push((path, value));
+        }
+    }
+    Ok(documents)
 }
 
 fn check_private(path: &Path) -> Result<(), KeyError> {
@@ -300,7 +350,7 @@ fn check_private(path: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn read_pem(path: &Path) -> Result<SigningKey, KeyError> {
+pub(super) fn read_pem(path: &Path) -> Result<SigningKey, KeyError> {
     if !path.exists() {
         return Err(KeyError::Missing(path.to_owned()));
     }
@@ -311,7 +361,7 @@ fn read_pem(path: &Path) -> Result<SigningKey, KeyError> {
 }
 
 impl Pair {
-    fn generate(name: &str) -> Result<Self, KeyError> {
+    pub(super) fn generate(name: &str) -> Result<Self, KeyError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(KeyError::Random)?;
         let private = SigningKey::from_bytes(&seed);
@@ -321,7 +371,7 @@ impl Pair {
     }
 
     /// PKCS#8 without the optional public half: the form that every tool reads.
-    fn to_pem(&self, path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    pub(super) fn to_pem(&self, path: &Path) -> Result<Zeroizing<String>, KeyError> {
         let pair = KeypairBytes { secret_key: self.private.to_bytes(), public_key: None };
         pair.to_pkcs8_pem(LineEnding::LF).map_err(|error| KeyError::malformed(path, error))
     }

@@ -71,7 +71,11 @@ fn files_that_others_can_read_or_that_are_damaged_are_refused() {
     std::fs::write(&path, good).unwrap();
     let other = tempfile::tempdir().unwrap();
     Keys::init(other.path(), ORIGIN).unwrap();
-    std::fs::copy(other.path().join("keys/log.cert.json"), directory.path().join("keys/log.cert.json")).unwrap();
+    std::fs::copy(
+        other.path().join("keys/logs/00000000000000000000.json"),
+        directory.path().join("keys/logs/00000000000000000000.json"),
+    )
+    .unwrap();
     assert_eq!(Keys::open(directory.path()).unwrap_err().code(), "K003");
 }
 
@@ -199,4 +203,92 @@ fn cctv_ed25519_edge_points() {
     assert_eq!(bare, 208);
     assert!(ours < bare);
     println!("accepted with a key that may be trusted: {ours}");
+}
+
+#[test]
+fn a_log_key_is_followed_by_another_and_both_vouch_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut keys = Keys::init(directory.path(), ORIGIN).unwrap();
+    let old = keys.log().clone();
+    let first = keys.issue_receipt_key(0).unwrap().public.id();
+    let record = keys.rotate_log(10).unwrap();
+    let new = keys.log().clone();
+    assert_ne!(old, new);
+    let rotation =
+        Rotation { log: ORIGIN, old: &old, new: &new, purpose: Purpose::Log, valid_from_seq: record.valid_from_seq };
+    assert!(rotation.is_signed(&record));
+    assert!(!Rotation { valid_from_seq: 11, ..rotation }.is_signed(&record));
+    let second = keys.issue_receipt_key(10).unwrap().public.id();
+
+    let trust = TrustFile::read(&Keys::open(directory.path()).unwrap().export()).unwrap();
+    assert!(matches!(trust.log_key(&old.id(), 10), Lookup::Valid(_)));
+    assert!(matches!(trust.log_key(&old.id(), 11), Lookup::OutOfRange(_)));
+    assert!(matches!(trust.log_key(&new.id(), 10), Lookup::OutOfRange(_)));
+    assert!(matches!(trust.log_key(&new.id(), 11), Lookup::Valid(_)));
+    for (id, seq) in [(&first, 9), (&second, 10)] {
+        assert!(matches!(trust.receipt_key(id, seq), Lookup::Valid(_)));
+    }
+    // The checkpoint before a range that begins with the rotation is the old key's.
+    let part = TrustFile::read(&keys.trust().export(10, 20)).unwrap();
+    assert!(matches!(part.log_key(&old.id(), 10), Lookup::Valid(_)));
+    assert!(matches!(part.receipt_key(&first, 9), Lookup::Unknown));
+}
+
+#[test]
+fn a_rotation_that_was_cut_off_is_completed_or_undone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join("keys").join(name);
+    let before = Keys::init(directory.path(), ORIGIN).unwrap().log().clone();
+    let old_pem = std::fs::read(path("log.pem")).unwrap();
+    Keys::open(directory.path()).unwrap().rotate_log(5).unwrap();
+    let new_pem = std::fs::read(path("log.pem")).unwrap();
+    let after = Keys::open(directory.path()).unwrap().log().clone();
+    // The certificate is there, the key is not yet in its place.
+    std::fs::write(path("log.pem"), &old_pem).unwrap();
+    std::fs::copy(path("root.pem"), path("log.next.pem")).unwrap();
+    std::fs::write(path("log.next.pem"), &new_pem).unwrap();
+    assert_eq!(*Keys::open(directory.path()).unwrap().log(), after);
+    assert!(!path("log.next.pem").exists());
+    // The next key is there, its certificate is not.
+    std::fs::remove_file(path("logs/00000000000000000005.json")).unwrap();
+    std::fs::rename(path("log.pem"), path("log.next.pem")).unwrap();
+    std::fs::copy(path("root.pem"), path("log.pem")).unwrap();
+    std::fs::write(path("log.pem"), &old_pem).unwrap();
+    assert_eq!(*Keys::open(directory.path()).unwrap().log(), before);
+    assert!(!path("log.next.pem").exists());
+}
+
+#[test]
+fn changes_need_the_root_key_and_a_key_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut keys = Keys::init(directory.path(), ORIGIN).unwrap();
+    assert_eq!(keys.revoke(&"0".repeat(64), None, "lost").unwrap_err().code(), "K009");
+    assert_eq!(keys.rotate_log(0).unwrap_err().code(), "K004", "its place is taken by the first");
+    let id = keys.issue_receipt_key(0).unwrap().public.id();
+    std::fs::remove_file(directory.path().join("keys/root.pem")).unwrap();
+    assert_eq!(keys.revoke(&id, None, "lost").unwrap_err().code(), "K008");
+    assert_eq!(keys.rotate_log(1).unwrap_err().code(), "K008");
+}
+
+#[test]
+fn what_a_revoked_key_signed_later_is_worth_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut keys = Keys::init(directory.path(), ORIGIN).unwrap();
+    let log = keys.log().id();
+    let first = keys.issue_receipt_key(0).unwrap().public.id();
+    let second = keys.issue_receipt_key(8).unwrap().public.id();
+    let record = keys.revoke(&first, Some(4), &"é".repeat(200)).unwrap();
+    assert_eq!((record.last_good_seq.as_str(), record.reason.len()), ("4", 256));
+    assert_eq!(keys.revoke(&first, None, "again").unwrap_err().code(), "K004");
+    let trust = TrustFile::read(&keys.export()).unwrap();
+    assert!(matches!(trust.receipt_key(&first, 4), Lookup::Valid(_)));
+    assert!(matches!(trust.receipt_key(&first, 5), Lookup::Revoked(_)));
+    assert!(!trust.has_worthless());
+
+    keys.revoke(&log, Some(6), "stolen").unwrap();
+    let trust = TrustFile::read(&Keys::open(directory.path()).unwrap().export()).unwrap();
+    assert!(matches!(trust.log_key(&log, 7), Lookup::Valid(_)));
+    assert!(matches!(trust.log_key(&log, 8), Lookup::Revoked(_)));
+    assert!(trust.has_worthless(), "the second receipt key was certified after it");
+    assert!(matches!(trust.receipt_key(&second, 8), Lookup::Revoked(_)));
 }

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 
 use super::certificate::{Certificate, read_key};
-use super::{ALG, PublicKey, Purpose};
+use super::{ALG, PublicKey, Purpose, Revocation};
 use crate::canonical::{JsonFault, Limits, Value, is_canonical, parse, to_vec};
 use crate::receipt::FORMAT;
 
 /// Most certificates in one trust file: some 900 bytes each, within the 8 MiB that a document may have. A sealer ends a
 /// bundle after 4,096 starts, so no bundle comes near it.
 const CERTIFICATES_MAX: usize = 8_192;
+
+/// Most revocations in one trust file.
+const REVOCATIONS_MAX: usize = 1_024;
 
 /// What is wrong with a trust file; each has its verification code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +31,7 @@ pub(crate) enum TrustFault {
     Weak,
     #[error("a certificate that is not signed by the key that may issue it")]
     Unauthorised,
-    #[error("too many certificates")]
+    #[error("too many certificates or revocations")]
     Limit,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct TrustFile {
     /// Ordered by first sequence number.
     logs: Vec<Certificate>,
     receipts: Vec<Certificate>,
+    /// Ordered by key id.
+    revoked: Vec<Revocation>,
     /// Positions in `receipts` by key id.
     by_id: HashMap<String, usize>,
 }
@@ -50,27 +55,38 @@ pub(crate) enum Lookup<'a> {
     Valid(&'a PublicKey),
     /// Known, but not valid for this sequence number.
     OutOfRange(&'a PublicKey),
+    /// Known, and revoked before this sequence number.
+    Revoked(&'a PublicKey),
     Unknown,
 }
 
 impl TrustFile {
-    pub(crate) fn new(log: &str, root: PublicKey, mut logs: Vec<Certificate>, mut receipts: Vec<Certificate>) -> Self {
+    pub(crate) fn new(
+        log: &str,
+        root: PublicKey,
+        mut logs: Vec<Certificate>,
+        mut receipts: Vec<Certificate>,
+        mut revoked: Vec<Revocation>,
+    ) -> Self {
+        revoked.sort_by(|a, b| a.key_id.cmp(&b.key_id));
         logs.sort_by_key(|certificate| certificate.valid_from_seq);
         receipts.sort_by_key(|certificate| certificate.valid_from_seq);
         let by_id = receipts.iter().enumerate().map(|(at, certificate)| (certificate.key.id(), at)).collect();
-        Self { log: log.to_owned(), root, logs, receipts, by_id }
+        Self { log: log.to_owned(), root, logs, receipts, revoked, by_id }
     }
 
     /// Canonical bytes with the certificates that matter for receipts `[from, to)`.
     pub(crate) fn export(&self, from: u64, to: u64) -> Vec<u8> {
         let mut certificates: Vec<Value> = Vec::new();
-        for list in [&self.logs, &self.receipts] {
-            // The last that began at or before `from` is in force there.
-            let first = list.partition_point(|certificate| certificate.valid_from_seq <= from).saturating_sub(1);
-            let wanted = list.iter().skip(first).filter(|certificate| certificate.valid_from_seq < to.max(1));
+        // The last that began before is in force; log keys begin one later, because the checkpoint of size `from` is here too.
+        // A rotation at the end of the range names a key that begins with `to`.
+        for (list, before) in [(&self.logs, from), (&self.receipts, from.saturating_add(1))] {
+            let first =
+                list.partition_point(|certificate| certificate.valid_from_seq < before.max(1)).saturating_sub(1);
+            let wanted = list.iter().skip(first).filter(|certificate| certificate.valid_from_seq <= to);
             certificates.extend(wanted.map(|certificate| certificate.envelope.to_value()));
         }
-        to_vec(&Value::from([
+        let mut file = Value::from([
             ("certs", Value::Array(certificates)),
             ("log", Value::from(self.log.as_str())),
             (
@@ -83,7 +99,14 @@ impl TrustFile {
                 ]),
             ),
             ("v", Value::from(FORMAT)),
-        ]))
+        ]);
+        if let Value::Object(members) = &mut file
+            && !self.revoked.is_empty()
+        {
+            let revoked = self.revoked.iter().map(|revocation| revocation.envelope.to_value());
+            members.insert("revoked".to_owned(), Value::Array(revoked.collect()));
+        }
+        to_vec(&file)
     }
 
     /// Reads and checks a trust file. Whether its root is the one that the reader trusts is the reader's question.
@@ -97,10 +120,15 @@ impl TrustFile {
         let root = member("root")?;
         let certs = member("certs")?.as_array().ok_or(TrustFault::Shape)?;
         let members = |value: &Value| value.as_object().map(std::collections::BTreeMap::len);
-        if members(&file) != Some(4) || members(root) != Some(4) || member("v")?.as_str() != Some(FORMAT) {
+        let revoked: &[Value] = match file.get("revoked") {
+            None => &[],
+            Some(list) => list.as_array().filter(|list| !list.is_empty()).ok_or(TrustFault::Shape)?,
+        };
+        let expected = 4 + usize::from(!revoked.is_empty());
+        if members(&file) != Some(expected) || members(root) != Some(4) || member("v")?.as_str() != Some(FORMAT) {
             return Err(TrustFault::Shape);
         }
-        if certs.len() > CERTIFICATES_MAX {
+        if certs.len() > CERTIFICATES_MAX || revoked.len() > REVOCATIONS_MAX {
             return Err(TrustFault::Limit);
         }
         let text = |name: &str| root.get(name).and_then(Value::as_str).ok_or(TrustFault::Shape);
@@ -123,23 +151,64 @@ impl TrustFile {
                 Purpose::Root => return Err(TrustFault::Shape),
             }
         }
-        let trust = Self::new(log, root, logs, receipts);
+        let revoked = revoked.iter().map(Revocation::read).collect::<Result<Vec<_>, _>>()?;
+        if revoked.windows(2).any(|pair| matches!(pair, [a, b] if a.key_id >= b.key_id)) {
+            return Err(TrustFault::Shape);
+        }
+        let trust = Self::new(log, root, logs, receipts, revoked);
         if trust.root.name() != Purpose::Root.key_name(log) || !trust.is_authorised() {
             return Err(TrustFault::Unauthorised);
         }
         Ok(trust)
     }
 
-    /// True when the root key signed every log key, and a log key every receipt key.
+    /// True when the root key signed every log key and revocation, a log key every receipt key that begins while it was in
+    /// force, and no key is certified twice.
     pub(crate) fn is_authorised(&self) -> bool {
+        let issued = |certificate: &Certificate| {
+            self.logs.iter().enumerate().any(|(at, log)| {
+                let ends = self.log_key_ends(at);
+                certificate.valid_from_seq >= log.valid_from_seq
+                    && ends.is_none_or(|ends| certificate.valid_from_seq <= ends)
+                    && certificate.is_signed_by(&log.key)
+            })
+        };
+        let mut ids = std::collections::HashSet::new();
         self.logs.iter().all(|certificate| certificate.is_signed_by(&self.root))
-            && self.receipts.iter().all(|certificate| self.logs.iter().any(|log| certificate.is_signed_by(&log.key)))
+            && self.revoked.iter().all(|revocation| revocation.log == self.log && revocation.is_signed_by(&self.root))
+            && self.receipts.iter().all(issued)
+            && self.certificates().all(|certificate| ids.insert(certificate.key.id()))
+    }
+
+    /// Largest tree that a log key may sign: the number from which the next one is valid.
+    fn log_key_ends(&self, at: usize) -> Option<u64> {
+        let from = self.logs.get(at)?.valid_from_seq;
+        self.logs.iter().skip(at + 1).map(|next| next.valid_from_seq).find(|next| *next > from)
+    }
+
+    pub(crate) fn revocation(&self, key_id: &str) -> Option<&Revocation> {
+        let at = self.revoked.binary_search_by(|revocation| revocation.key_id.as_str().cmp(key_id)).ok()?;
+        self.revoked.get(at)
+    }
+
+    /// True for a certificate that a revoked key gave out after its last good number.
+    fn is_worthless(&self, certificate: &Certificate) -> bool {
+        let issuer = self.revocation(&certificate.issuer);
+        issuer.is_some_and(|issuer| match issuer.last_good_seq {
+            None => true,
+            Some(last) => certificate.valid_from_seq > last.saturating_add(1),
+        })
+    }
+
+    /// True when a certificate in the file was given out by a key that was revoked before.
+    pub(crate) fn has_worthless(&self) -> bool {
+        self.receipts.iter().any(|certificate| self.is_worthless(certificate))
     }
 
     /// The same for the newest receipt key only: what a start can afford after thousands of starts.
     pub(crate) fn newest_is_authorised(&self) -> bool {
         let newest = self.receipts.last().cloned().into_iter().collect();
-        Self::new(&self.log, self.root.clone(), self.logs.clone(), newest).is_authorised()
+        Self::new(&self.log, self.root.clone(), self.logs.clone(), newest, self.revoked.clone()).is_authorised()
     }
 
     /// A receipt key by id, at a sequence number.
@@ -147,6 +216,10 @@ impl TrustFile {
         let Some((at, certificate)) = self.by_id.get(key_id).and_then(|at| Some((*at, self.receipts.get(*at)?))) else {
             return Lookup::Unknown;
         };
+        let revoked = self.revocation(key_id).is_some_and(|revocation| revocation.covers(seq));
+        if revoked || self.is_worthless(certificate) {
+            return Lookup::Revoked(&certificate.key);
+        }
         let later = self.receipts.iter().skip(at + 1).map(|next| next.valid_from_seq);
         let ends = later.into_iter().find(|from| *from > certificate.valid_from_seq);
         if seq >= certificate.valid_from_seq && ends.is_none_or(|ends| seq < ends) {
@@ -158,11 +231,26 @@ impl TrustFile {
 
     /// A log key by id, for a tree of `size` leaves.
     pub(crate) fn log_key(&self, key_id: &str, size: u64) -> Lookup<'_> {
-        match self.logs.iter().find(|certificate| certificate.key.id() == key_id) {
-            None => Lookup::Unknown,
-            Some(certificate) if certificate.valid_from_seq < size.max(1) => Lookup::Valid(&certificate.key),
-            Some(certificate) => Lookup::OutOfRange(&certificate.key),
+        let found = self.logs.iter().enumerate().find(|(_, certificate)| certificate.key.id() == key_id);
+        let Some((at, certificate)) = found else { return Lookup::Unknown };
+        // A tree of `size` leaves is signed after its last leaf, number `size` − 1.
+        if self.revocation(key_id).is_some_and(|revocation| revocation.covers(size.saturating_sub(1))) {
+            return Lookup::Revoked(&certificate.key);
         }
+        let ends = self.log_key_ends(at);
+        if certificate.valid_from_seq < size.max(1) && ends.is_none_or(|ends| size <= ends) {
+            Lookup::Valid(&certificate.key)
+        } else {
+            Lookup::OutOfRange(&certificate.key)
+        }
+    }
+
+    /// A certified key by id, and from which number on it is valid.
+    #[allow(dead_code)]
+    pub(crate) fn certified(&self, purpose: Purpose, key_id: &str) -> Option<(&PublicKey, u64)> {
+        self.certificates()
+            .find(|certificate| certificate.purpose == purpose && certificate.key.id() == key_id)
+            .map(|certificate| (&certificate.key, certificate.valid_from_seq))
     }
 
     pub(crate) fn log_keys(&self) -> impl Iterator<Item = &PublicKey> {

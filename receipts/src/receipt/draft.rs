@@ -15,9 +15,9 @@ use super::entry::{Entry, Kind, LifeEntry, RunRef};
 use super::record::Ext;
 use crate::canonical::{Value, to_vec};
 
-/// Bytes kept free in a body for the members that the log adds: its origin and the run's id (240 and 128 bytes at most, six
-/// times that when every character is escaped), digests, times and names.
-const LOG_MEMBERS_MAX_BYTES: usize = 4 * 1024;
+/// Bytes kept free in a body for the members that the log adds: its origin, the ids of the run and of its parent (240 and 128
+/// bytes at most, up to six times that when characters are escaped), 32 numbers of parents, digests, times and names.
+const LOG_MEMBERS_MAX_BYTES: usize = 6 * 1024;
 
 /// Longest sum of a draft's members.
 pub(crate) const DRAFT_MAX_BYTES: usize = BODY_MAX_BYTES - LOG_MEMBERS_MAX_BYTES;
@@ -45,10 +45,10 @@ impl Draft {
             Entry::Attempt(attempt) => attempt.run.as_ref(),
             Entry::Outcome(outcome) => outcome.run.as_ref(),
             Entry::Bypass(bypass) => bypass.run.as_ref(),
-            Entry::PolicyChange(_) | Entry::Degraded(_) | Entry::Gap(_) | Entry::Seal(_) => None,
+            _ => None,
         };
-        // Built again because its field is public: an id that is too long never gets in.
-        let run = run.map(|run| RunRef::new(&run.id));
+        // Its fields are public: what is too long never gets in.
+        let run = run.map(RunRef::within_bounds);
         let mut whole = Whole::default();
         describe(entry, &mut whole);
         if let Some(members) = whole.finish() {
@@ -72,6 +72,9 @@ impl Draft {
             LifeEntry::Genesis(genesis) => event(Kind::Genesis, genesis, &mut whole),
             LifeEntry::Boot(boot) => event(Kind::Boot, boot, &mut whole),
             LifeEntry::Shutdown(shutdown) => event(Kind::Shutdown, shutdown, &mut whole),
+            LifeEntry::Heartbeat(heartbeat) => event(Kind::Heartbeat, heartbeat, &mut whole),
+            LifeEntry::ClockStep(step) => event(Kind::ClockStep, step, &mut whole),
+            LifeEntry::KeyRotate(rotate) => event(Kind::KeyRotate, rotate, &mut whole),
         }
         Self::of(None, whole.members)
     }
@@ -150,6 +153,10 @@ fn describe(entry: &Entry, to: &mut impl Sink) {
         Entry::Degraded(degraded) => event(kind, degraded, to),
         Entry::Gap(gap) => event(kind, gap, to),
         Entry::Seal(seal) => event(kind, seal, to),
+        Entry::KeyRotate(rotate) => event(kind, rotate, to),
+        Entry::KeyRevoke(revoke) => event(kind, revoke, to),
+        Entry::Anchor(anchor) => event(kind, anchor, to),
+        Entry::Prune(prune) => event(kind, prune, to),
     }
 }
 

@@ -21,10 +21,16 @@ pub enum Kind {
     Degraded,
     Gap,
     Seal,
+    Heartbeat,
+    ClockStep,
+    KeyRotate,
+    KeyRevoke,
+    Anchor,
+    Prune,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 16] = [
         Self::Genesis,
         Self::Boot,
         Self::Shutdown,
@@ -35,6 +41,12 @@ impl Kind {
         Self::Degraded,
         Self::Gap,
         Self::Seal,
+        Self::Heartbeat,
+        Self::ClockStep,
+        Self::KeyRotate,
+        Self::KeyRevoke,
+        Self::Anchor,
+        Self::Prune,
     ];
 
     /// The name in the `kind` member.
@@ -50,6 +62,12 @@ impl Kind {
             Self::Degraded => "degraded",
             Self::Gap => "gap",
             Self::Seal => "seal",
+            Self::Heartbeat => "heartbeat",
+            Self::ClockStep => "clock.step",
+            Self::KeyRotate => "key.rotate",
+            Self::KeyRevoke => "key.revoke",
+            Self::Anchor => "anchor",
+            Self::Prune => "prune",
         }
     }
 
@@ -59,9 +77,15 @@ impl Kind {
 }
 
 /// Names the agent run that an exchange belongs to. The log adds its position in the run.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunRef {
     pub id: String,
+    /// Id of the run that started this one.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// Sequence numbers of the outcomes whose tool calls this request answers.
+    #[serde(default)]
+    pub parents: Vec<u64>,
 }
 
 impl RunRef {
@@ -69,11 +93,28 @@ impl RunRef {
     /// the client, and W3C trace ids and UUIDs need 36.
     pub const ID_MAX_BYTES: usize = 128;
 
+    /// Most parents that are written: a request answers the calls of one outcome as a rule, of a handful at most.
+    pub const PARENTS_MAX: usize = 32;
+
     pub fn new(id: &str) -> Self {
+        Self { id: Self::bounded(id), parent: None, parents: Vec::new() }
+    }
+
+    /// The same reference within the bounds of the format: ids that are too long are replaced by their digest, parents are
+    /// ascending and each once.
+    pub(crate) fn within_bounds(&self) -> Self {
+        let mut parents = self.parents.clone();
+        parents.sort_unstable();
+        parents.dedup();
+        parents.truncate(Self::PARENTS_MAX);
+        Self { id: Self::bounded(&self.id), parent: self.parent.as_deref().map(Self::bounded), parents }
+    }
+
+    fn bounded(id: &str) -> String {
         if id.len() <= Self::ID_MAX_BYTES {
-            Self { id: id.to_owned() }
+            id.to_owned()
         } else {
-            Self { id: format!("blake3:{}", blake3::hash(id.as_bytes()).to_hex()) }
+            format!("blake3:{}", blake3::hash(id.as_bytes()).to_hex())
         }
     }
 }
@@ -188,6 +229,130 @@ pub struct SealRecord {
     pub to: u64,
 }
 
+/// A new key in the place of an old one. Both sign the statement of `SPEC.md` §3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotate {
+    /// `key_id` of the new key.
+    pub new: String,
+    /// Base64 signature of the new key.
+    pub new_sig: String,
+    /// `key_id` of the old key.
+    pub old: String,
+    /// Base64 signature of the old key.
+    pub old_sig: String,
+    /// `log` or `receipt`.
+    pub purpose: String,
+    /// First sequence number of the new key.
+    #[serde(with = "super::member::decimal")]
+    pub valid_from_seq: u64,
+}
+
+/// A key was revoked by the root key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRevoke {
+    pub key_id: String,
+    /// Decimal, or `none`: nothing that the key signed is good.
+    pub last_good_seq: String,
+    pub reason: String,
+    /// Hexadecimal SHA-256 of the canonical revocation.
+    pub sha256: String,
+}
+
+/// A checkpoint was anchored outside the log's own reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnchorRecord {
+    /// Timestamp that the anchor attests, where it attests one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Hexadecimal Bitcoin block header that the proof leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    pub kind: AnchorKind,
+    /// Hexadecimal SHA-256 of the proof file.
+    pub proof: String,
+    /// Where the anchor lives: an address, a transaction, a serial number.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Hexadecimal root of the anchored checkpoint.
+    pub root: String,
+    /// Hexadecimal SHA-256 of the anchored checkpoint note.
+    pub sha256: String,
+    /// Size of the anchored tree.
+    #[serde(with = "super::member::decimal")]
+    pub size: u64,
+    pub state: AnchorState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnchorKind {
+    Directory,
+    Object,
+    OpReturn,
+    #[serde(rename = "opentimestamps")]
+    OpenTimestamps,
+    Rfc3161,
+    Witness,
+}
+
+impl AnchorKind {
+    /// The name in the receipt.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Object => "object",
+            Self::OpReturn => "op_return",
+            Self::OpenTimestamps => "opentimestamps",
+            Self::Rfc3161 => "rfc3161",
+            Self::Witness => "witness",
+        }
+    }
+
+    /// Ending of its proof files in `anchors/`.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Directory | Self::Object | Self::OpReturn => "json",
+            Self::OpenTimestamps => "ots",
+            Self::Rfc3161 => "tsr",
+            Self::Witness => "note",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Directory, Self::Object, Self::OpReturn, Self::OpenTimestamps, Self::Rfc3161, Self::Witness]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnchorState {
+    Confirmed,
+    Pending,
+}
+
+/// Old receipts left the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prune {
+    #[serde(serialize_with = "super::member::count")]
+    pub bytes: u64,
+    /// First sequence number that left.
+    #[serde(with = "super::member::decimal")]
+    pub from: u64,
+    /// Hexadecimal tree root at `to`.
+    pub root: String,
+    #[serde(serialize_with = "super::member::count")]
+    pub segments: u64,
+    /// First sequence number that stays.
+    #[serde(with = "super::member::decimal")]
+    pub to: u64,
+}
+
 /// What a caller appends.
 // Boxing the large variants would cost an allocation per receipt to save bytes that live for microseconds.
 #[allow(clippy::large_enum_variant)]
@@ -200,6 +365,10 @@ pub enum Entry {
     Degraded(Degraded),
     Gap(Gap),
     Seal(SealRecord),
+    KeyRotate(KeyRotate),
+    KeyRevoke(KeyRevoke),
+    Anchor(AnchorRecord),
+    Prune(Prune),
 }
 
 impl Entry {
@@ -212,6 +381,10 @@ impl Entry {
             Self::Degraded(_) => Kind::Degraded,
             Self::Gap(_) => Kind::Gap,
             Self::Seal(_) => Kind::Seal,
+            Self::KeyRotate(_) => Kind::KeyRotate,
+            Self::KeyRevoke(_) => Kind::KeyRevoke,
+            Self::Anchor(_) => Kind::Anchor,
+            Self::Prune(_) => Kind::Prune,
         }
     }
 }
@@ -225,11 +398,17 @@ macro_rules! entry_from {
         }
     )*};
 }
-entry_from!(Attempt, Outcome, Bypass, PolicyChange, Degraded, Gap);
+entry_from!(Attempt, Outcome, Bypass, PolicyChange, Degraded, Gap, KeyRotate, KeyRevoke, Prune);
 
 impl From<SealRecord> for Entry {
     fn from(entry: SealRecord) -> Self {
         Self::Seal(entry)
+    }
+}
+
+impl From<AnchorRecord> for Entry {
+    fn from(entry: AnchorRecord) -> Self {
+        Self::Anchor(entry)
     }
 }
 
@@ -239,6 +418,13 @@ pub(crate) enum LifeEntry {
     Genesis(Genesis),
     Boot(Boot),
     Shutdown(Shutdown),
+    // Written by the journal as it learns to.
+    #[allow(dead_code)]
+    Heartbeat(Heartbeat),
+    #[allow(dead_code)]
+    ClockStep(ClockStep),
+    #[allow(dead_code)]
+    KeyRotate(KeyRotate),
 }
 
 /// The birth of a log. The chain starts from the digest of exactly this object.
@@ -273,6 +459,23 @@ pub(crate) struct TornRecord {
     #[serde(serialize_with = "super::member::count")]
     pub(crate) offset: u64,
     pub(crate) segment: String,
+}
+
+/// The log was served and idle.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Heartbeat {
+    /// Receipts that this process wrote, this one included.
+    #[serde(serialize_with = "super::member::count")]
+    pub(crate) receipts: u64,
+}
+
+/// The wall clock moved otherwise than the monotonic clock.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ClockStep {
+    /// What the wall clock should have said.
+    pub(crate) from: String,
+    /// What it said, minus that, in microseconds; within ±(2^53 − 1).
+    pub(crate) step_us: i64,
 }
 
 /// A process put the log down in good order.

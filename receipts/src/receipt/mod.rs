@@ -11,8 +11,12 @@ mod record;
 pub(crate) mod shape;
 
 pub(crate) use draft::{Draft, Member};
-pub use entry::{Attempt, Bypass, Degraded, Entry, Gap, Kind, Outcome, PolicyChange, RunRef, SealRecord, ServiceState};
-pub(crate) use entry::{Boot, Genesis, LifeEntry, Shutdown, TornRecord};
+pub use entry::{
+    AnchorKind, AnchorRecord, AnchorState, Attempt, Bypass, Degraded, Entry, Gap, KeyRevoke, KeyRotate, Kind, Outcome,
+    PolicyChange, Prune, RunRef, SealRecord, ServiceState,
+};
+#[allow(unused_imports)]
+pub(crate) use entry::{Boot, ClockStep, Genesis, Heartbeat, LifeEntry, Shutdown, TornRecord};
 pub(crate) use member::{count, parse_decimal};
 pub use record::{
     Automation, BodyRecord, BuildInfo, Caller, Check, CheckOutcome, Coverage, CoverageRecord, Ext, FindingRecord,

@@ -5,7 +5,7 @@
 
 use crate::canonical::Value;
 use crate::receipt::{Kind, parse_decimal};
-use crate::{clock, hex};
+use crate::{clock, dsse, hex};
 
 /// What a value must look like.
 #[derive(Debug, Clone, Copy)]
@@ -14,10 +14,18 @@ pub(crate) enum Shape {
     Bool,
     /// An integer, zero or more.
     Count,
+    /// An integer of either sign.
+    Integer,
     /// A 64-bit number as decimal text.
     Decimal,
+    /// The same, or `none`.
+    DecimalOrNone,
     /// 64 lower-case hexadecimal digits.
     Digest,
+    /// 160 lower-case hexadecimal digits: a Bitcoin block header.
+    BlockHeader,
+    /// Base64 of 64 bytes.
+    Signature,
     /// A UUID in lower case with hyphens.
     Uuid,
     Timestamp,
@@ -47,7 +55,10 @@ pub(crate) const fn may(name: &'static str, shape: Shape) -> Field {
     Field { name, required: false, shape }
 }
 
-use Shape::{Any, Bool, Count, Decimal, Digest, List, Map, Object, OneOf, Text, Timestamp, Uuid};
+use Shape::{
+    Any, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Integer, List, Map, Object, OneOf, Signature, Text,
+    Timestamp, Uuid,
+};
 
 const COMMITMENT: Shape = Object(&[must("alg", OneOf(&["hmac-sha256"])), may("salt", Text), must("value", Digest)]);
 
@@ -152,7 +163,13 @@ pub(super) const VERDICTS: [&str; 11] = [
     "deferred",
 ];
 
-const RUN: Shape = Object(&[must("id", Text), must("prev", Digest), must("seq", Decimal)]);
+const RUN: Shape = Object(&[
+    must("id", Text),
+    may("parent", Text),
+    may("parents", List(&Decimal)),
+    must("prev", Digest),
+    must("seq", Decimal),
+]);
 
 /// Members that every receipt has.
 const COMMON: &[Field] = &[
@@ -242,6 +259,58 @@ const SEAL: &[Field] = &[must(
     Object(&[must("from", Decimal), must("root", Digest), must("sha256", Digest), must("to", Decimal)]),
 )];
 
+const HEARTBEAT: &[Field] = &[must("event", Object(&[must("receipts", Count)]))];
+
+const CLOCK_STEP: &[Field] = &[must("event", Object(&[must("from", Timestamp), must("step_us", Integer)]))];
+
+const KEY_ROTATE: &[Field] = &[must(
+    "event",
+    Object(&[
+        must("new", Digest),
+        must("new_sig", Signature),
+        must("old", Digest),
+        must("old_sig", Signature),
+        must("purpose", OneOf(&["log", "receipt"])),
+        must("valid_from_seq", Decimal),
+    ]),
+)];
+
+const KEY_REVOKE: &[Field] = &[must(
+    "event",
+    Object(&[
+        must("key_id", Digest),
+        must("last_good_seq", DecimalOrNone),
+        must("reason", Text),
+        must("sha256", Digest),
+    ]),
+)];
+
+const ANCHOR: &[Field] = &[must(
+    "event",
+    Object(&[
+        may("at", Timestamp),
+        may("header", BlockHeader),
+        must("kind", OneOf(&["directory", "object", "op_return", "opentimestamps", "rfc3161", "witness"])),
+        must("proof", Digest),
+        may("ref", Text),
+        must("root", Digest),
+        must("sha256", Digest),
+        must("size", Decimal),
+        must("state", OneOf(&["confirmed", "pending"])),
+    ]),
+)];
+
+const PRUNE: &[Field] = &[must(
+    "event",
+    Object(&[
+        must("bytes", Count),
+        must("from", Decimal),
+        must("root", Digest),
+        must("segments", Count),
+        must("to", Decimal),
+    ]),
+)];
+
 fn of_kind(kind: Kind) -> &'static [Field] {
     match kind {
         Kind::Genesis => GENESIS,
@@ -254,6 +323,12 @@ fn of_kind(kind: Kind) -> &'static [Field] {
         Kind::Degraded => DEGRADED,
         Kind::Gap => GAP,
         Kind::Seal => SEAL,
+        Kind::Heartbeat => HEARTBEAT,
+        Kind::ClockStep => CLOCK_STEP,
+        Kind::KeyRotate => KEY_ROTATE,
+        Kind::KeyRevoke => KEY_REVOKE,
+        Kind::Anchor => ANCHOR,
+        Kind::Prune => PRUNE,
     }
 }
 
@@ -339,6 +414,10 @@ fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<Sha
         Text => value.as_str().is_some(),
         Bool => matches!(value, Value::Bool(_)),
         Count => value.as_integer().is_some_and(|number| number >= 0),
+        Integer => value.as_integer().is_some(),
+        DecimalOrNone => text(|text| text == "none" || parse_decimal(text).is_some()),
+        BlockHeader => text(|text| text.len() == 160 && text.bytes().all(hex::is_digit)),
+        Signature => text(|text| dsse::decode_signature(text).is_some()),
         Decimal => text(|text| parse_decimal(text).is_some()),
         Digest => text(|text| hex::decode_32(text).is_some()),
         Uuid => text(is_uuid),

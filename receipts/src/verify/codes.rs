@@ -26,6 +26,7 @@ pub enum Code {
     E302,
     E303,
     E304,
+    E305,
     E306,
     E307,
     E401,
@@ -52,7 +53,7 @@ pub enum Code {
 
 impl Code {
     /// Every code that this version can give.
-    pub const ALL: [Code; 44] = [
+    pub const ALL: [Code; 45] = [
         Self::W001,
         Self::W002,
         Self::W003,
@@ -75,6 +76,7 @@ impl Code {
         Self::E302,
         Self::E303,
         Self::E304,
+        Self::E305,
         Self::E306,
         Self::E307,
         Self::E401,
@@ -124,6 +126,7 @@ impl Code {
             Self::E302 => ("E302", "KEY_ID_MISMATCH"),
             Self::E303 => ("E303", "ALG"),
             Self::E304 => ("E304", "KEY_NOT_VALID_AT_SEQ"),
+            Self::E305 => ("E305", "REVOKED"),
             Self::E306 => ("E306", "ROTATION_UNAUTHORISED"),
             Self::E307 => ("E307", "WEAK_KEY"),
             Self::E401 => ("E401", "RECEIPT_SIG"),

@@ -109,6 +109,10 @@ impl Head {
                 report.error(Code::E304, &path, None, "the log key is not valid for this range");
                 key
             }
+            Lookup::Revoked(key) => {
+                report.error(Code::E305, &path, None, "the log key was revoked before this range ended");
+                key
+            }
             Lookup::Unknown => {
                 return report.error(Code::E301, &path, None, "signed with a key that is not in the trust file");
             }

@@ -145,6 +145,9 @@ impl Session<'_> {
         if self.options.trusted_root.as_ref().is_some_and(|trusted| *trusted != trust.root) {
             self.report.error(Code::E301, path, None, "its root key is not the one that was named as trusted");
         }
+        if trust.has_worthless() {
+            self.report.error(Code::E305, path, None, "a key was certified by a key that was revoked before");
+        }
         // Whoever remembers a checkpoint trusts the log that signed it.
         if let (Some(note), Some(remembered)) = (&self.options.remembered_checkpoint, &self.remembered)
             && remembered.checkpoint.origin == trust.log

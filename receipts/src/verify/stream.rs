@@ -221,6 +221,10 @@ impl Stream {
                 report.error(Code::E304, path, Some(seq), "its key is not valid at this number");
                 key
             }
+            Lookup::Revoked(key) => {
+                report.error(Code::E305, path, Some(seq), "its key was revoked before this number");
+                key
+            }
             Lookup::Unknown => {
                 report.error(Code::E301, path, Some(seq), "its key is not in the trust file");
                 return;
