@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::keys::{Keys, PublicKey};
+use crate::keys::{KeyError, Keys, PublicKey};
 use crate::receipt::parse_decimal;
 use crate::tree::Hash;
 
@@ -128,11 +128,11 @@ impl Checkpoint {
     }
 
     /// The note, signed with the log key.
-    pub(crate) fn sign(&self, keys: &Keys) -> Vec<u8> {
+    pub(crate) fn sign(&self, keys: &Keys) -> Result<Vec<u8>, KeyError> {
         let text = self.to_text();
         let mut data = keys.log().note_hash().to_vec();
-        data.extend_from_slice(&keys.sign_note(text.as_bytes()));
-        format!("{text}\n— {} {}\n", keys.log().name(), BASE64.encode(data)).into_bytes()
+        data.extend_from_slice(&keys.sign_note(text.as_bytes())?);
+        Ok(format!("{text}\n— {} {}\n", keys.log().name(), BASE64.encode(data)).into_bytes())
     }
 }
 

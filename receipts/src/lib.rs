@@ -31,6 +31,6 @@ pub mod verify;
 pub use bundle::{PolicyDocument, SealError, Sealed, Sealer};
 pub use commit::{Commitment, Committer, EventTree, Salt};
 pub use journal::{AppendError, BootReport, Durability, Log, LogError, LogOptions, LogStatus, Token};
-pub use keys::{KeyError, Keys, PublicKey};
+pub use keys::{KeyAccess, KeyError, KeyPlace, Keys, PublicKey};
 pub use receipt::{Attempt, Bypass, Entry, Outcome};
 pub use verify::{Verdict, VerifyOptions, verify};

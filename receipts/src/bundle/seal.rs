@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::manifest::{
     Manifest, ManifestFile, PolicyDocument, STATEMENT_PAYLOAD_TYPE, frontier_value, proof_lines, statement,
@@ -22,7 +23,7 @@ use super::{
 use crate::canonical::{Value, to_vec};
 use crate::checkpoint::Checkpoint;
 use crate::journal::{ChainValue, Disk, JOURNAL_DIRECTORY, JournalScan, Lock, ScanError, Storage as _, segments};
-use crate::keys::{KeyError, Keys};
+use crate::keys::{KeyAccess, KeyError, Keys, PlainFiles};
 use crate::receipt::SealRecord;
 use crate::tree::{Frontier, Hash, ProofError};
 use crate::{durable, hex};
@@ -116,6 +117,7 @@ pub struct Sealer {
     /// The newest checkpoint's note.
     note: Option<Vec<u8>>,
     receipts_max: u64,
+    access: Arc<dyn KeyAccess>,
     _lock: Box<dyn Lock>,
     _journal_lock: Option<Box<dyn Lock>>,
 }
@@ -138,7 +140,7 @@ impl Sealer {
         let lock = Disk.lock(&lock_path).map_err(SealError::io(&lock_path))?;
         let lock = lock.ok_or_else(|| SealError::Locked(data_dir.to_owned()))?;
         settle(&checkpoints, &bundles)?;
-        let keys = Keys::open(data_dir)?;
+        let keys = Keys::open_public(data_dir)?;
         let newest = newest_checkpoint(data_dir)?;
         if let Some(stored) = &newest {
             let bad = |what: String| SealError::Checkpoint {
@@ -160,6 +162,7 @@ impl Sealer {
             chain,
             note,
             receipts_max: BUNDLE_MAX_RECEIPTS,
+            access: Arc::new(PlainFiles),
             _lock: lock,
             _journal_lock: None,
         })
@@ -182,6 +185,12 @@ impl Sealer {
         while scan.next()?.is_some() {}
         let count = scan.position();
         Ok((sealer, count))
+    }
+
+    /// How the log key is opened; without this it must be a plain file.
+    pub fn with_key_access(mut self, access: Arc<dyn KeyAccess>) -> Self {
+        self.access = access;
+        self
     }
 
     /// Fewer receipts in a bundle, so that a test sees more of them.
@@ -209,7 +218,7 @@ impl Sealer {
             }
         }
         // Read anew each time: a start of the log adds a receipt key.
-        let keys = Keys::open(&self.data_dir)?;
+        let keys = Keys::open_with(&self.data_dir, &*self.access)?;
         let bundles = self.data_dir.join(BUNDLES_DIRECTORY);
         let spool = durable::temporary(&bundles.join(RECEIPTS));
         let run = self.collect(durable_count, &spool)?;
@@ -252,7 +261,7 @@ impl Sealer {
             return Err(SealError::Journal("no receipts".to_owned()));
         };
         let checkpoint = Checkpoint { origin: keys.origin().to_owned(), size: to, root: run.frontier.root() };
-        let note = checkpoint.sign(keys);
+        let note = checkpoint.sign(keys)?;
 
         let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         members.insert(CHECKPOINT.to_owned(), note.clone());
@@ -282,7 +291,7 @@ impl Sealer {
             files,
         };
         let manifest_bytes = manifest.to_bytes();
-        let signed = keys.sign_document(STATEMENT_PAYLOAD_TYPE, &statement(&manifest, &manifest_bytes));
+        let signed = keys.sign_document(STATEMENT_PAYLOAD_TYPE, &statement(&manifest, &manifest_bytes))?;
         members.insert(MANIFEST.to_owned(), manifest_bytes);
         members.insert(MANIFEST_DSSE.to_owned(), signed);
 

@@ -35,7 +35,7 @@ fn keys() -> (tempfile::TempDir, Keys) {
 fn a_checkpoint_is_signed_read_back_and_held_to_its_key() {
     let (_directory, keys) = keys();
     let checkpoint = Checkpoint { origin: ORIGIN.into(), size: 20_852_163, root: [7; 32] };
-    let bytes = checkpoint.sign(&keys);
+    let bytes = checkpoint.sign(&keys).unwrap();
     let note = SignedNote::parse(&bytes).unwrap();
     assert_eq!(Checkpoint::from_text(note.text()).unwrap(), checkpoint);
     assert_eq!(note.verify([keys.log()]).unwrap(), [keys.log()]);

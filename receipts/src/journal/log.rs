@@ -19,7 +19,7 @@ use super::writer::{Durable, Writer, WriterParts, now_ns};
 use crate::bundle::newest_checkpoint;
 use crate::canonical::{Limits, parse};
 use crate::clock;
-use crate::keys::{KeyError, Keys};
+use crate::keys::{KeyAccess, KeyError, KeyPlace, Keys, PlainFiles};
 use crate::receipt::{Boot, BuildInfo, Draft, Entry, Genesis, Kind, LifeEntry, TornRecord};
 
 /// Groups between placing and writing: what is signed while a sync runs. At 256 KiB each, 16 MiB at most.
@@ -59,6 +59,8 @@ pub struct LogOptions {
     pub policy_hash: Option<String>,
     /// A segment is ended before it grows beyond this many bytes.
     pub segment_bytes: u64,
+    /// How the log key is opened.
+    pub key_access: Arc<dyn KeyAccess>,
     /// Receipts that may wait to be placed; beyond it appends are refused as overloaded.
     pub queue_len: usize,
 }
@@ -77,6 +79,7 @@ impl LogOptions {
             build,
             policy_hash: None,
             segment_bytes: Self::SEGMENT_BYTES,
+            key_access: Arc::new(PlainFiles),
             queue_len: Self::QUEUE_LEN,
         }
     }
@@ -301,13 +304,14 @@ fn short(text: &str) -> String {
 
 /// Keys that are there, or new ones when there is no log yet.
 fn open_keys(options: &LogOptions, storage: &dyn Storage, directory: &std::path::Path) -> Result<Keys, LogError> {
-    let keys = match Keys::open(&options.data_dir) {
+    let access = &*options.key_access;
+    let keys = match Keys::open_with(&options.data_dir, access) {
         Err(KeyError::Missing(path)) => {
             let names = storage.list(directory).map_err(LogError::io(directory))?;
             if names.iter().any(|name| super::segment::segment_first_seq(name).is_some()) || path.is_file() {
                 return Err(LogError::Keys(KeyError::Missing(path)));
             }
-            Keys::init(&options.data_dir, &options.origin)?
+            Keys::init_with(&options.data_dir, &options.origin, &KeyPlace::File, &KeyPlace::File, access)?
         }
         other => other?,
     };

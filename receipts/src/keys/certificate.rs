@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ed25519_dalek::SigningKey;
 
-use super::{ALG, KeyFault, PublicKey, TrustFault};
+use super::private::Pair;
+use super::{ALG, KeyError, KeyFault, PublicKey, TrustFault};
 use crate::canonical::{Limits, Value, is_canonical, parse, to_vec};
 use crate::clock;
 use crate::dsse::{self, Envelope};
@@ -56,18 +56,17 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    pub(crate) fn issue(
-        issuer: &PublicKey,
-        signer: &SigningKey,
+    pub(super) fn issue(
+        issuer: &Pair,
         key: PublicKey,
         purpose: Purpose,
         log: &str,
         valid_from_seq: u64,
-    ) -> Self {
+    ) -> Result<Self, KeyError> {
         let body = to_vec(&Value::from([
             ("alg", Value::from(ALG)),
             ("issued", Value::from(clock::now())),
-            ("issuer", Value::from(issuer.id())),
+            ("issuer", Value::from(issuer.public.id())),
             ("key_id", Value::from(key.id())),
             ("log", Value::from(log)),
             ("name", Value::from(key.name())),
@@ -76,14 +75,14 @@ impl Certificate {
             ("v", Value::from(FORMAT)),
             ("valid_from_seq", Value::from(valid_from_seq.to_string())),
         ]));
-        let signature = dsse::sign(signer, CERTIFICATE_PAYLOAD_TYPE, &body);
+        let signature = issuer.sign(&dsse::pae(CERTIFICATE_PAYLOAD_TYPE, &body))?;
         let envelope = Envelope {
             payload_type: CERTIFICATE_PAYLOAD_TYPE.to_owned(),
             payload: body,
-            key_id: issuer.id(),
+            key_id: issuer.public.id(),
             signature,
         };
-        Self { key, purpose, issuer: issuer.id(), log: log.to_owned(), valid_from_seq, envelope }
+        Ok(Self { key, purpose, issuer: issuer.public.id(), log: log.to_owned(), valid_from_seq, envelope })
     }
 
     /// Reads an envelope. The signature is checked by [`Certificate::is_signed_by`]: which key that must be is the trust

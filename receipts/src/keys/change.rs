@@ -1,18 +1,14 @@
 //! Changes of keys while no process serves the log: another log key, and revocations. Both need the root key.
 
-use std::path::Path;
-
-use ed25519_dalek::Signer as _;
 use sha2::{Digest as _, Sha256};
 
+use super::Purpose;
 use super::certificate::Certificate;
+use super::private::{self, Pair};
 use super::revocation::Revocation;
 use super::rotation::Rotation;
-use super::store::{
-    KeyError, Keys, LOG_CERTIFICATES, LOG_NEXT, LOG_PRIVATE, Pair, REVOCATIONS, ROOT_PRIVATE, certificate_name,
-    read_pem, read_trust,
-};
-use super::{PublicKey, Purpose};
+use super::signer::{KeyAccess, KeyPlace};
+use super::store::{KeyError, Keys, LOG, LOG_CERTIFICATES, LOG_NEXT, REVOCATIONS, ROOT, certificate_name, read_trust};
 use crate::receipt::{KeyRevoke, KeyRotate};
 use crate::{durable, hex};
 
@@ -21,44 +17,50 @@ impl Keys {
     /// durable: trees up to that size stay with the old key. What is returned must be appended to the log.
     ///
     /// The certificate decides: a crash before it is durable changes nothing, one after it is completed by [`Keys::open`].
-    pub fn rotate_log(&mut self, receipts: u64) -> Result<KeyRotate, KeyError> {
-        let root = self.root_pair()?;
-        let name = certificate_name(LOG_CERTIFICATES, receipts);
-        let path = self.directory.join(&name);
+    pub fn rotate_log(
+        &mut self,
+        receipts: u64,
+        place: &KeyPlace,
+        access: &dyn KeyAccess,
+    ) -> Result<KeyRotate, KeyError> {
+        let path = self.directory.join(certificate_name(LOG_CERTIFICATES, receipts));
         if path.exists() {
             return Err(KeyError::Exists(path));
         }
-        let new = Pair::generate(&Purpose::Log.key_name(&self.trust.log))?;
-        let certificate = Certificate::issue(
-            &root.public,
-            &root.private,
-            new.public.clone(),
-            Purpose::Log,
-            &self.trust.log,
-            receipts,
-        );
-        let next = self.directory.join(LOG_NEXT);
-        durable::write(&next, new.to_pem(&next)?.as_bytes(), 0o600).map_err(KeyError::io(&next))?;
-        durable::write(&path, &certificate.envelope.to_bytes(), 0o644).map_err(KeyError::io(&path))?;
-        take_next(&self.directory)?;
+        let root = self.root_pair(access)?;
+        let name = Purpose::Log.key_name(&self.trust.log);
+        let old = match self.signing.take() {
+            Some(pair) => pair,
+            None => private::open(&self.directory, LOG, &name, Some(&self.log), access)?,
+        };
+        let new = private::create(&self.directory, LOG_NEXT, &name, place, access)?;
         let rotation = Rotation {
             log: &self.trust.log,
-            old: &self.log.public,
+            old: &old.public,
             new: &new.public,
             purpose: Purpose::Log,
             valid_from_seq: receipts,
         };
         let bytes = rotation.signed_bytes();
-        let record = rotation.record(&self.log.private.sign(&bytes).to_bytes(), &new.private.sign(&bytes).to_bytes());
+        let record = rotation.record(&old.sign(&bytes)?, &new.sign(&bytes)?);
+        let certificate = Certificate::issue(&root, new.public.clone(), Purpose::Log, &self.trust.log, receipts)?;
+        durable::write(&path, &certificate.envelope.to_bytes(), 0o644).map_err(KeyError::io(&path))?;
+        private::replace(&self.directory, LOG, LOG_NEXT)?;
         self.trust = read_trust(&self.directory)?;
-        self.log = new;
+        self.log = new.public.clone();
+        self.signing = Some(new);
         Ok(record)
     }
 
     /// Revokes a log or receipt key of this log: what it signed after `last_good_seq` (`None`: at all) is worth nothing. What
     /// is returned must be appended to the log.
-    pub fn revoke(&mut self, key_id: &str, last_good_seq: Option<u64>, reason: &str) -> Result<KeyRevoke, KeyError> {
-        let root = self.root_pair()?;
+    pub fn revoke(
+        &mut self,
+        key_id: &str,
+        last_good_seq: Option<u64>,
+        reason: &str,
+        access: &dyn KeyAccess,
+    ) -> Result<KeyRevoke, KeyError> {
         if !self.trust.certificates().any(|certificate| certificate.key.id() == key_id) {
             return Err(KeyError::Unknown { key_id: key_id.to_owned() });
         }
@@ -67,8 +69,9 @@ impl Keys {
         if path.exists() {
             return Err(KeyError::Exists(path));
         }
+        let root = self.root_pair(access)?;
         durable::create_directory(&directory, 0o700).map_err(KeyError::io(&directory))?;
-        let revocation = Revocation::issue(&root.public, &root.private, key_id, last_good_seq, &self.trust.log, reason);
+        let revocation = Revocation::issue(&root, key_id, last_good_seq, &self.trust.log, reason)?;
         let bytes = revocation.envelope.to_bytes();
         durable::write(&path, &bytes, 0o644).map_err(KeyError::io(&path))?;
         self.trust = read_trust(&self.directory)?;
@@ -80,25 +83,11 @@ impl Keys {
         })
     }
 
-    /// The root key pair, when its private half is here.
-    fn root_pair(&self) -> Result<Pair, KeyError> {
-        let path = self.directory.join(ROOT_PRIVATE);
-        if !path.exists() {
-            return Err(KeyError::RootAway(path));
+    /// The root key pair, when its private half is at hand.
+    fn root_pair(&self, access: &dyn KeyAccess) -> Result<Pair, KeyError> {
+        if private::files(&self.directory, ROOT).is_empty() {
+            return Err(KeyError::RootAway(self.directory.join("root.pem")));
         }
-        let private = read_pem(&path)?;
-        let public = PublicKey::new(self.trust.root.name(), private.verifying_key().as_bytes())
-            .map_err(|fault| KeyError::malformed(&path, fault))?;
-        if public != self.trust.root {
-            return Err(KeyError::malformed(&path, "it is not the root key of this log"));
-        }
-        Ok(Pair { public, private })
+        private::open(&self.directory, ROOT, self.trust.root.name(), Some(&self.trust.root), access)
     }
-}
-
-/// Puts the next log key in its place.
-pub(super) fn take_next(directory: &Path) -> Result<(), KeyError> {
-    let next = directory.join(LOG_NEXT);
-    std::fs::rename(&next, directory.join(LOG_PRIVATE)).map_err(KeyError::io(&next))?;
-    durable::sync_directory(directory).map_err(KeyError::io(directory))
 }

@@ -5,9 +5,11 @@
 
 mod certificate;
 mod change;
+mod private;
 mod public;
 mod revocation;
 mod rotation;
+mod signer;
 mod store;
 mod trust;
 
@@ -16,6 +18,7 @@ pub use public::{KeyFault, PublicKey};
 pub(crate) use revocation::Revocation;
 #[allow(unused_imports)] // for the verifier and the journal
 pub(crate) use rotation::Rotation;
+pub use signer::{AccessError, KeyAccess, KeyPlace, PlainFiles, Signer};
 pub(crate) use store::{KEYS_DIRECTORY, ReceiptKey, read_trust};
 pub use store::{KeyError, KeyInfo, Keys};
 pub(crate) use trust::{Lookup, TrustFault, TrustFile};

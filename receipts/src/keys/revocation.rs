@@ -1,8 +1,7 @@
 //! Revocations: the root key's word that what a key signed from some place on is worth nothing.
 
-use ed25519_dalek::SigningKey;
-
-use super::{ALG, PublicKey, TrustFault};
+use super::private::Pair;
+use super::{ALG, KeyError, PublicKey, TrustFault};
 use crate::canonical::{Limits, Value, is_canonical, parse, to_vec};
 use crate::clock;
 use crate::dsse::{self, Envelope};
@@ -32,38 +31,41 @@ pub(crate) struct Revocation {
 
 impl Revocation {
     /// Signs a revocation with the root key. A reason that is too long is cut at a character boundary.
-    pub(crate) fn issue(
-        root: &PublicKey,
-        signer: &SigningKey,
+    pub(super) fn issue(
+        root: &Pair,
         key_id: &str,
         last_good_seq: Option<u64>,
         log: &str,
         reason: &str,
-    ) -> Self {
+    ) -> Result<Self, KeyError> {
         let end =
             reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= REASON_MAX_BYTES).last();
         let reason = reason.get(..end.unwrap_or(0)).unwrap_or_default();
         let body = to_vec(&Value::from([
             ("alg", Value::from(ALG)),
             ("issued", Value::from(clock::now())),
-            ("issuer", Value::from(root.id())),
+            ("issuer", Value::from(root.public.id())),
             ("key_id", Value::from(key_id)),
             ("last_good_seq", Value::from(spelled(last_good_seq))),
             ("log", Value::from(log)),
             ("reason", Value::from(reason)),
             ("v", Value::from(FORMAT)),
         ]));
-        let signature = dsse::sign(signer, REVOCATION_PAYLOAD_TYPE, &body);
-        let envelope =
-            Envelope { payload_type: REVOCATION_PAYLOAD_TYPE.to_owned(), payload: body, key_id: root.id(), signature };
-        Self {
+        let signature = root.sign(&dsse::pae(REVOCATION_PAYLOAD_TYPE, &body))?;
+        let envelope = Envelope {
+            payload_type: REVOCATION_PAYLOAD_TYPE.to_owned(),
+            payload: body,
+            key_id: root.public.id(),
+            signature,
+        };
+        Ok(Self {
             key_id: key_id.to_owned(),
             last_good_seq,
-            issuer: root.id(),
+            issuer: root.public.id(),
             log: log.to_owned(),
             reason: reason.to_owned(),
             envelope,
-        }
+        })
     }
 
     /// Reads an envelope. The signature is checked by [`Revocation::is_signed_by`].

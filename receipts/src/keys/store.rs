@@ -1,34 +1,33 @@
 //! The keys on disk: `keys/` in the data directory, private files readable by their owner alone.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
-use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
-use super::change::take_next;
+use super::private::{self, Pair};
 use super::public::is_key_name;
+use super::signer::{KeyAccess, KeyPlace, PlainFiles};
 use super::{KeyFault, PublicKey, Purpose, Revocation, TrustFault, TrustFile};
 use crate::canonical::{Limits, Value, parse};
-use crate::durable;
+use crate::{dsse, durable};
 
 /// Directory of the keys in the data directory.
 pub(crate) const KEYS_DIRECTORY: &str = "keys";
-pub(super) const ROOT_PRIVATE: &str = "root.pem";
+/// Stem of the files of the root key's private half.
+pub(super) const ROOT: &str = "root";
 const ROOT_PUBLIC: &str = "root.vkey";
-pub(super) const LOG_PRIVATE: &str = "log.pem";
+/// Stem of the files of the log key's private half.
+pub(super) const LOG: &str = "log";
 /// The next log key while it is put in the place of the old one.
-pub(super) const LOG_NEXT: &str = "log.next.pem";
+pub(super) const LOG_NEXT: &str = "log.next";
 pub(super) const LOG_CERTIFICATES: &str = "logs";
 const RECEIPT_CERTIFICATES: &str = "receipts";
 pub(super) const REVOCATIONS: &str = "revoked";
 
 /// Longest key file: a certificate has about 900 bytes.
-const FILE_MAX_BYTES: u64 = 16 * 1024;
+pub(super) const FILE_MAX_BYTES: u64 = 16 * 1024;
 
 /// What can be wrong with the keys. Each has a stable code.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +48,12 @@ pub enum KeyError {
     RootAway(PathBuf),
     #[error("K009: {key_id} is no key of this log; `clyra keys list` shows them")]
     Unknown { key_id: String },
+    #[error("K010: {} cannot be used: {what}", .path.display())]
+    Access { path: PathBuf, what: String },
+    #[error("K011: key {key} did not sign: {what}")]
+    Signing { key: String, what: String },
+    #[error("K012: the log key {key_id} is revoked; put another in its place with `clyra keys rotate`")]
+    Revoked { key_id: String },
     #[error("K007: {origin:?} cannot name a log: 1 to 240 visible ASCII characters without '+'")]
     Origin { origin: String },
 }
@@ -64,6 +69,9 @@ impl KeyError {
             Self::Io { .. } => "K005",
             Self::Random(_) => "K006",
             Self::Origin { .. } => "K007",
+            Self::Access { .. } => "K010",
+            Self::Signing { .. } => "K011",
+            Self::Revoked { .. } => "K012",
             Self::RootAway(_) => "K008",
             Self::Unknown { .. } => "K009",
         }
@@ -96,14 +104,10 @@ pub struct KeyInfo {
 pub struct Keys {
     pub(super) directory: PathBuf,
     pub(super) trust: TrustFile,
-    pub(super) log: Pair,
-    root_private_here: bool,
-}
-
-/// A key pair; the private half is wiped when dropped.
-pub(super) struct Pair {
-    pub(super) public: PublicKey,
-    pub(super) private: SigningKey,
+    /// The newest log key's public half.
+    pub(super) log: PublicKey,
+    /// The same with its private half; absent when only the public side was opened.
+    pub(super) signing: Option<Pair>,
 }
 
 /// The key that signs receipts, from one start to the next.
@@ -114,7 +118,7 @@ pub(crate) struct ReceiptKey {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Keys").field("root", &self.trust.root).field("log", &self.log.public).finish()
+        formatter.debug_struct("Keys").field("root", &self.trust.root).field("log", &self.log).finish_non_exhaustive()
     }
 }
 
@@ -133,10 +137,21 @@ pub(crate) fn is_origin(origin: &str) -> bool {
 }
 
 impl Keys {
-    /// Makes root and log key for a new log. The directory appears whole or not at all.
+    /// Makes root and log key for a new log, in plain files. The directory appears whole or not at all.
     ///
     /// Afterwards `keys/root.pem` may be moved to a safe place; it is needed again only to certify another log key.
     pub fn init(data_dir: &Path, origin: &str) -> Result<Self, KeyError> {
+        Self::init_with(data_dir, origin, &KeyPlace::File, &KeyPlace::File, &PlainFiles)
+    }
+
+    /// The same with the private halves of root and log key in these places.
+    pub fn init_with(
+        data_dir: &Path,
+        origin: &str,
+        root: &KeyPlace,
+        log: &KeyPlace,
+        access: &dyn KeyAccess,
+    ) -> Result<Self, KeyError> {
         if !is_origin(origin) {
             return Err(KeyError::Origin { origin: origin.to_owned() });
         }
@@ -149,70 +164,65 @@ impl Keys {
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished).map_err(KeyError::io(&unfinished))?;
         }
-        let certificates = unfinished.join(RECEIPT_CERTIFICATES);
-        durable::create_directory(&unfinished, 0o700).map_err(KeyError::io(&unfinished))?;
-        durable::create_directory(&certificates, 0o700).map_err(KeyError::io(&certificates))?;
-        let logs = unfinished.join(LOG_CERTIFICATES);
-        durable::create_directory(&logs, 0o700).map_err(KeyError::io(&logs))?;
-
-        let root = Pair::generate(&Purpose::Root.key_name(origin))?;
-        let log = Pair::generate(&Purpose::Log.key_name(origin))?;
-        let certificate = Certificate::issue(&root.public, &root.private, log.public.clone(), Purpose::Log, origin, 0);
-        let write = |name: &str, bytes: &[u8], mode| {
+        for part in [None, Some(RECEIPT_CERTIFICATES), Some(LOG_CERTIFICATES)] {
+            let path = part.map_or_else(|| unfinished.clone(), |part| unfinished.join(part));
+            durable::create_directory(&path, 0o700).map_err(KeyError::io(&path))?;
+        }
+        let root = private::create(&unfinished, ROOT, &Purpose::Root.key_name(origin), root, access)?;
+        let log = private::create(&unfinished, LOG, &Purpose::Log.key_name(origin), log, access)?;
+        let certificate = Certificate::issue(&root, log.public.clone(), Purpose::Log, origin, 0)?;
+        let write = |name: &str, bytes: &[u8]| {
             let path = unfinished.join(name);
-            durable::write(&path, bytes, mode).map_err(KeyError::io(&path))
+            durable::write(&path, bytes, 0o644).map_err(KeyError::io(&path))
         };
-        write(ROOT_PRIVATE, root.to_pem(&directory)?.as_bytes(), 0o600)?;
-        write(LOG_PRIVATE, log.to_pem(&directory)?.as_bytes(), 0o600)?;
-        write(ROOT_PUBLIC, format!("{}\n", root.public.to_vkey()).as_bytes(), 0o644)?;
-        write(&certificate_name(LOG_CERTIFICATES, 0), &certificate.envelope.to_bytes(), 0o644)?;
+        write(ROOT_PUBLIC, format!("{}\n", root.public.to_vkey()).as_bytes())?;
+        write(&certificate_name(LOG_CERTIFICATES, 0), &certificate.envelope.to_bytes())?;
         std::fs::rename(&unfinished, &directory).map_err(KeyError::io(&directory))?;
         durable::sync_directory(data_dir).map_err(KeyError::io(data_dir))?;
-        Self::open(data_dir)
+        Self::open_with(data_dir, access)
+    }
+
+    /// Opens the keys of a log whose private keys are plain files.
+    pub fn open(data_dir: &Path) -> Result<Self, KeyError> {
+        Self::open_with(data_dir, &PlainFiles)
     }
 
     /// Opens the keys of a log.
-    pub fn open(data_dir: &Path) -> Result<Self, KeyError> {
+    pub fn open_with(data_dir: &Path, access: &dyn KeyAccess) -> Result<Self, KeyError> {
+        let mut keys = Self::open_public(data_dir)?;
+        let name = Purpose::Log.key_name(&keys.trust.log);
+        if !private::files(&keys.directory, LOG_NEXT).is_empty() {
+            // A rotation was interrupted: the certificate decides whether it took place.
+            let next = private::open(&keys.directory, LOG_NEXT, &name, None, access)?;
+            if next.public == keys.log {
+                private::replace(&keys.directory, LOG, LOG_NEXT)?;
+            } else {
+                for path in private::files(&keys.directory, LOG_NEXT) {
+                    std::fs::remove_file(&path).map_err(KeyError::io(&path))?;
+                }
+            }
+        }
+        keys.signing = Some(private::open(&keys.directory, LOG, &name, Some(&keys.log), access)?);
+        Ok(keys)
+    }
+
+    /// Opens the public side only: what lists and exports needs neither passphrase nor token.
+    pub fn open_public(data_dir: &Path) -> Result<Self, KeyError> {
         let directory = data_dir.join(KEYS_DIRECTORY);
         if !directory.is_dir() {
             return Err(KeyError::Missing(directory));
         }
-        let root_private = directory.join(ROOT_PRIVATE);
-        let root_private_here = root_private.exists();
-        if root_private_here {
-            check_private(&root_private)?;
+        for path in private::files(&directory, ROOT) {
+            private::check_private(&path)?;
         }
         let trust = read_trust(&directory)?;
         // Found at start and not at the audit: a certificate that does not go with the others.
         if !trust.newest_is_authorised() {
             return Err(KeyError::malformed(&directory, TrustFault::Unauthorised));
         }
-        let name = Purpose::Log.key_name(&trust.log);
-        let read_log = |file: &str| -> Result<Pair, KeyError> {
-            let path = directory.join(file);
-            let private = read_pem(&path)?;
-            let public = PublicKey::new(&name, private.verifying_key().as_bytes())
-                .map_err(|fault| KeyError::malformed(&path, fault))?;
-            Ok(Pair { public, private })
-        };
-        let newest = trust.log_keys().last();
-        let next = directory.join(LOG_NEXT);
-        if next.exists() {
-            // A rotation was interrupted: the certificate decides whether it took place.
-            if newest == Some(&read_log(LOG_NEXT)?.public) {
-                take_next(&directory)?;
-            } else {
-                std::fs::remove_file(&next).map_err(KeyError::io(&next))?;
-            }
-        }
-        let log = read_log(LOG_PRIVATE)?;
-        if newest != Some(&log.public) {
-            return Err(KeyError::malformed(
-                &directory.join(LOG_PRIVATE),
-                "its public half is not that of the newest certificate in logs/",
-            ));
-        }
-        Ok(Self { directory, trust, log, root_private_here })
+        let newest = trust.log_keys().last().cloned();
+        let log = newest.ok_or_else(|| KeyError::Missing(directory.join(LOG_CERTIFICATES)))?;
+        Ok(Self { directory, trust, log, signing: None })
     }
 
     /// Name of the log.
@@ -225,7 +235,7 @@ impl Keys {
     }
 
     pub fn log(&self) -> &PublicKey {
-        &self.log.public
+        &self.log
     }
 
     /// All keys that the log has or had: root, log, receipt keys in the order of their sequence numbers.
@@ -238,9 +248,11 @@ impl Keys {
             vkey: key.to_vkey(),
             private_here,
         };
-        let root = info(self.root(), Purpose::Root, None, self.root_private_here);
+        let root_here = !private::files(&self.directory, ROOT).is_empty();
+        let log_here = !private::files(&self.directory, LOG).is_empty();
+        let root = info(self.root(), Purpose::Root, None, root_here);
         let certified = self.trust.certificates().map(|certificate| {
-            let here = certificate.purpose == Purpose::Log && certificate.key == self.log.public;
+            let here = log_here && certificate.purpose == Purpose::Log && certificate.key == self.log;
             info(&certificate.key, certificate.purpose, Some(certificate.valid_from_seq), here)
         });
         std::iter::once(root).chain(certified).collect()
@@ -258,19 +270,16 @@ impl Keys {
     /// Makes the receipt key for receipts from `first_seq` on, certified and its certificate durable. A certificate that a
     /// start left behind without having written a receipt is replaced.
     pub(crate) fn issue_receipt_key(&mut self, first_seq: u64) -> Result<ReceiptKey, KeyError> {
-        let pair = Pair::generate(&Purpose::Receipt.key_name(&self.trust.log))?;
-        let certificate = Certificate::issue(
-            &self.log.public,
-            &self.log.private,
-            pair.public.clone(),
-            Purpose::Receipt,
-            &self.trust.log,
-            first_seq,
-        );
+        let private = private::generate()?;
+        let name = Purpose::Receipt.key_name(&self.trust.log);
+        let public = PublicKey::new(&name, private.verifying_key().as_bytes())
+            .map_err(|_| KeyError::Origin { origin: self.trust.log.clone() })?;
+        let certificate =
+            Certificate::issue(self.signing()?, public.clone(), Purpose::Receipt, &self.trust.log, first_seq)?;
         let path = self.directory.join(certificate_name(RECEIPT_CERTIFICATES, first_seq));
         durable::write(&path, &certificate.envelope.to_bytes(), 0o644).map_err(KeyError::io(&path))?;
         self.trust = read_trust(&self.directory)?;
-        Ok(ReceiptKey { public: pair.public, private: pair.private })
+        Ok(ReceiptKey { public, private })
     }
 
     /// The highest sequence number that a receipt key was certified from: everything before it was durable then.
@@ -282,16 +291,28 @@ impl Keys {
             .max()
     }
 
+    /// The log key, if it may sign at all.
+    fn signing(&self) -> Result<&Pair, KeyError> {
+        let key_id = self.log.id();
+        if self.trust.revocation(&key_id).is_some() {
+            return Err(KeyError::Revoked { key_id });
+        }
+        let closed = || KeyError::Signing {
+            key: self.log.name().to_owned(),
+            what: "the keys were opened for reading only".to_owned(),
+        };
+        self.signing.as_ref().ok_or_else(closed)
+    }
+
     /// Signs with the log key: DSSE for documents.
-    pub(crate) fn sign_document(&self, payload_type: &str, payload: &[u8]) -> Vec<u8> {
-        let signature = crate::dsse::sign(&self.log.private, payload_type, payload);
-        crate::dsse::envelope(payload_type, payload, &self.log.public.id(), &signature)
+    pub(crate) fn sign_document(&self, payload_type: &str, payload: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signature = self.signing()?.sign(&dsse::pae(payload_type, payload))?;
+        Ok(dsse::envelope(payload_type, payload, &self.log.id(), &signature))
     }
 
     /// Signs with the log key: the text of a checkpoint.
-    pub(crate) fn sign_note(&self, text: &[u8]) -> [u8; 64] {
-        use ed25519_dalek::Signer as _;
-        self.log.private.sign(text).to_bytes()
+    pub(crate) fn sign_note(&self, text: &[u8]) -> Result<[u8; 64], KeyError> {
+        self.signing()?.sign(text)
     }
 }
 
@@ -339,40 +360,4 @@ fn read_all(directory: &Path) -> Result<Vec<(PathBuf, Value)>, KeyError> {
         }
     }
     Ok(documents)
-}
-
-fn check_private(path: &Path) -> Result<(), KeyError> {
-    let metadata = std::fs::metadata(path).map_err(KeyError::io(path))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Permissions { path: path.to_owned(), mode });
-    }
-    Ok(())
-}
-
-pub(super) fn read_pem(path: &Path) -> Result<SigningKey, KeyError> {
-    if !path.exists() {
-        return Err(KeyError::Missing(path.to_owned()));
-    }
-    check_private(path)?;
-    let bytes = Zeroizing::new(durable::read_bounded(path, FILE_MAX_BYTES).map_err(KeyError::io(path))?);
-    let text = std::str::from_utf8(&bytes).map_err(|error| KeyError::malformed(path, error))?;
-    SigningKey::from_pkcs8_pem(text).map_err(|_| KeyError::malformed(path, "not a PKCS#8 Ed25519 private key in PEM"))
-}
-
-impl Pair {
-    pub(super) fn generate(name: &str) -> Result<Self, KeyError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut()).map_err(KeyError::Random)?;
-        let private = SigningKey::from_bytes(&seed);
-        let public = PublicKey::new(name, private.verifying_key().as_bytes())
-            .map_err(|_| KeyError::Origin { origin: name.to_owned() })?;
-        Ok(Self { public, private })
-    }
-
-    /// PKCS#8 without the optional public half: the form that every tool reads.
-    pub(super) fn to_pem(&self, path: &Path) -> Result<Zeroizing<String>, KeyError> {
-        let pair = KeypairBytes { secret_key: self.private.to_bytes(), public_key: None };
-        pair.to_pkcs8_pem(LineEnding::LF).map_err(|error| KeyError::malformed(path, error))
-    }
 }

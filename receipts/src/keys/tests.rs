@@ -211,7 +211,7 @@ fn a_log_key_is_followed_by_another_and_both_vouch_for_it() {
     let mut keys = Keys::init(directory.path(), ORIGIN).unwrap();
     let old = keys.log().clone();
     let first = keys.issue_receipt_key(0).unwrap().public.id();
-    let record = keys.rotate_log(10).unwrap();
+    let record = keys.rotate_log(10, &KeyPlace::File, &PlainFiles).unwrap();
     let new = keys.log().clone();
     assert_ne!(old, new);
     let rotation =
@@ -240,7 +240,7 @@ fn a_rotation_that_was_cut_off_is_completed_or_undone() {
     let path = |name: &str| directory.path().join("keys").join(name);
     let before = Keys::init(directory.path(), ORIGIN).unwrap().log().clone();
     let old_pem = std::fs::read(path("log.pem")).unwrap();
-    Keys::open(directory.path()).unwrap().rotate_log(5).unwrap();
+    Keys::open(directory.path()).unwrap().rotate_log(5, &KeyPlace::File, &PlainFiles).unwrap();
     let new_pem = std::fs::read(path("log.pem")).unwrap();
     let after = Keys::open(directory.path()).unwrap().log().clone();
     // The certificate is there, the key is not yet in its place.
@@ -262,12 +262,16 @@ fn a_rotation_that_was_cut_off_is_completed_or_undone() {
 fn changes_need_the_root_key_and_a_key_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let mut keys = Keys::init(directory.path(), ORIGIN).unwrap();
-    assert_eq!(keys.revoke(&"0".repeat(64), None, "lost").unwrap_err().code(), "K009");
-    assert_eq!(keys.rotate_log(0).unwrap_err().code(), "K004", "its place is taken by the first");
+    assert_eq!(keys.revoke(&"0".repeat(64), None, "lost", &PlainFiles).unwrap_err().code(), "K009");
+    assert_eq!(
+        keys.rotate_log(0, &KeyPlace::File, &PlainFiles).unwrap_err().code(),
+        "K004",
+        "its place is taken by the first"
+    );
     let id = keys.issue_receipt_key(0).unwrap().public.id();
     std::fs::remove_file(directory.path().join("keys/root.pem")).unwrap();
-    assert_eq!(keys.revoke(&id, None, "lost").unwrap_err().code(), "K008");
-    assert_eq!(keys.rotate_log(1).unwrap_err().code(), "K008");
+    assert_eq!(keys.revoke(&id, None, "lost", &PlainFiles).unwrap_err().code(), "K008");
+    assert_eq!(keys.rotate_log(1, &KeyPlace::File, &PlainFiles).unwrap_err().code(), "K008");
 }
 
 #[test]
@@ -277,15 +281,15 @@ fn what_a_revoked_key_signed_later_is_worth_nothing() {
     let log = keys.log().id();
     let first = keys.issue_receipt_key(0).unwrap().public.id();
     let second = keys.issue_receipt_key(8).unwrap().public.id();
-    let record = keys.revoke(&first, Some(4), &"é".repeat(200)).unwrap();
+    let record = keys.revoke(&first, Some(4), &"é".repeat(200), &PlainFiles).unwrap();
     assert_eq!((record.last_good_seq.as_str(), record.reason.len()), ("4", 256));
-    assert_eq!(keys.revoke(&first, None, "again").unwrap_err().code(), "K004");
+    assert_eq!(keys.revoke(&first, None, "again", &PlainFiles).unwrap_err().code(), "K004");
     let trust = TrustFile::read(&keys.export()).unwrap();
     assert!(matches!(trust.receipt_key(&first, 4), Lookup::Valid(_)));
     assert!(matches!(trust.receipt_key(&first, 5), Lookup::Revoked(_)));
     assert!(!trust.has_worthless());
 
-    keys.revoke(&log, Some(6), "stolen").unwrap();
+    keys.revoke(&log, Some(6), "stolen", &PlainFiles).unwrap();
     let trust = TrustFile::read(&Keys::open(directory.path()).unwrap().export()).unwrap();
     assert!(matches!(trust.log_key(&log, 7), Lookup::Valid(_)));
     assert!(matches!(trust.log_key(&log, 8), Lookup::Revoked(_)));
