@@ -5,6 +5,7 @@
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
 //! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
 //! - [`mod@verify`]: the check, offline and without trust in whoever handed the evidence over.
+//! - [`reader`]: receipts read back, for people and tools.
 //! - [`keys`]: who signs what, and on whose word.
 //!
 //! The formats are fixed in `receipts/SPEC.md`. No networking, no async runtime, nothing that depends on the other domain
@@ -20,6 +21,7 @@ mod durable;
 mod hex;
 pub mod journal;
 pub mod keys;
+pub mod reader;
 pub mod receipt;
 #[cfg(test)]
 mod sample;
@@ -32,5 +34,6 @@ pub use bundle::{PolicyDocument, SealError, Sealed, Sealer};
 pub use commit::{Commitment, Committer, EventTree, Salt};
 pub use journal::{AppendError, BootReport, Durability, Log, LogError, LogOptions, LogStatus, Token};
 pub use keys::{KeyAccess, KeyError, KeyPlace, Keys, PublicKey};
+pub use reader::{ReadError, Receipts, StoredReceipt};
 pub use receipt::{Attempt, Bypass, Entry, Outcome};
 pub use verify::{Verdict, VerifyOptions, verify};

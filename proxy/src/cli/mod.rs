@@ -10,6 +10,7 @@ mod lines;
 mod policy;
 mod print;
 mod quickstart;
+mod receipts;
 mod run;
 mod scan;
 pub mod serve;
@@ -38,6 +39,7 @@ enum Command {
     Validate(validate::Args),
     Verify(verify::Args),
     Bundle(bundle::Args),
+    Receipts(receipts::Args),
     Keys(keys::Args),
     Policy(policy::Args),
 }
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Receipts(args) => receipts::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Policy(args) => policy::run(&args),
     };

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::{clyra, temp};
 
 /// A data directory `d` whose log was served and closed, with five receipts of its own.
-fn data_dir() -> TempDir {
+pub(crate) fn data_dir() -> TempDir {
     let dir = temp();
     record(dir.path());
     dir

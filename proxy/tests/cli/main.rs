@@ -5,6 +5,7 @@
 mod evidence;
 mod help;
 mod policy;
+mod receipts;
 mod scan;
 mod validate;
 

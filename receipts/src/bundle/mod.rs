@@ -16,7 +16,7 @@ pub use manifest::PolicyDocument;
 pub(crate) use manifest::{Manifest, ManifestFile, STATEMENT_PAYLOAD_TYPE, read_frontier, read_proof_lines, statement};
 pub use seal::{SealError, Sealed, Sealer};
 pub use store::{BundleInfo, export, inspect, list};
-pub(crate) use store::{checkpoint_sizes, list_bundle_files, newest_checkpoint};
+pub(crate) use store::{bundle_range, checkpoint_sizes, list_bundle_files, newest_checkpoint};
 
 #[cfg(test)]
 pub(crate) use tar::header as tar_header;

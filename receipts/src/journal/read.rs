@@ -67,6 +67,11 @@ impl SegmentReader {
         Ok(())
     }
 
+    /// Reads on where the file had ended: it may have grown.
+    pub(crate) fn resume(&mut self) {
+        self.ended = false;
+    }
+
     pub(crate) fn next(&mut self) -> io::Result<Next> {
         self.fill(FRAME_HEADER_BYTES)?;
         if self.unread().is_empty() {

@@ -99,6 +99,26 @@ impl JournalScan {
         }
     }
 
+    /// Looks for what was written since the end was met: in the segment that is open, and in those after it.
+    pub(crate) fn refresh(&mut self) -> Result<(), ScanError> {
+        if let Some((_, reader)) = &mut self.open {
+            reader.resume();
+        }
+        let io = |source| ScanError::Io { path: self.directory.clone(), source };
+        // A segment that holds the next receipt and is not the open one begins with it, unless a scan has yet to begin.
+        let begun = self.open.is_some();
+        let mut firsts = segments(&self.directory).map_err(io)?;
+        firsts.retain(|first| *first >= self.next_seq && !(begun && self.is_open(*first)));
+        firsts.reverse();
+        self.waiting = firsts;
+        Ok(())
+    }
+
+    fn is_open(&self, first_seq: u64) -> bool {
+        let name = segment_name(first_seq);
+        self.open.as_ref().is_some_and(|(path, _)| path.file_name().is_some_and(|open| open == name.as_str()))
+    }
+
     /// Sequence number of the next receipt.
     pub(crate) fn position(&self) -> u64 {
         self.next_seq

@@ -1,0 +1,33 @@
+//! `clyra receipts`: looks into the log. Reading needs no keys and changes nothing.
+
+mod filter;
+mod grep;
+mod line;
+mod show;
+mod tail;
+
+use super::exit::Outcome;
+
+/// Look into the receipt log, and prove what is in it.
+///
+/// Example: clyra receipts tail --follow --data-dir /var/lib/clyra
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Tail(tail::Args),
+    Grep(grep::Args),
+    Show(show::Args),
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    match &args.command {
+        Command::Tail(args) => tail::run(args),
+        Command::Grep(args) => grep::run(args),
+        Command::Show(args) => show::run(args),
+    }
+}
