@@ -298,6 +298,8 @@ impl Sealer {
         let path = self.data_dir.join(BUNDLES_DIRECTORY).join(bundle_name(from, to));
         let unfinished = durable::temporary(&path);
         let sha256 = pack(&unfinished, &members, spool, run.bytes)?;
+        // Its name too, or a checkpoint could outlive its bundle.
+        durable::sync_parent(&unfinished).map_err(SealError::io(&unfinished))?;
 
         let kept = to_vec(&Value::from([
             ("chain", Value::from(hex::encode(&chain))),
