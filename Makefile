@@ -6,10 +6,11 @@ CARGO ?= cargo
 # The whole workspace is always selected where tests are built: a narrower choice would compile the shared
 # dependencies again with other features.
 CARGO_TEST := $(CARGO) test --workspace --locked
+CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-clients lint leak-matrix crash bench clean
+.PHONY: help build quickstart test test-rust test-clients lint leak-matrix crash crash-long faults powercut bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,7 +26,7 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 test: test-rust test-clients ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
-	@$(SCRIPTS)/prerequisites.sh build
+	@$(SCRIPTS)/prerequisites.sh build trace
 	$(CARGO_TEST) --no-fail-fast
 	@$(SCRIPTS)/shared-data.sh
 
@@ -45,9 +46,23 @@ leak-matrix: ## print where a forbidden text could leak and that it does not
 	@$(SCRIPTS)/prerequisites.sh build
 	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test e2e leak_matrix -- --nocapture
 
-crash: ## kill -9 in the middle of running exchanges, again and again; no receipt may be lost
+crash: ## kill -9 under load 200 times (CYCLES=200); no completed answer may lose its receipts
 	@$(SCRIPTS)/prerequisites.sh build
-	$(CARGO_TEST) --test crash killed -- --nocapture
+	CLYRA_CRASH_CYCLES=$(or $(CYCLES),200) $(CARGO_TEST) --test crash killed -- --nocapture
+
+crash-long: ## the same 10,000 times (CYCLES=10000): some hours
+	@$(MAKE) --no-print-directory crash CYCLES=$(or $(CYCLES),10000)
+
+faults: ## let each system call of the journal's writer fail once (EVERY=1: each n-th of them)
+	@$(SCRIPTS)/prerequisites.sh build trace
+	$(CAMPAIGN) faults --every $(or $(EVERY),1)
+
+powercut: ## cut the power at POINTS=500 places of a recorded block device; needs root, FUSE and loop devices
+	@$(SCRIPTS)/prerequisites.sh build trace powercut
+	$(CAMPAIGN) powercut --points $(or $(POINTS),500)
+	$(CAMPAIGN) powercut --points $(or $(POINTS),500) --mount data=writeback --seed 2
+	$(CAMPAIGN) powercut --points 50 --without fdatasync
+	$(CAMPAIGN) powercut --points 50 --without fsync,fdatasync
 
 bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build

@@ -3,7 +3,8 @@
 #
 #   tests/scripts/prerequisites.sh NEED…
 #
-# A NEED is `build` (what cargo needs to compile Clyra) or `python` (a python3 that can make virtual environments).
+# A NEED is `build` (what cargo needs to compile Clyra), `python` (a python3 that can make virtual environments), `trace`
+# (strace, which lets system calls fail), or `powercut` (a block device that records what is written to it).
 # Missing Debian packages are installed when this runs as root where apt-get is; otherwise it says what to install and
 # exits with status 2. Rust itself is never installed here: that choice is the owner's.
 set -euo pipefail
@@ -34,8 +35,17 @@ look() {
           need "python3's venv module" python3-venv
         fi
         ;;
+      trace)
+        command -v strace >/dev/null || need strace strace
+        ;;
+      powercut)
+        # Which of the two has the daemon depends on the release.
+        command -v qemu-storage-daemon >/dev/null || need qemu-storage-daemon qemu-utils qemu-system-common
+        command -v mkfs.ext4 >/dev/null || need mkfs.ext4 e2fsprogs
+        command -v losetup >/dev/null || need losetup util-linux
+        ;;
       *)
-        echo "prerequisites.sh: unknown need: $what (build or python)" >&2
+        echo "prerequisites.sh: unknown need: $what (build, python, trace or powercut)" >&2
         exit 2
         ;;
     esac
@@ -49,7 +59,7 @@ list() {
 }
 
 if [[ $# -eq 0 ]]; then
-  echo "usage: tests/scripts/prerequisites.sh NEED… (build or python)" >&2
+  echo "usage: tests/scripts/prerequisites.sh NEED… (build, python, trace or powercut)" >&2
   exit 2
 fi
 

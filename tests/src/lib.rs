@@ -4,7 +4,7 @@
 
 pub mod ask;
 pub mod client;
-pub mod journal;
+pub use clyra_campaigns::journal;
 pub mod process;
 pub mod puppet;
 pub mod recorded;
