@@ -24,6 +24,12 @@ pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
+/// The bytes that lower-case digits stand for, two for each.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| if let [high, low] = pair { Some(nibble(*high)? << 4 | nibble(*low)?) } else { None }).collect()
+}
+
 /// True for one of the sixteen digits.
 pub(crate) fn is_digit(digit: u8) -> bool {
     nibble(digit).is_some()

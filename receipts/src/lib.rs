@@ -3,6 +3,7 @@
 //! - [`receipt`]: what is recorded, as canonical JSON ([`canonical`]) without content ([`commit`]).
 //! - [`journal`]: the durable, hash-chained, signed log of receipts. Start at [`Log`].
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
+//! - [`anchor`]: proofs of a checkpoint that others hold.
 //! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
 //! - [`mod@verify`]: the check, offline and without trust in whoever handed the evidence over.
 //! - [`reader`]: receipts read back, for people and tools.
@@ -11,6 +12,7 @@
 //! The formats are fixed in `receipts/SPEC.md`. No networking, no async runtime, nothing that depends on the other domain
 //! crates.
 
+pub mod anchor;
 pub mod bundle;
 pub mod canonical;
 pub mod checkpoint;

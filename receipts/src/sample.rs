@@ -218,3 +218,51 @@ pub(crate) fn files_below(directory: &Path, ending: &str) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// A block header of the least difficulty on top of another, with its work done.
+pub(crate) fn mine(prev: [u8; 32], merkle_root: [u8; 32]) -> crate::anchor::bitcoin::Header {
+    use crate::anchor::bitcoin::{HEADER_BYTES, Header};
+    let mut header = Header([0; HEADER_BYTES]);
+    header.0[0] = 4;
+    header.0[4..36].copy_from_slice(&prev);
+    header.0[36..68].copy_from_slice(&merkle_root);
+    header.0[68..72].copy_from_slice(&1_700_000_000u32.to_le_bytes());
+    header.0[72..76].copy_from_slice(&0x207F_FFFFu32.to_le_bytes());
+    while !header.meets_target() {
+        header.0[76] = header.0[76].checked_add(1).unwrap();
+    }
+    header
+}
+
+/// A time-stamp response in all that is read of it; nobody signed it.
+pub(crate) fn token(digest: &[u8; 32], time: &str, nonce: u32) -> Vec<u8> {
+    fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        match length {
+            [0, short @ 0..=0x7F] => [&[tag, short][..], &content].concat(),
+            [0, long] => [&[tag, 0x81, long][..], &content].concat(),
+            [high, low] => [&[tag, 0x82, high, low][..], &content].concat(),
+        }
+    }
+    let sha256 = element(6, &[&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1]]);
+    let algorithm = element(0x30, &[&sha256, &[5, 0]]);
+    let imprint = element(0x30, &[&algorithm, &element(4, &[digest])]);
+    let nonce = element(2, &[&[0], &nonce.to_be_bytes()[1..]]);
+    let nonce = if nonce[3] < 0x80 { element(2, &[&nonce[3..]]) } else { nonce };
+    let info = [
+        vec![2, 1, 1],
+        element(6, &[&[0x2A, 3, 4]]),
+        imprint,
+        vec![2, 1, 9],
+        element(0x18, &[time.as_bytes()]),
+        element(0x30, &[&[2, 1, 1]]),
+        nonce,
+    ];
+    let info = element(0x30, &[&info.concat()]);
+    let content_type = element(6, &[&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 9, 0x10, 1, 4]]);
+    let content = element(0x30, &[&content_type, &element(0xA0, &[&element(4, &[&info])])]);
+    let signed = element(0x30, &[&[2, 1, 3], &element(0x31, &[&algorithm]), &content, &element(0x31, &[&[0x30, 0]])]);
+    let kind = element(6, &[&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 7, 2]]);
+    element(0x30, &[&element(0x30, &[&[2, 1, 0]]), &element(0x30, &[&kind, &element(0xA0, &[&signed])])])
+}

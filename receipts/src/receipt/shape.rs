@@ -24,6 +24,8 @@ pub(crate) enum Shape {
     Digest,
     /// 160 lower-case hexadecimal digits: a Bitcoin block header.
     BlockHeader,
+    /// Lower-case hexadecimal digits, two for each byte.
+    Hex,
     /// Base64 of 64 bytes.
     Signature,
     /// A UUID in lower case with hyphens.
@@ -56,8 +58,8 @@ pub(crate) const fn may(name: &'static str, shape: Shape) -> Field {
 }
 
 use Shape::{
-    Any, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Integer, List, Map, Object, OneOf, Signature, Text,
-    Timestamp, Uuid,
+    Any, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Hex, Integer, List, Map, Object, OneOf, Signature,
+    Text, Timestamp, Uuid,
 };
 
 const COMMITMENT: Shape = Object(&[must("alg", OneOf(&["hmac-sha256"])), may("salt", Text), must("value", Digest)]);
@@ -417,6 +419,7 @@ fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<Sha
         Integer => value.as_integer().is_some(),
         DecimalOrNone => text(|text| text == "none" || parse_decimal(text).is_some()),
         BlockHeader => text(|text| text.len() == 160 && text.bytes().all(hex::is_digit)),
+        Hex => text(|text| hex::decode(text).is_some()),
         Signature => text(|text| dsse::decode_signature(text).is_some()),
         Decimal => text(|text| parse_decimal(text).is_some()),
         Digest => text(|text| hex::decode_32(text).is_some()),

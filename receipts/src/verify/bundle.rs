@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::anchor::Anchors;
 use super::head::Head;
 use super::report::Report;
 use super::stream::{Item, RootClaim, Stream};
@@ -52,7 +53,10 @@ pub(super) fn verify_bundle(path: &Path, label: &str, session: &mut Session<'_>)
         if member.path == bundle::RECEIPTS {
             let head = Head::check(label, &members, session);
             let mut stream = head.stream(session);
-            match head.receipts(&mut container, &mut stream, session) {
+            let anchors = Anchors::Members(&members, label);
+            // Members in memory can always be read.
+            let _ = anchors.notes(head.trust.as_ref(), &mut stream, session);
+            match head.receipts(&mut container, anchors, &mut stream, session) {
                 Ok(file) => receipts = Some(file),
                 Err(fault) => {
                     container_fault(&fault, label, &mut session.report);
@@ -129,6 +133,7 @@ impl Head {
     fn receipts(
         &self,
         container: &mut Container,
+        anchors: Anchors<'_>,
         stream: &mut Stream,
         session: &mut Session<'_>,
     ) -> Result<ManifestFile, ContainerFault> {
@@ -169,7 +174,7 @@ impl Head {
                 report.error(Code::E201, &path, Some(stream.expected()), "the last line does not end");
                 break;
             };
-            self.line(envelope, &path, stream, report);
+            self.line(envelope, &path, anchors, stream, report);
         }
         self.check_counts(&before, report);
         Ok(ManifestFile {
@@ -180,7 +185,7 @@ impl Head {
         })
     }
 
-    fn line(&self, line: &[u8], path: &str, stream: &mut Stream, report: &mut Report) {
+    fn line(&self, line: &[u8], path: &str, anchors: Anchors<'_>, stream: &mut Stream, report: &mut Report) {
         let (leaf, at) = (leaf_hash(line), stream.expected());
         let value = match parse(line, Limits::RECEIPT) {
             Ok(value) => value,
@@ -203,6 +208,7 @@ impl Head {
                     body: &envelope.payload,
                     key_id: Some(&envelope.key_id),
                     signature: &envelope.signature,
+                    anchors,
                     leaf: Some(leaf),
                 };
                 stream.receipt(&item, path, self.trust.as_ref(), report);

@@ -48,12 +48,19 @@ pub enum Code {
     E604,
     E605,
     E606,
+    E701,
+    E702,
+    E703,
+    E704,
+    E705,
+    E706,
+    E708,
     E802,
 }
 
 impl Code {
     /// Every code that this version can give.
-    pub const ALL: [Code; 45] = [
+    pub const ALL: [Code; 52] = [
         Self::W001,
         Self::W002,
         Self::W003,
@@ -98,6 +105,13 @@ impl Code {
         Self::E604,
         Self::E605,
         Self::E606,
+        Self::E701,
+        Self::E702,
+        Self::E703,
+        Self::E704,
+        Self::E705,
+        Self::E706,
+        Self::E708,
         Self::E802,
     ];
 
@@ -148,6 +162,13 @@ impl Code {
             Self::E604 => ("E604", "ORIGIN"),
             Self::E605 => ("E605", "ROLLBACK"),
             Self::E606 => ("E606", "FORK"),
+            Self::E701 => ("E701", "ANCHOR_REQUIRED_MISSING"),
+            Self::E702 => ("E702", "TSA_INVALID"),
+            Self::E703 => ("E703", "IMPRINT"),
+            Self::E704 => ("E704", "ANCHOR_TIME"),
+            Self::E705 => ("E705", "OTS_PENDING"),
+            Self::E706 => ("E706", "OTS_INVALID"),
+            Self::E708 => ("E708", "SPV_INVALID"),
             Self::E802 => ("E802", "ARTIFACT_DIGEST"),
         }
     }
@@ -162,7 +183,7 @@ impl Code {
         self.parts().1
     }
 
-    /// 0 journal files, 1 container, 2 JSON, 3 keys, 4 signatures, 5 sequence and chain, 6 tree, 8 artifacts.
+    /// 0 journal files, 1 container, 2 JSON, 3 keys, 4 signatures, 5 sequence and chain, 6 tree, 7 anchors, 8 artifacts.
     pub fn phase(self) -> u8 {
         let digit = self.code().as_bytes().get(1).map_or(0, |digit| digit.saturating_sub(b'0'));
         if self.code().starts_with('W') { 0 } else { digit }

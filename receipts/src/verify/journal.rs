@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use super::anchor::Anchors;
 use super::head::read_checkpoint;
 use super::stream::{Item, RootClaim, Stream};
 use super::{Code, Session};
@@ -20,6 +21,7 @@ pub(super) struct JournalPaths<'a> {
     pub(super) journal: &'a Path,
     pub(super) keys: &'a Path,
     pub(super) checkpoints: Option<&'a Path>,
+    pub(super) anchors: Option<&'a Path>,
 }
 
 /// Checks a journal from its first segment on. `label` names it in findings.
@@ -30,14 +32,21 @@ pub(super) fn verify_journal(paths: JournalPaths<'_>, label: &str, session: &mut
     if let Some(directory) = paths.checkpoints {
         checkpoints(directory, trust.as_ref(), &mut stream, session)?;
     }
+    let anchors = paths.anchors.map_or(Anchors::Elsewhere, Anchors::Directory);
+    anchors.notes(trust.as_ref(), &mut stream, session)?;
     session.claims_on(&log, &mut stream);
     // After the checkpoints, because a running log may go on between: what a checkpoint covers is then in a segment listed.
     let first_seqs = segments(paths.journal)?;
     let count = first_seqs.len();
     for (index, first_seq) in first_seqs.into_iter().enumerate() {
         let name = segment_name(first_seq);
-        let walk =
-            Walk { path: format!("{label}/{name}"), is_last: index + 1 == count, first_seq, number: index as u64 };
+        let walk = Walk {
+            path: format!("{label}/{name}"),
+            is_last: index + 1 == count,
+            first_seq,
+            number: index as u64,
+            anchors,
+        };
         walk.segment(File::open(paths.journal.join(&name))?, trust.as_ref(), &mut stream, session)?;
     }
     let report = &mut session.report;
@@ -100,14 +109,15 @@ fn checkpoints(
     Ok(())
 }
 
-struct Walk {
+struct Walk<'a> {
     path: String,
     is_last: bool,
     first_seq: u64,
     number: u64,
+    anchors: Anchors<'a>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn segment(
         &self,
         file: File,
@@ -164,7 +174,13 @@ impl Walk {
                 continue;
             }
             let before = stream.expected();
-            let item = Item { body: &frame.body, key_id: None, signature: &frame.signature, leaf: None };
+            let item = Item {
+                body: &frame.body,
+                key_id: None,
+                signature: &frame.signature,
+                anchors: self.anchors,
+                leaf: None,
+            };
             stream.receipt(&item, path, trust, report);
             // A receipt that stands twice or late moves nothing on, and was reported as that.
             let moved = stream.expected() != before;

@@ -7,6 +7,7 @@
 //! What no evidence can show: a tail dropped after the last checkpoint that anybody else holds, a request that was never
 //! logged, and what the model really meant.
 
+mod anchor;
 mod bundle;
 mod codes;
 mod head;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::anchor::ANCHORS_DIRECTORY;
 use crate::bundle::{BUNDLES_DIRECTORY, CHECKPOINTS_DIRECTORY, list_bundle_files};
 use crate::checkpoint::Checkpoint;
 use crate::journal::{JOURNAL_DIRECTORY, segments};
@@ -91,7 +93,7 @@ pub fn verify<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Result<Ve
             Input::Bundle(path, label) => bundles.push((path, label)),
             Input::Journal(journal) => {
                 let keys = journal.parent().unwrap_or(&journal).join(KEYS_DIRECTORY);
-                let paths = JournalPaths { journal: &journal, keys: &keys, checkpoints: None };
+                let paths = JournalPaths { journal: &journal, keys: &keys, checkpoints: None, anchors: None };
                 verify_journal(paths, JOURNAL_DIRECTORY, &mut session).map_err(unreadable)?;
             }
             Input::Data(data) => {
@@ -99,6 +101,7 @@ pub fn verify<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Result<Ve
                     journal: &data.join(JOURNAL_DIRECTORY),
                     keys: &data.join(KEYS_DIRECTORY),
                     checkpoints: Some(&data.join(CHECKPOINTS_DIRECTORY)),
+                    anchors: Some(&data.join(ANCHORS_DIRECTORY)),
                 };
                 verify_journal(paths, JOURNAL_DIRECTORY, &mut session).map_err(unreadable)?;
                 for (path, name) in list_bundle_files(&data).map_err(unreadable)? {

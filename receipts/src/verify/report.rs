@@ -160,14 +160,18 @@ impl Report {
     }
 
     pub(super) fn json(&mut self, fault: JsonFault, path: &str, seq: Option<u64>) {
-        let (code, detail) = match fault {
+        let (code, detail) = Self::json_code(fault);
+        self.error(code, path, seq, detail);
+    }
+
+    pub(super) fn json_code(fault: JsonFault) -> (Code, &'static str) {
+        match fault {
             JsonFault::Syntax => (Code::E201, "not JSON"),
             JsonFault::RepeatedName => (Code::E202, "a member name is repeated"),
             JsonFault::Number => (Code::E204, "a number that is not an integer within ±(2^53 − 1)"),
             JsonFault::Text => (Code::E205, "bad UTF-8, an unpaired surrogate or a member name that is not ASCII"),
             JsonFault::Limit => (Code::E106, "longer, deeper or with more values than allowed"),
-        };
-        self.error(code, path, seq, detail);
+        }
     }
 
     pub(super) fn trust(&mut self, fault: TrustFault, path: &str) {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Code;
+use super::anchor::Anchors;
 use super::report::Report;
 use crate::canonical::{Limits, Value, is_canonical, parse};
 use crate::dsse::{envelope, pae};
@@ -24,6 +25,8 @@ pub(super) struct Item<'a> {
     /// As the envelope has it; `None` from a segment, which has none.
     pub(super) key_id: Option<&'a str>,
     pub(super) signature: &'a [u8],
+    /// Where the files of anchors are.
+    pub(super) anchors: Anchors<'a>,
     /// Hash of the envelope; `None` where there is none yet, then it is that of the envelope a bundle would hold.
     pub(super) leaf: Option<Hash>,
 }
@@ -87,6 +90,8 @@ struct Read<'a> {
     kind: Kind,
     seq: u64,
     prev: ChainValue,
+    /// Nothing is wrong with its form.
+    whole: bool,
 }
 
 impl Stream {
@@ -192,7 +197,7 @@ impl Stream {
             return;
         };
         report.count(kind.name(), value.get("verdict").and_then(Value::as_str), seq);
-        let read = Read { value: &value, kind, seq, prev };
+        let read = Read { value: &value, kind, seq, prev, whole: faults.is_empty() };
         self.check_place(item, &read, path, trust, report);
         self.leaf(leaf, report);
     }
@@ -277,6 +282,9 @@ impl Stream {
         let chain = self.hasher.value(seq, item.body);
         self.check_boot(read, path, report);
         self.check_time(read, path, report);
+        if read.kind == Kind::Anchor && read.whole {
+            item.anchors.check(read.value, seq, path, report);
+        }
         self.check_pair(read, path, report);
         self.check_run(read, chain, path, report);
         self.chain = Some(chain);
