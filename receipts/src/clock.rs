@@ -1,15 +1,48 @@
 //! Time as receipts write it: RFC 3339, UTC, microseconds, always 27 characters, so that text order is time order.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The current time.
 pub(crate) fn now() -> String {
+    rfc3339(now_us())
+}
+
+/// Microseconds since 1970.
+pub(crate) fn now_us() -> u64 {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_micros());
-    rfc3339(u64::try_from(micros).unwrap_or(u64::MAX))
+    u64::try_from(micros).unwrap_or(u64::MAX)
+}
+
+/// The two clocks that receipts tell, so that tests can turn them.
+pub(crate) trait Clock: Send + Sync + std::fmt::Debug {
+    /// Microseconds since 1970, as the machine believes.
+    fn wall_us(&self) -> u64;
+    /// Nanoseconds since the process took up the log; never falls.
+    fn mono_ns(&self) -> u64;
+}
+
+/// The clocks of the machine.
+#[derive(Debug)]
+pub(crate) struct SystemClock(Instant);
+
+impl SystemClock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall_us(&self) -> u64 {
+        now_us()
+    }
+
+    fn mono_ns(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// The last microsecond of the year 9999: later times have no four-digit year and are written as this one.
-const MICROS_MAX: u64 = 253_402_300_799_999_999;
+pub(crate) const MICROS_MAX: u64 = 253_402_300_799_999_999;
 
 /// Microseconds since 1970 as text.
 pub(crate) fn rfc3339(micros: u64) -> String {

@@ -23,11 +23,20 @@ pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
 
 /// Makes a file durable under its name.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let unfinished = temporary(path);
-    let mut file = create(&unfinished, mode)?;
+    stage(path, bytes, mode)?;
+    publish(path)
+}
+
+/// Makes the content of a file durable, under its temporary name.
+pub(crate) fn stage(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = create(&temporary(path), mode)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
+    file.sync_all()
+}
+
+/// Gives a staged file its name, durably.
+pub(crate) fn publish(path: &Path) -> io::Result<()> {
+    std::fs::rename(temporary(path), path)?;
     sync_parent(path)
 }
 

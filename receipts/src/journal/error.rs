@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::storage::is_full;
 use crate::bundle::SealError;
 use crate::keys::KeyError;
 
@@ -87,6 +88,9 @@ pub enum AppendError {
     /// The log is shut down or shutting down.
     #[error("W011: the receipt log is closed")]
     Closed,
+    /// The disk is full; the log goes on by itself when there is space again.
+    #[error("W014: there is no space left for receipts; the log goes on by itself when some is free")]
+    NoSpace,
     /// A write failed before; nothing is accepted until a restart.
     #[error("{code}: the receipt log failed and accepts nothing until a restart: {what}")]
     Poisoned { code: &'static str, what: String },
@@ -97,6 +101,7 @@ impl AppendError {
         match self {
             Self::Overloaded => "W010",
             Self::Closed => "W011",
+            Self::NoSpace => "W014",
             Self::Poisoned { code, .. } => code,
         }
     }
@@ -111,7 +116,11 @@ pub(crate) struct Poison {
 
 impl Poison {
     pub(crate) fn from_io(doing: &str, error: &io::Error) -> Self {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        Self { code: if is_full(error) { "W008" } else { "W004" }, what: format!("{doing}: {error}") }
+    }
+
+    pub(crate) fn from_key(doing: &str, error: &KeyError) -> Self {
+        let full = matches!(error, KeyError::Io { source, .. } if is_full(source));
         Self { code: if full { "W008" } else { "W004" }, what: format!("{doing}: {error}") }
     }
 

@@ -71,6 +71,7 @@ pub(crate) fn frame_bytes(body_len: usize, sig_len: usize) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameParts<'a> {
     pub(crate) kind: FrameType,
+    pub(crate) key_index: u16,
     pub(crate) seq: u64,
     pub(crate) durable_hwm: u64,
     pub(crate) chain: &'a ChainValue,
@@ -85,8 +86,7 @@ pub(crate) fn write_frame(parts: FrameParts<'_>, out: &mut Vec<u8>) {
     header.extend_from_slice(&[FRAME_VERSION, parts.kind.code(), 0, 0]);
     header.extend_from_slice(&u32::try_from(parts.body.len()).unwrap_or(u32::MAX).to_be_bytes());
     header.extend_from_slice(&u16::try_from(parts.signature.len()).unwrap_or(u16::MAX).to_be_bytes());
-    // One receipt key per process, so its index is always 0.
-    header.extend_from_slice(&0u16.to_be_bytes());
+    header.extend_from_slice(&parts.key_index.to_be_bytes());
     header.extend_from_slice(&parts.seq.to_be_bytes());
     header.extend_from_slice(&parts.durable_hwm.to_be_bytes());
     header.extend_from_slice(parts.chain);
@@ -165,7 +165,15 @@ mod tests {
     fn frame(body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         write_frame(
-            FrameParts { kind: FrameType::Receipt, seq: 7, durable_hwm: 5, chain: &[3; 32], body, signature: &[9; 64] },
+            FrameParts {
+                kind: FrameType::Receipt,
+                key_index: 258,
+                seq: 7,
+                durable_hwm: 5,
+                chain: &[3; 32],
+                body,
+                signature: &[9; 64],
+            },
             &mut out,
         );
         out
@@ -180,7 +188,7 @@ mod tests {
             &[1, 1, 0, 0],
             &[0, 0, 0, 7],
             &[0, 64],
-            &[0, 0],
+            &[1, 2],
             &[0, 0, 0, 0, 0, 0, 0, 7],
             &[0, 0, 0, 0, 0, 0, 0, 5],
             &[3; 32],

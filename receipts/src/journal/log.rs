@@ -1,28 +1,30 @@
 //! The handle on a running log.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::JOURNAL_DIRECTORY;
 use super::chain::genesis_value;
 use super::error::{AppendError, LogError, Poison};
-use super::queue::{Closing, Job, Queue, Waiter};
+use super::queue::{Closing, Job, Queue, Waiter, Work};
 use super::recover::{Evidence, Recovered, recover};
 use super::segment::{SegmentHeader, origin_digest};
-use super::sequence::{Constants, Group, Sequencer};
+use super::sequence::{Group, RotateAfter, Rotations, Sequencer, SequencerParts};
 use super::storage::{Disk, Storage};
 use super::token::Token;
 use super::writer::{Durable, Writer, WriterParts, now_ns};
 use crate::bundle::newest_checkpoint;
 use crate::canonical::{Limits, parse};
-use crate::clock;
+use crate::clock::{self, Clock, SystemClock};
 use crate::keys::{KeyAccess, KeyError, KeyPlace, Keys, PlainFiles};
 use crate::receipt::{Boot, BuildInfo, Draft, Entry, Genesis, Kind, LifeEntry, TornRecord};
 
-/// Groups between placing and writing: what is signed while a sync runs. At 256 KiB each, 16 MiB at most.
+/// Groups between placing and writing: what is signed while a sync runs. Their bytes are bounded by the reserve.
 const GROUPS_MAX: usize = 64;
 
 /// Longest text of a [`BuildInfo`] member; longer ones are cut.
@@ -63,6 +65,12 @@ pub struct LogOptions {
     pub key_access: Arc<dyn KeyAccess>,
     /// Receipts that may wait to be placed; beyond it appends are refused as overloaded.
     pub queue_len: usize,
+    /// Space kept free for the log beyond what is written, where the file system can.
+    pub reserve_bytes: u64,
+    /// A receipt key is replaced after this time …
+    pub receipt_key_rotate: Duration,
+    /// … or after so many receipts, whichever comes first.
+    pub receipt_key_rotate_receipts: u64,
 }
 
 impl LogOptions {
@@ -70,6 +78,12 @@ impl LogOptions {
     pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
     /// Half a second of receipts at the highest rate that one core can sign.
     pub const QUEUE_LEN: usize = 8192;
+    /// Four syncs of the largest size, with what the log itself has to say on a full disk.
+    pub const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+    /// An hour: what a thief of the process's memory can sign for is never older.
+    pub const RECEIPT_KEY_ROTATE: Duration = Duration::from_secs(3600);
+    /// A million: two minutes at the highest rate.
+    pub const RECEIPT_KEY_ROTATE_RECEIPTS: u64 = 1_000_000;
 
     pub fn new(data_dir: impl Into<PathBuf>, origin: &str, build: BuildInfo) -> Self {
         Self {
@@ -81,6 +95,9 @@ impl LogOptions {
             segment_bytes: Self::SEGMENT_BYTES,
             key_access: Arc::new(PlainFiles),
             queue_len: Self::QUEUE_LEN,
+            reserve_bytes: Self::RESERVE_BYTES,
+            receipt_key_rotate: Self::RECEIPT_KEY_ROTATE,
+            receipt_key_rotate_receipts: Self::RECEIPT_KEY_ROTATE_RECEIPTS,
         }
     }
 }
@@ -124,6 +141,11 @@ pub struct LogStatus {
     pub queue_len: usize,
     /// Code and cause, once a write has failed.
     pub poisoned: Option<String>,
+    /// The disk is full: appends are refused until there is space again.
+    pub full: bool,
+    /// Times that the receipt key was replaced, and times that it should have been and could not.
+    pub rotations: u64,
+    pub rotations_failed: u64,
 }
 
 /// A handle on the log; clones share it. When the last is dropped without [`Log::shutdown`], what is queued is still
@@ -135,6 +157,7 @@ pub struct Log(Arc<Handle>);
 struct Handle {
     queue: Arc<Queue>,
     durable: Arc<Durable>,
+    rotations: Arc<Rotations>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -165,10 +188,14 @@ impl Log {
     ///
     /// Refuses to start, and changes nothing, when receipts that were acknowledged are missing or damaged.
     pub fn open(options: LogOptions) -> Result<(Log, BootReport), LogError> {
-        Self::open_on(options, Arc::new(Disk))
+        Self::open_on(options, Arc::new(Disk), Arc::new(SystemClock::start()))
     }
 
-    pub(crate) fn open_on(options: LogOptions, storage: Arc<dyn Storage>) -> Result<(Log, BootReport), LogError> {
+    pub(crate) fn open_on(
+        options: LogOptions,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Log, BootReport), LogError> {
         let directory = options.data_dir.join(JOURNAL_DIRECTORY);
         storage.create_directory(&options.data_dir).map_err(LogError::io(&options.data_dir))?;
         storage.create_directory(&directory).map_err(LogError::io(&directory))?;
@@ -186,7 +213,7 @@ impl Log {
         };
         let recovered = recover(&*storage, &directory, &options.origin, &evidence)?;
         let boot_id = Uuid::now_v7();
-        let key = Arc::new(keys.issue_receipt_key(recovered.next_seq)?);
+        let key = keys.issue_receipt_key(recovered.next_seq)?;
         let life = life(&recovered, &options, &keys);
         let first_chain = match &life.genesis {
             Some(genesis) => genesis_chain(genesis),
@@ -211,7 +238,7 @@ impl Log {
             storage,
             directory,
             segment_bytes: options.segment_bytes,
-            key_id: key.public.id(),
+            reserve_bytes: options.reserve_bytes,
             durable: Arc::clone(&durable),
             lock,
             first: SegmentHeader {
@@ -226,15 +253,27 @@ impl Log {
         .map_err(|poison| poison.to_log_error())?;
         let build =
             BuildInfo { digest: options.build.digest.as_deref().map(short), version: short(&options.build.version) };
-        let constants = Constants {
-            origin: &options.origin,
+        let rotations = Arc::<Rotations>::default();
+        let sequencer = Sequencer::new(SequencerParts {
+            next_seq: recovered.next_seq,
+            last_chain: first_chain,
+            clock,
+            keys,
+            key,
+            rotate_after: RotateAfter {
+                age: options.receipt_key_rotate,
+                // A key that signs its own end only would be replaced for ever.
+                receipts: options.receipt_key_rotate_receipts.max(1),
+            },
+            rotations: Arc::clone(&rotations),
             boot_id: boot_id.to_string(),
             epoch: life.epoch,
             durability: options.durability.name(),
             build: &build,
-        };
-        let sequencer = Sequencer::new(recovered.next_seq, first_chain, key, &constants);
-        let log = start(sequencer, writer, Arc::new(Queue::new(options.queue_len)), durable)?;
+        });
+        let queue = Arc::new(Queue::new(options.queue_len));
+        writer.grant(&queue);
+        let log = start(sequencer, writer, queue, durable, rotations)?;
         if let Some(genesis) = life.genesis {
             log.append_life(&LifeEntry::Genesis(genesis))?;
         }
@@ -246,26 +285,37 @@ impl Log {
     /// when it never will be (at once on this thread, if it cannot even be queued). It must be quick and must not call
     /// [`Log::append_blocking`].
     pub fn append(&self, entry: impl Into<Entry>, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
-        self.push(Draft::new(&entry.into()), done);
+        self.push(Work::Draft(Draft::new(&entry.into())), done);
     }
 
     /// Records a receipt and waits until it is on disk.
     pub fn append_blocking(&self, entry: impl Into<Entry>) -> Result<Token, AppendError> {
-        self.push_blocking(Draft::new(&entry.into()))
+        self.push_blocking(Work::Draft(Draft::new(&entry.into())))
     }
 
-    fn push(&self, draft: Draft, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
-        self.0.queue.push(Job { draft, waiter: Waiter::new(done) });
+    /// Records that the log is served and idle; like [`Log::append`].
+    pub fn heartbeat(&self, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
+        self.push(Work::Heartbeat, done);
     }
 
-    fn push_blocking(&self, draft: Draft) -> Result<Token, AppendError> {
+    /// Counts an exchange that was let through although [`AppendError::NoSpace`] was its answer. When there is space again, a
+    /// `gap` receipt gives the number.
+    pub fn count_unreceipted(&self) {
+        self.0.queue.count_unreceipted();
+    }
+
+    fn push(&self, work: Work, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
+        self.0.queue.push(Job { work, waiter: Waiter::new(done) });
+    }
+
+    fn push_blocking(&self, work: Work) -> Result<Token, AppendError> {
         let (tell, told) = mpsc::sync_channel(1);
-        self.push(draft, Box::new(move |result| drop(tell.send(result))));
+        self.push(work, Box::new(move |result| drop(tell.send(result))));
         told.recv().unwrap_or(Err(AppendError::Closed))
     }
 
     fn append_life(&self, entry: &LifeEntry) -> Result<(), LogError> {
-        self.push_blocking(Draft::life(entry)).map(drop).map_err(|error| match self.0.queue.poisoned() {
+        self.push_blocking(Work::Own(Draft::life(entry))).map(drop).map_err(|error| match self.0.queue.poisoned() {
             Some(poison) => poison.to_log_error(),
             None => LogError::SyncFailed { what: error.to_string() },
         })
@@ -278,6 +328,9 @@ impl Log {
             durable_seq: durable_count.checked_sub(1),
             queue_len: self.0.queue.len(),
             poisoned: self.0.queue.poisoned().map(|poison| format!("{}: {}", poison.code, poison.what)),
+            full: self.0.queue.is_full(),
+            rotations: self.0.rotations.done.load(Ordering::Relaxed),
+            rotations_failed: self.0.rotations.failed.load(Ordering::Relaxed),
         }
     }
 
@@ -349,7 +402,13 @@ fn genesis_chain(genesis: &Genesis) -> super::ChainValue {
     genesis_value(&parse(&bytes, Limits::RECEIPT).unwrap_or(crate::canonical::Value::Null))
 }
 
-fn start(sequencer: Sequencer, writer: Writer, queue: Arc<Queue>, durable: Arc<Durable>) -> Result<Log, LogError> {
+fn start(
+    sequencer: Sequencer,
+    writer: Writer,
+    queue: Arc<Queue>,
+    durable: Arc<Durable>,
+    rotations: Arc<Rotations>,
+) -> Result<Log, LogError> {
     let (to_writer, groups) = mpsc::sync_channel::<Group>(GROUPS_MAX);
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     // Whatever way a thread ends, nothing is accepted after it.
@@ -369,7 +428,7 @@ fn start(sequencer: Sequencer, writer: Writer, queue: Arc<Queue>, durable: Arc<D
             sequencer.run(&queue, &to_writer);
         })
     };
-    let handle = Handle { queue, durable, threads: Mutex::new(vec![writing]) };
+    let handle = Handle { queue, durable, rotations, threads: Mutex::new(vec![writing]) };
     match placing {
         Ok(placing) => handle.threads.lock().unwrap_or_else(PoisonError::into_inner).push(placing),
         Err(error) => return Err(LogError::Thread(error)),

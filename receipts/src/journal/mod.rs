@@ -11,10 +11,13 @@ mod log;
 mod queue;
 mod read;
 mod recover;
+mod runs;
 mod scan;
 mod segment;
 mod sequence;
+mod sign;
 mod storage;
+mod tail;
 mod token;
 mod writer;
 
@@ -26,9 +29,10 @@ pub use token::Token;
 pub(crate) use chain::{Chain, genesis_value, run_start_value};
 pub(crate) use frame::FrameType;
 pub(crate) use read::{Next, SegmentReader};
+pub(crate) use runs::RUNS_MAX;
 pub(crate) use scan::{JournalScan, ScanError, segments};
 pub(crate) use segment::{origin_digest, segment_name};
-pub(crate) use sequence::RUNS_MAX;
+
 pub(crate) use storage::{Disk, Lock, Storage};
 
 /// Directory of the journal in the data directory.

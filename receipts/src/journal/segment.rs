@@ -97,7 +97,15 @@ pub(crate) fn seal_frame(next_seq: u64, first_seq: u64, durable_hwm: u64, chain:
     ]));
     let mut out = Vec::with_capacity(256);
     write_frame(
-        FrameParts { kind: FrameType::Seal, seq: next_seq, durable_hwm, chain, body: &body, signature: &[] },
+        FrameParts {
+            kind: FrameType::Seal,
+            key_index: 0,
+            seq: next_seq,
+            durable_hwm,
+            chain,
+            body: &body,
+            signature: &[],
+        },
         &mut out,
     );
     out

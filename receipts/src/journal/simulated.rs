@@ -25,6 +25,14 @@ pub(crate) enum Fault {
 struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
+    /// Space is taken up to here, if that is beyond the content.
+    reserved: usize,
+}
+
+impl Inode {
+    fn space(&self) -> usize {
+        self.content.len().max(self.reserved)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +47,10 @@ struct State {
     dead: bool,
     lying_syncs: bool,
     held: bool,
+    /// Bytes that the disk takes; without, as many as come.
+    capacity: Option<usize>,
+    /// The file system knows no reservations.
+    unreservable: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -88,6 +100,18 @@ impl Simulated {
         self.0.1.notify_all();
     }
 
+    /// From now on the disk takes this many bytes more than it holds, or as many as come.
+    pub(crate) fn set_free(&self, bytes: Option<usize>) {
+        let mut state = self.state();
+        state.capacity = bytes.map(|bytes| bytes + state.used());
+    }
+
+    /// A file system without reservations, like some on a network.
+    pub(crate) fn without_reservations(self) -> Self {
+        self.state().unreservable = true;
+        self
+    }
+
     /// The disk after the power came back.
     pub(crate) fn after_power_cut(&self, dice: &mut Dice) -> Self {
         let state = self.state();
@@ -111,7 +135,7 @@ impl Simulated {
                 let from = content.len() - torn;
                 content[from..].iter_mut().for_each(|byte| *byte ^= 0x5a);
             }
-            after.inodes.push(Inode { durable: content.clone(), content });
+            after.inodes.push(Inode { durable: content.clone(), content, reserved: 0 });
             let inode = after.inodes.len() - 1;
             after.names.insert(name.clone(), inode);
             after.durable_names.insert(name, inode);
@@ -126,6 +150,7 @@ impl Simulated {
             inodes: state.inodes.clone(),
             names: state.names.clone(),
             durable_names: state.durable_names.clone(),
+            unreservable: state.unreservable,
             ..State::default()
         };
         Self(Arc::new((Mutex::new(after), Condvar::new())))
@@ -142,7 +167,7 @@ impl Simulated {
         let mut state = self.state();
         match content {
             Some(content) => {
-                state.inodes.push(Inode { durable: content.clone(), content });
+                state.inodes.push(Inode { durable: content.clone(), content, reserved: 0 });
                 let inode = state.inodes.len() - 1;
                 state.names.insert(path.to_owned(), inode);
                 state.durable_names.insert(path.to_owned(), inode);
@@ -156,6 +181,17 @@ impl Simulated {
 }
 
 impl State {
+    /// Bytes that the named files take.
+    fn used(&self) -> usize {
+        self.names.values().filter_map(|inode| self.inodes.get(*inode)).map(Inode::space).sum()
+    }
+
+    /// True when a file may come to take this much space.
+    fn has_room(&self, inode: usize, space: usize) -> bool {
+        let grows = space.saturating_sub(self.inodes[inode].space());
+        grows == 0 || self.capacity.is_none_or(|capacity| self.used() + grows <= capacity)
+    }
+
     /// Counts an operation that changes the disk; fails where a fault is set.
     fn operate(&mut self) -> Result<(), (io::Error, Fault)> {
         let now = self.operations;
@@ -260,7 +296,11 @@ struct Open {
 impl StorageFile for Open {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.storage.state();
-        let result = state.operate();
+        let mut result = state.operate();
+        let length = state.inodes[self.inode].content.len() + bytes.len();
+        if result.is_ok() && !state.has_room(self.inode, length) {
+            result = Err((io::ErrorKind::StorageFull.into(), Fault::NoSpace));
+        }
         let written = match &result {
             Ok(()) => bytes,
             Err((_, Fault::ShortWrite | Fault::PowerCut)) => &bytes[..bytes.len() / 2],
@@ -282,5 +322,23 @@ impl StorageFile for Open {
             inode.durable.clone_from(&inode.content);
         }
         Ok(())
+    }
+    fn reserve(&mut self, _: u64, to: u64) -> io::Result<bool> {
+        let mut state = self.storage.state();
+        if state.unreservable {
+            return Ok(false);
+        }
+        state.operate().map_err(|(error, _)| error)?;
+        let to = usize::try_from(to).unwrap();
+        if !state.has_room(self.inode, to) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = &mut state.inodes[self.inode];
+        inode.reserved = inode.reserved.max(to);
+        Ok(true)
+    }
+
+    fn release(&mut self) {
+        self.storage.state().inodes[self.inode].reserved = 0;
     }
 }

@@ -32,6 +32,16 @@ pub(crate) trait StorageFile: Send {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns when content and length are on the disk.
     fn sync(&mut self) -> io::Result<()>;
+    /// Reserves space for the bytes `[from, to)`, which lie beyond the end, without changing the length. False where the file
+    /// system cannot. After a failure for want of space, nothing of the range is reserved.
+    fn reserve(&mut self, from: u64, to: u64) -> io::Result<bool>;
+    /// Gives back what is reserved beyond the end. Whether that works is of no consequence.
+    fn release(&mut self);
+}
+
+/// True when the cause is a full disk, or a quota.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A held lock.
@@ -93,6 +103,34 @@ impl StorageFile for File {
         // fdatasync: content and the length that is needed to read it.
         self.flush()?;
         self.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve(&mut self, from: u64, to: u64) -> io::Result<bool> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let length = to.saturating_sub(from);
+        match rustix::io::retry_on_intr(|| fallocate(&*self, FallocateFlags::KEEP_SIZE, from, length)) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => {
+                // A file system may have got half of it, and keeps that: the last blocks of a full disk.
+                let _ = fallocate(&*self, FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE, from, length);
+                Err(error.into())
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&mut self, _: u64, _: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn release(&mut self) {
+        // Cutting a file at its own end keeps every byte and frees what lies beyond.
+        if let Ok(metadata) = self.metadata() {
+            let _ = self.set_len(metadata.len());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::{Chain, ChainValue};
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     kind: FrameType,
+    key_index: u16,
     seq: u64,
     durable_hwm: u64,
     chain: ChainValue,
@@ -25,6 +26,7 @@ pub(crate) fn pieces(segment: &[u8]) -> (Vec<u8>, Vec<Piece>) {
     while let Next::Frame(frame) = reader.next().unwrap() {
         frames.push(Piece {
             kind: frame.header.kind,
+            key_index: frame.header.key_index,
             seq: frame.header.seq,
             durable_hwm: frame.header.durable_hwm,
             chain: frame.header.chain,
@@ -50,6 +52,7 @@ impl Piece {
         write_frame(
             FrameParts {
                 kind: self.kind,
+                key_index: self.key_index,
                 seq: self.seq,
                 durable_hwm: self.durable_hwm,
                 chain: &self.chain,

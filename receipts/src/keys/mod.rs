@@ -1,12 +1,13 @@
 //! Keys by purpose: the root key certifies the log key, the log key certifies the receipt keys.
 //!
-//! The root key may be taken away after `init`. The receipt key never touches the disk: it is made at each start, lives in
-//! memory and is wiped when the log closes, so that whoever breaks in later cannot sign for earlier.
+//! The root key may be taken away after `init`. The receipt key never touches the disk: it is made at each start and again
+//! after a time, lives in memory and is wiped when it is replaced, so that whoever breaks in later cannot sign for earlier.
 
 mod certificate;
 mod change;
 mod private;
 mod public;
+mod receipt_key;
 mod revocation;
 mod rotation;
 mod signer;
@@ -15,11 +16,12 @@ mod trust;
 
 pub use certificate::Purpose;
 pub use public::{KeyFault, PublicKey};
+pub(crate) use receipt_key::ReceiptKey;
 pub(crate) use revocation::Revocation;
-#[allow(unused_imports)] // for the verifier and the journal
+#[allow(unused_imports)] // for the verifier
 pub(crate) use rotation::Rotation;
 pub use signer::{AccessError, KeyAccess, KeyPlace, PlainFiles, Signer};
-pub(crate) use store::{KEYS_DIRECTORY, ReceiptKey, read_trust};
+pub(crate) use store::{KEYS_DIRECTORY, read_trust};
 pub use store::{KeyError, KeyInfo, Keys};
 pub(crate) use trust::{Lookup, TrustFault, TrustFile};
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
 
 use super::certificate::Certificate;
 use super::private::{self, Pair};
@@ -23,7 +22,7 @@ pub(super) const LOG: &str = "log";
 /// The next log key while it is put in the place of the old one.
 pub(super) const LOG_NEXT: &str = "log.next";
 pub(super) const LOG_CERTIFICATES: &str = "logs";
-const RECEIPT_CERTIFICATES: &str = "receipts";
+pub(super) const RECEIPT_CERTIFICATES: &str = "receipts";
 pub(super) const REVOCATIONS: &str = "revoked";
 
 /// Longest key file: a certificate has about 900 bytes.
@@ -110,21 +109,9 @@ pub struct Keys {
     pub(super) signing: Option<Pair>,
 }
 
-/// The key that signs receipts, from one start to the next.
-pub(crate) struct ReceiptKey {
-    pub(crate) public: PublicKey,
-    pub(crate) private: SigningKey,
-}
-
 impl std::fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Keys").field("root", &self.trust.root).field("log", &self.log).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for ReceiptKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("ReceiptKey").field(&self.public).finish()
     }
 }
 
@@ -267,21 +254,6 @@ impl Keys {
         &self.trust
     }
 
-    /// Makes the receipt key for receipts from `first_seq` on, certified and its certificate durable. A certificate that a
-    /// start left behind without having written a receipt is replaced.
-    pub(crate) fn issue_receipt_key(&mut self, first_seq: u64) -> Result<ReceiptKey, KeyError> {
-        let private = private::generate()?;
-        let name = Purpose::Receipt.key_name(&self.trust.log);
-        let public = PublicKey::new(&name, private.verifying_key().as_bytes())
-            .map_err(|_| KeyError::Origin { origin: self.trust.log.clone() })?;
-        let certificate =
-            Certificate::issue(self.signing()?, public.clone(), Purpose::Receipt, &self.trust.log, first_seq)?;
-        let path = self.directory.join(certificate_name(RECEIPT_CERTIFICATES, first_seq));
-        durable::write(&path, &certificate.envelope.to_bytes(), 0o644).map_err(KeyError::io(&path))?;
-        self.trust = read_trust(&self.directory)?;
-        Ok(ReceiptKey { public, private })
-    }
-
     /// The highest sequence number that a receipt key was certified from: everything before it was durable then.
     pub(crate) fn highest_certified_seq(&self) -> Option<u64> {
         self.trust
@@ -292,7 +264,7 @@ impl Keys {
     }
 
     /// The log key, if it may sign at all.
-    fn signing(&self) -> Result<&Pair, KeyError> {
+    pub(super) fn signing(&self) -> Result<&Pair, KeyError> {
         let key_id = self.log.id();
         if self.trust.revocation(&key_id).is_some() {
             return Err(KeyError::Revoked { key_id });

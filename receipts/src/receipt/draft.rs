@@ -17,7 +17,7 @@ use crate::canonical::{Value, to_vec};
 
 /// Bytes kept free in a body for the members that the log adds: its origin, the ids of the run and of its parent (240 and 128
 /// bytes at most, up to six times that when characters are escaped), 32 numbers of parents, digests, times and names.
-const LOG_MEMBERS_MAX_BYTES: usize = 6 * 1024;
+pub(crate) const LOG_MEMBERS_MAX_BYTES: usize = 6 * 1024;
 
 /// Longest sum of a draft's members.
 pub(crate) const DRAFT_MAX_BYTES: usize = BODY_MAX_BYTES - LOG_MEMBERS_MAX_BYTES;

@@ -418,12 +418,8 @@ pub(crate) enum LifeEntry {
     Genesis(Genesis),
     Boot(Boot),
     Shutdown(Shutdown),
-    // Written by the journal as it learns to.
-    #[allow(dead_code)]
     Heartbeat(Heartbeat),
-    #[allow(dead_code)]
     ClockStep(ClockStep),
-    #[allow(dead_code)]
     KeyRotate(KeyRotate),
 }
 

@@ -10,12 +10,11 @@ mod member;
 mod record;
 pub(crate) mod shape;
 
-pub(crate) use draft::{Draft, Member};
+pub(crate) use draft::{Draft, LOG_MEMBERS_MAX_BYTES, Member};
 pub use entry::{
     AnchorKind, AnchorRecord, AnchorState, Attempt, Bypass, Degraded, Entry, Gap, KeyRevoke, KeyRotate, Kind, Outcome,
     PolicyChange, Prune, RunRef, SealRecord, ServiceState,
 };
-#[allow(unused_imports)]
 pub(crate) use entry::{Boot, ClockStep, Genesis, Heartbeat, LifeEntry, Shutdown, TornRecord};
 pub(crate) use member::{count, parse_decimal};
 pub use record::{
