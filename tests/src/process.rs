@@ -62,6 +62,11 @@ pub struct Process {
 impl Process {
     /// Starts a sidecar and waits until it listens.
     pub fn start(binary: &str, policy: &Path, data_dir: &Path, upstream: &str) -> Process {
+        Self::start_with(binary, policy, data_dir, upstream, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(binary: &str, policy: &Path, data_dir: &Path, upstream: &str, more: &[&str]) -> Process {
         let (policy, data_dir) = (policy.to_str().unwrap(), data_dir.to_str().unwrap());
         let upstream = format!("simulator={upstream}");
         let child = command(
@@ -69,6 +74,7 @@ impl Process {
             &["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", &upstream, "--policy", policy]
                 .into_iter()
                 .chain(["--data-dir", data_dir])
+                .chain(more.iter().copied())
                 .collect::<Vec<_>>(),
         )
         .stdout(Stdio::null())
