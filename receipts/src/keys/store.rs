@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-
 use super::certificate::Certificate;
 use super::private::{self, Pair};
 use super::public::is_key_name;

@@ -21,6 +21,9 @@ pub const ORIGIN: &str = "campaign.example/log";
 /// A failed write or sync: after it, nothing may be acknowledged any more.
 const SYNC_FAILED: &str = "W004";
 
+/// Receipts after which the log takes a new receipt key: some in every run.
+const KEY_RECEIPTS: u64 = 25;
+
 /// How much a writer does.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Work {
@@ -44,7 +47,8 @@ pub struct Work {
 /// How every campaign opens its log.
 pub fn options(data_dir: &Path, segment_bytes: u64) -> LogOptions {
     let build = BuildInfo { digest: None, version: "campaign".to_owned() };
-    LogOptions { segment_bytes, ..LogOptions::new(data_dir, ORIGIN, build) }
+    let new = LogOptions::new(data_dir, ORIGIN, build);
+    LogOptions { segment_bytes, receipt_key_rotate_receipts: KEY_RECEIPTS, ..new }
 }
 
 /// Says lines, each whole. `writev`, so that a fault in the journal's `write` does not hit the messenger.
@@ -85,7 +89,7 @@ pub fn run(data_dir: &Path, work: &Work) -> ExitCode {
         }
     };
     voice.say(&format!("open {}", report.root_vkey));
-    let mut sealer = None;
+    let (mut sealer, mut told) = (None, 0);
     for _ in 0..work.rounds {
         std::thread::scope(|scope| {
             for _ in 0..work.threads {
@@ -93,6 +97,11 @@ pub fn run(data_dir: &Path, work: &Work) -> ExitCode {
             }
         });
         seal(data_dir, &log, &mut sealer, &voice);
+        let status = log.status();
+        if status.rotations_failed > told {
+            told = status.rotations_failed;
+            voice.say("error ROTATION a new receipt key could not be had");
+        }
     }
     if work.crash {
         std::process::abort();
