@@ -1,13 +1,19 @@
 //! RFC 6962 Merkle trees over SHA-256: one root for any prefix of the log, with short proofs.
 //!
-//! A tree of any size is kept as its frontier (at most 64 hashes); proofs are made from a frontier plus the leaves after it,
-//! so that sealing never reads what was sealed before.
+//! A tree of any size is kept as its frontier (at most 64 hashes). Proofs are made from whatever knows the hashes of its parts
+//! ([`Subtrees`]): a frontier plus the leaves after it ([`Span`]), or the tiles of the whole tree ([`crate::tlog`]).
 
 mod frontier;
 mod proof;
+mod span;
 
 pub use frontier::{Frontier, FrontierError};
-pub use proof::{ProofError, Span, verify_consistency, verify_inclusion};
+pub(crate) use proof::split;
+pub use proof::{
+    ProofError, Subtrees, consistency, inclusion, verify_consistency, verify_inclusion, verify_subtree_consistency,
+    verify_subtree_inclusion,
+};
+pub use span::Span;
 
 use sha2::{Digest as _, Sha256};
 

@@ -174,6 +174,55 @@ fn transparency_dev_inclusion_and_consistency() {
     assert_eq!(counts, [98, 98]);
 }
 
+#[test]
+fn transparency_dev_subtrees() {
+    let Some(vectors) = vectors("transparency-dev") else { return };
+    let testdata = vectors.join("transparency-dev-merkle/testdata");
+    let mut counts = [0, 0];
+    let range = |case: &serde_json::Value| Some((case["start"].as_u64()?, case["end"].as_u64()?));
+    for path in files_below(&testdata.join("subtreeinclusion"), ".json") {
+        let case = vector_json(&path);
+        let good = (|| {
+            let proof = hashes(&case["proof"], |text| BASE64.decode(text).ok())?;
+            let (leaf, root) = (base64_hash(&case["leafHash"])?, base64_hash(&case["root"])?);
+            verify_subtree_inclusion(&leaf, case["leafIdx"].as_u64()?, range(&case)?, &proof, &root).ok()
+        })();
+        assert_eq!(good.is_none(), case["wantErr"].as_bool().unwrap(), "{}", path.display());
+        counts[0] += 1;
+    }
+    for path in files_below(&testdata.join("subtreeconsistency"), ".json") {
+        let case = vector_json(&path);
+        let good = (|| {
+            let proof = hashes(&case["proof"], |text| BASE64.decode(text).ok())?;
+            let (subtree, root) = (base64_root(&case["root1"])?, base64_root(&case["root2"])?);
+            verify_subtree_consistency(range(&case)?, case["size"].as_u64()?, &proof, &subtree, &root).ok()
+        })();
+        assert_eq!(good.is_none(), case["wantErr"].as_bool().unwrap(), "{}", path.display());
+        counts[1] += 1;
+    }
+    assert_eq!(counts, [204, 118]);
+}
+
+#[test]
+fn sigsum_inclusion() {
+    let Some(vectors) = vectors("sigsum") else { return };
+    let mut counts = [0, 0];
+    for (at, (name, good)) in [("valid", true), ("invalid", false)].into_iter().enumerate() {
+        let cases = vector_json(&vectors.join(format!("sigsum/src/merkle/testdata/inclusion-{name}.json")));
+        for case in cases.as_array().unwrap() {
+            let held = (|| {
+                let path = hashes(&case["inclusion_path"], |text| BASE64.decode(text).ok())?;
+                let (leaf, root) = (base64_hash(&case["leaf_hash"])?, base64_hash(&case["root_hash"])?);
+                let (index, size) = (case["leaf_index"].as_u64()?, case["tree_size"].as_u64()?);
+                verify_inclusion(&leaf, index, size, &path, &root).ok()
+            })();
+            assert_eq!(held.is_some(), good, "{case}");
+            counts[at] += 1;
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
 proptest! {
     #[test]
     fn a_changed_proof_never_holds(size in 2u64..60, pick in any::<u64>(), bit in 0usize..256) {
@@ -198,5 +247,7 @@ proptest! {
         let path = vec![[1; 32]; n];
         let _ = verify_inclusion(&[0; 32], a, b, &path, &[2; 32]);
         let _ = verify_consistency(a, b, &path, &[0; 32], &[2; 32]);
+        let _ = verify_subtree_consistency((a, b), a ^ b, &path, &[0; 32], &[2; 32]);
+        let _ = verify_subtree_inclusion(&[0; 32], a, (b, a), &path, &[2; 32]);
     }
 }
