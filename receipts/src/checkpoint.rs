@@ -87,6 +87,22 @@ impl SignedNote {
         &self.text
     }
 
+    /// The signature in the name and hash of a key, without its hash.
+    pub(crate) fn signature(&self, name: &str, hash: [u8; 4]) -> Option<&[u8]> {
+        let line = self.signatures.iter().find(|line| line.name == name && line.hash == hash);
+        line.map(|line| line.signature.as_slice())
+    }
+
+    /// The note with the signatures of these names only.
+    pub(crate) fn with_signatures_of(&self, names: &[&str]) -> String {
+        let mut note = format!("{}\n", self.text);
+        for line in self.signatures.iter().filter(|line| names.contains(&line.name.as_str())) {
+            let data = [line.hash.as_slice(), &line.signature].concat();
+            note.push_str(&format!("— {} {}\n", line.name, BASE64.encode(data)));
+        }
+        note
+    }
+
     /// Names of those of the keys that signed. Fails when none did, or when one of them is claimed wrongly.
     pub fn verify<'k>(&self, keys: impl IntoIterator<Item = &'k PublicKey>) -> Result<Vec<&'k PublicKey>, NoteError> {
         let mut signed = Vec::new();

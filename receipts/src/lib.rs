@@ -4,6 +4,8 @@
 //! - [`journal`]: the durable, hash-chained, signed log of receipts. Start at [`Log`].
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
 //! - [`anchor`]: proofs of a checkpoint that others hold.
+//! - [`tlog`]: the tree in tiles, and proofs out of it.
+//! - [`lock`], [`mod@witness`]: what keeps the log from having two histories, and who says that it has one.
 //! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
 //! - [`mod@verify`]: the check, offline and without trust in whoever handed the evidence over.
 //! - [`reader`]: receipts read back, for people and tools.
@@ -23,16 +25,19 @@ mod durable;
 mod hex;
 pub mod journal;
 pub mod keys;
+pub mod lock;
 pub mod reader;
 pub mod receipt;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod spec;
+pub mod tlog;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
-pub use bundle::{PolicyDocument, SealError, Sealed, Sealer};
+pub use bundle::{PolicyDocument, Publication, SealError, Sealed, Sealer};
 pub use commit::{Commitment, Committer, EventTree, Salt};
 pub use journal::{AppendError, BootReport, Durability, Log, LogError, LogOptions, LogStatus, Token};
 pub use keys::{KeyAccess, KeyError, KeyPlace, Keys, PublicKey};

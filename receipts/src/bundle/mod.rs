@@ -6,6 +6,7 @@
 mod container;
 mod manifest;
 mod pack;
+mod publisher;
 mod run;
 mod seal;
 mod store;
@@ -14,9 +15,10 @@ mod tar;
 pub(crate) use container::{Container, ContainerFault, io_fault, open_bundle};
 pub use manifest::PolicyDocument;
 pub(crate) use manifest::{Manifest, ManifestFile, STATEMENT_PAYLOAD_TYPE, read_frontier, read_proof_lines, statement};
+pub use publisher::Publication;
 pub use seal::{SealError, Sealed, Sealer};
 pub use store::{BundleInfo, export, inspect, list};
-pub(crate) use store::{bundle_range, checkpoint_sizes, list_bundle_files, newest_checkpoint};
+pub(crate) use store::{bundle_range, checkpoint_sizes, list_bundle_files, newest_checkpoint, stored_checkpoint};
 
 #[cfg(test)]
 pub(crate) use tar::header as tar_header;

@@ -30,6 +30,8 @@ pub(super) struct Run {
     pub(super) kinds: BTreeMap<String, u64>,
     pub(super) verdicts: BTreeMap<String, u64>,
     pub(super) policies: BTreeSet<String>,
+    /// Process that wrote the last receipt.
+    pub(super) boot: String,
     boots: u64,
     pub(super) bytes: u64,
     sha256: Sha256,
@@ -53,6 +55,7 @@ impl Run {
             kinds: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             policies: BTreeSet::new(),
+            boot: String::new(),
             boots: 0,
             bytes: 0,
             sha256: Sha256::new(),
@@ -93,6 +96,8 @@ impl Run {
         self.prev.get_or_insert(prev);
         self.chain = Some(chain);
         self.created = text("ts").unwrap_or_default().to_owned();
+        let boot = value.get("boot").and_then(|boot| boot.get("id")?.as_str());
+        self.boot = boot.unwrap_or_default().to_owned();
         let kind = text("kind").unwrap_or_default();
         self.boots += u64::from(kind == Kind::Boot.name());
         *self.kinds.entry(kind.to_owned()).or_default() += 1;

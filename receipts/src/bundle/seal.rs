@@ -14,6 +14,7 @@ use super::manifest::{
     Manifest, ManifestFile, PolicyDocument, STATEMENT_PAYLOAD_TYPE, frontier_value, proof_lines, statement,
 };
 use super::pack::pack;
+use super::publisher::{Publication, Publisher};
 use super::run::{AddFault, Run};
 use super::store::{bundle_name, bundle_range, checkpoint_sizes, frontier_name, newest_checkpoint};
 use super::{
@@ -24,7 +25,9 @@ use crate::canonical::{Value, to_vec};
 use crate::checkpoint::Checkpoint;
 use crate::journal::{ChainValue, Disk, JOURNAL_DIRECTORY, JournalScan, Lock, ScanError, Storage as _, segments};
 use crate::keys::{KeyAccess, KeyError, Keys, PlainFiles};
+use crate::lock::{Known, LockError};
 use crate::receipt::SealRecord;
+use crate::tlog::TlogError;
 use crate::tree::{Frontier, Hash, ProofError};
 use crate::{durable, hex};
 
@@ -52,10 +55,12 @@ pub enum SealError {
     Exists(PathBuf),
     #[error(transparent)]
     Keys(#[from] KeyError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 impl SealError {
-    /// Stable code: `S0xx`, or `K0xx` where a key is the cause.
+    /// Stable code: `S0xx`, or `K0xx` where a key, `W005`, `W006` or `L0xx` where the lock record is the cause.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Locked(_) => "S001",
@@ -66,7 +71,13 @@ impl SealError {
             Self::Bundle { .. } => "S006",
             Self::Exists(_) => "S007",
             Self::Keys(error) => error.code(),
+            Self::Lock(error) => error.code(),
         }
+    }
+
+    /// True when the log must not go on: sealing again would publish a second history.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Lock(error) if error.is_fatal())
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -117,6 +128,7 @@ pub struct Sealer {
     /// The newest checkpoint's note.
     note: Option<Vec<u8>>,
     receipts_max: u64,
+    publisher: Publisher,
     access: Arc<dyn KeyAccess>,
     _lock: Box<dyn Lock>,
     _journal_lock: Option<Box<dyn Lock>>,
@@ -152,6 +164,8 @@ impl Sealer {
             }
             stored.note.verify(keys.trust().log_keys()).map_err(|error| bad(error.to_string()))?;
         }
+        let at = newest.as_ref().map(|stored| (&stored.frontier, stored.bytes.as_slice()));
+        let publisher = Publisher::open(data_dir, at);
         let (frontier, chain, note) = match newest {
             Some(stored) => (stored.frontier, Some(stored.chain), Some(stored.bytes)),
             None => (Frontier::default(), None, None),
@@ -162,6 +176,7 @@ impl Sealer {
             chain,
             note,
             receipts_max: BUNDLE_MAX_RECEIPTS,
+            publisher,
             access: Arc::new(PlainFiles),
             _lock: lock,
             _journal_lock: None,
@@ -198,6 +213,18 @@ impl Sealer {
     pub(crate) fn with_receipts_max(mut self, receipts_max: u64) -> Self {
         self.receipts_max = receipts_max;
         self
+    }
+
+    /// Names the places besides the data directory that a checkpoint goes to.
+    #[must_use]
+    pub fn publish_to(mut self, publication: Publication) -> Self {
+        self.publisher.publish_to(publication);
+        self
+    }
+
+    /// What is wrong with the tiles in `tlog/`, which never keeps the log from being sealed.
+    pub fn tlog_fault(&self) -> Option<&TlogError> {
+        self.publisher.tlog_fault()
     }
 
     /// Receipts sealed so far.
@@ -261,7 +288,8 @@ impl Sealer {
             return Err(SealError::Journal("no receipts".to_owned()));
         };
         let checkpoint = Checkpoint { origin: keys.origin().to_owned(), size: to, root: run.frontier.root() };
-        let note = checkpoint.sign(keys)?;
+        let known = Known { frontier: self.frontier.clone(), chain: self.chain };
+        let note = self.publisher.before(&known, &checkpoint, &chain, checkpoint.sign(keys)?, run)?;
 
         let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         members.insert(CHECKPOINT.to_owned(), note.clone());
@@ -312,6 +340,7 @@ impl Sealer {
         durable::write(&checkpoint_path, &note, 0o600).map_err(SealError::io(&checkpoint_path))?;
         std::fs::rename(&unfinished, &path).map_err(SealError::io(&path))?;
         durable::sync_parent(&path).map_err(SealError::io(&path))?;
+        self.publisher.after(&note);
 
         self.frontier = run.frontier.clone();
         self.chain = Some(chain);

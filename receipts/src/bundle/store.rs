@@ -163,9 +163,14 @@ pub(crate) fn checkpoint_sizes(directory: &Path) -> std::io::Result<Vec<u64>> {
 /// The newest checkpoint, its form and its agreement with its frontier checked; the signature is for the caller to check.
 pub(crate) fn newest_checkpoint(data_dir: &Path) -> Result<Option<StoredCheckpoint>, SealError> {
     let directory = data_dir.join(CHECKPOINTS_DIRECTORY);
-    let Some(size) = checkpoint_sizes(&directory).map_err(SealError::io(&directory))?.pop() else {
-        return Ok(None);
-    };
+    match checkpoint_sizes(&directory).map_err(SealError::io(&directory))?.pop() {
+        Some(size) => stored_checkpoint(&directory, size).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The checkpoint of a size, likewise.
+pub(crate) fn stored_checkpoint(directory: &Path, size: u64) -> Result<StoredCheckpoint, SealError> {
     let path = directory.join(size.to_string());
     let damaged = |what: &str| SealError::Checkpoint { path: path.clone(), what: what.to_owned() };
     let bytes = durable::read_bounded(&path, NOTE_MAX_BYTES as u64).map_err(SealError::io(&path))?;
@@ -182,7 +187,7 @@ pub(crate) fn newest_checkpoint(data_dir: &Path) -> Result<Option<StoredCheckpoi
     if checkpoint.size != size || frontier.size() != size || frontier.root() != checkpoint.root {
         return Err(damaged("its frontier has another size or root"));
     }
-    Ok(Some(StoredCheckpoint { checkpoint, note, bytes, frontier, chain }))
+    Ok(StoredCheckpoint { checkpoint, note, bytes, frontier, chain })
 }
 
 /// Name of the file that keeps what the next bundle needs: frontier and chain value.

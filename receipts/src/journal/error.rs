@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::storage::is_full;
 use crate::bundle::SealError;
 use crate::keys::KeyError;
+use crate::lock::LockError;
 
 /// Why a log cannot be opened, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum LogError {
     /// The newest checkpoint cannot be read, so the journal cannot be held against it.
     #[error(transparent)]
     Checkpoint(#[from] SealError),
+    /// The log does not continue what the lock record says, or that cannot be told.
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 impl LogError {
@@ -71,6 +75,7 @@ impl LogError {
             Self::Thread(_) => "W013",
             Self::Keys(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
+            Self::Lock(error) => error.code(),
         }
     }
 

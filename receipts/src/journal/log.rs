@@ -22,6 +22,7 @@ use crate::bundle::newest_checkpoint;
 use crate::canonical::{Limits, parse};
 use crate::clock::{self, Clock, SystemClock};
 use crate::keys::{KeyAccess, KeyError, KeyPlace, Keys, PlainFiles};
+use crate::lock::{self, Known, LockError, LockStore};
 use crate::receipt::{Boot, BuildInfo, Draft, Entry, Genesis, Kind, LifeEntry, TornRecord};
 
 /// Groups between placing and writing: what is signed while a sync runs. Their bytes are bounded by the reserve.
@@ -63,6 +64,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// How the log key is opened.
     pub key_access: Arc<dyn KeyAccess>,
+    /// Where the lock record is; without one, a restored or copied data directory is not noticed.
+    pub lock: Option<Arc<dyn LockStore>>,
     /// Receipts that may wait to be placed; beyond it appends are refused as overloaded.
     pub queue_len: usize,
     /// Space kept free for the log beyond what is written, where the file system can.
@@ -94,6 +97,7 @@ impl LogOptions {
             policy_hash: None,
             segment_bytes: Self::SEGMENT_BYTES,
             key_access: Arc::new(PlainFiles),
+            lock: None,
             queue_len: Self::QUEUE_LEN,
             reserve_bytes: Self::RESERVE_BYTES,
             receipt_key_rotate: Self::RECEIPT_KEY_ROTATE,
@@ -200,11 +204,25 @@ impl Log {
         storage.create_directory(&options.data_dir).map_err(LogError::io(&options.data_dir))?;
         storage.create_directory(&directory).map_err(LogError::io(&directory))?;
         let lock_path = directory.join("LOCK");
-        let lock = storage.lock(&lock_path).map_err(LogError::io(&lock_path))?;
-        let lock = lock.ok_or_else(|| LogError::Locked(options.data_dir.clone()))?;
+        let directory_lock = storage.lock(&lock_path).map_err(LogError::io(&lock_path))?;
+        let directory_lock = directory_lock.ok_or_else(|| LogError::Locked(options.data_dir.clone()))?;
 
-        let mut keys = open_keys(&options, &*storage, &directory)?;
         let newest = newest_checkpoint(&options.data_dir)?;
+        let known = newest.as_ref().map_or_else(Known::default, |stored| Known {
+            frontier: stored.frontier.clone(),
+            chain: Some(stored.chain),
+        });
+        let held = match &options.lock {
+            Some(store) => lock::hold(&**store, &options.data_dir, &options.origin, &known),
+            None => Ok(()),
+        };
+        // Of a damaged journal its own check says more.
+        if let Err(error) = &held
+            && !matches!(error, LockError::Unreadable { .. })
+        {
+            return Err(error.clone().into());
+        }
+        let mut keys = open_keys(&options, &*storage, &directory)?;
         let certified = keys.highest_certified_seq().map(|seq| (seq, "a receipt key's certificate"));
         let sealed = newest.as_ref().map(|stored| (stored.checkpoint.size, "the newest checkpoint"));
         let evidence = Evidence {
@@ -212,6 +230,7 @@ impl Log {
             checkpoint: newest.map(|stored| (stored.checkpoint.size, stored.chain)),
         };
         let recovered = recover(&*storage, &directory, &options.origin, &evidence)?;
+        held?;
         let boot_id = Uuid::now_v7();
         let key = keys.issue_receipt_key(recovered.next_seq)?;
         let life = life(&recovered, &options, &keys);
@@ -240,7 +259,7 @@ impl Log {
             segment_bytes: options.segment_bytes,
             reserve_bytes: options.reserve_bytes,
             durable: Arc::clone(&durable),
-            lock,
+            lock: directory_lock,
             first: SegmentHeader {
                 origin_sha256: origin_digest(&options.origin),
                 number: recovered.next_segment,

@@ -45,7 +45,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// A held lock.
-pub(crate) trait Lock: Send {}
+pub(crate) trait Lock: Send + Sync {}
 
 /// The real thing.
 #[derive(Debug, Clone, Copy)]

@@ -15,6 +15,7 @@ mod store;
 mod trust;
 
 pub use certificate::Purpose;
+pub(crate) use private::{Pair, create as create_private, open as open_private};
 pub use public::{KeyFault, PublicKey};
 pub(crate) use receipt_key::ReceiptKey;
 pub(crate) use revocation::Revocation;

@@ -14,8 +14,8 @@ use super::store::{FILE_MAX_BYTES, KeyError};
 use crate::durable;
 
 /// A key pair whose private half can be used.
-pub(super) struct Pair {
-    pub(super) public: PublicKey,
+pub(crate) struct Pair {
+    pub(crate) public: PublicKey,
     signer: Box<dyn Signer>,
 }
 
@@ -51,7 +51,7 @@ fn present(directory: &Path, stem: &str) -> Vec<(Form, PathBuf)> {
 }
 
 /// Opens the private key of this stem. Where a rotation left two, `wanted` decides.
-pub(super) fn open(
+pub(crate) fn open(
     directory: &Path,
     stem: &str,
     name: &str,
@@ -93,7 +93,7 @@ fn from_pem(bytes: &[u8], path: &Path) -> Result<SigningKey, KeyError> {
 }
 
 /// Makes a key pair (or takes up the one in a token) and keeps its private half under this stem, durably.
-pub(super) fn create(
+pub(crate) fn create(
     directory: &Path,
     stem: &str,
     name: &str,
@@ -164,7 +164,7 @@ impl Pair {
     }
 
     /// Signs, and makes sure of what came back: a token may be another than it was.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
         let failed = |what: String| KeyError::Signing { key: self.public.name().to_owned(), what };
         let signature = self.signer.sign(message).map_err(|error| failed(error.to_string()))?;
         if !self.public.verify(message, &signature) {

@@ -60,7 +60,7 @@ pub struct StoredReceipt {
 }
 
 impl StoredReceipt {
-    fn new(seq: u64, body: Vec<u8>, signature: &[u8], path: &Path) -> Result<Self, ReadError> {
+    pub(crate) fn new(seq: u64, body: Vec<u8>, signature: &[u8], path: &Path) -> Result<Self, ReadError> {
         let unreadable = |what| ReadError::Unreadable { path: path.to_owned(), seq, what };
         let value = parse(&body, Limits::RECEIPT).map_err(|_| unreadable("its body is not JSON"))?;
         let key_id = value.get("key_id").and_then(Value::as_str).filter(|id| hex::decode_32(id).is_some());

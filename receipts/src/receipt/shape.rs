@@ -373,6 +373,16 @@ pub(crate) const MANIFEST: Shape = Object(&[
     must("verdicts", Map(&Count)),
 ]);
 
+/// The lock record.
+pub(crate) const LOCK_RECORD: Shape = Object(&[
+    must("boot", Uuid),
+    must("chain", Digest),
+    must("log", Text),
+    must("root", Digest),
+    must("size", Decimal),
+    must("v", OneOf(&["pef.v0"])),
+]);
+
 /// A bundle's `frontier.json`.
 pub(crate) const FRONTIER: Shape = Object(&[must("hashes", List(&Digest)), must("size", Decimal)]);
 

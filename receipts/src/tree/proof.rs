@@ -172,12 +172,7 @@ fn subtree_size(start: u64, end: u64) -> Result<u64, ProofError> {
 
 /// The roots of the subtree and of the tree of `size` leaves that a proof leads to. The proof's last hash is that of the
 /// outermost step. Each step halves the tree, so there are at most 64.
-fn climb(
-    (start, end): (u64, u64),
-    size: u64,
-    known: Option<&Hash>,
-    path: &[Hash],
-) -> Result<(Hash, Hash), ProofError> {
+fn climb((start, end): (u64, u64), size: u64, known: Option<&Hash>, path: &[Hash]) -> Result<(Hash, Hash), ProofError> {
     if start == 0 && end == size {
         return match (known, path) {
             (Some(hash), []) | (None, [hash]) => Ok((*hash, *hash)),
