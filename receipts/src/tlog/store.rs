@@ -108,16 +108,16 @@ impl TlogStore {
         let mut new = leaves.to_vec();
         let mut level = 0;
         while !new.is_empty() {
-            let mut index = nodes(level, tiles.size()) / TILE_WIDTH;
+            let first = nodes(level, tiles.size()) / TILE_WIDTH;
             let mut hashes = tiles.edge(level).to_vec();
             hashes.append(&mut new);
-            for part in hashes.chunks(usize::try_from(TILE_WIDTH).unwrap_or(usize::MAX)) {
+            let parts = hashes.chunks(usize::try_from(TILE_WIDTH).unwrap_or(usize::MAX));
+            for (index, part) in (first..).zip(parts) {
                 let tile = Coordinate { level, index, width: part.len() as u64 };
                 self.write(tile, part)?;
                 if tile.is_full() {
                     new.extend(perfect_root(part));
                 }
-                index += 1;
             }
             level += 1;
         }

@@ -166,7 +166,7 @@ fn subtree_size(start: u64, end: u64) -> Result<u64, ProofError> {
     let size = end.checked_sub(start).filter(|size| *size > 0).ok_or(ProofError::Range)?;
     let width = size.checked_next_power_of_two();
     // A power of two beyond 64 bits divides 0 only.
-    let aligned = width.map_or(start == 0, |width| start % width == 0);
+    let aligned = width.map_or(start == 0, |width| start.is_multiple_of(width));
     if aligned { Ok(size) } else { Err(ProofError::Range) }
 }
 

@@ -26,7 +26,7 @@ pub enum PolicyError {
 
 #[derive(Debug, Clone)]
 enum Member {
-    Witness(WitnessKey),
+    Witness(Box<WitnessKey>),
     Group { threshold: usize, members: Vec<String> },
 }
 
@@ -70,7 +70,7 @@ impl WitnessPolicy {
                     if !keys.insert(*key.as_bytes()) {
                         return Err(fault("this witness's key stands twice"));
                     }
-                    policy.define(name, Member::Witness(key)).map_err(fault)?;
+                    policy.define(name, Member::Witness(Box::new(key))).map_err(fault)?;
                 }
                 ["group", name, threshold, members @ ..] => {
                     for member in members {
@@ -127,7 +127,7 @@ impl WitnessPolicy {
     /// The witnesses that it knows.
     pub fn witnesses(&self) -> impl Iterator<Item = &WitnessKey> {
         self.members.values().filter_map(|member| match member {
-            Member::Witness(key) => Some(key),
+            Member::Witness(key) => Some(&**key),
             Member::Group { .. } => None,
         })
     }
