@@ -2,6 +2,7 @@
 //!
 //! - [`receipt`]: what is recorded, as canonical JSON ([`canonical`]) without content ([`commit`]).
 //! - [`journal`]: the durable, hash-chained, signed log of receipts. Start at [`Log`].
+//! - [`retention`]: when old receipts leave the log, and legal holds that keep them.
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
 //! - [`anchor`]: proofs of a checkpoint that others hold.
 //! - [`tlog`]: the tree in tiles, and proofs out of it.
@@ -28,6 +29,7 @@ pub mod keys;
 pub mod lock;
 pub mod reader;
 pub mod receipt;
+pub mod retention;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

@@ -125,12 +125,13 @@ fn answer(gateway: &Gateway, method: &Method, path: &str) -> Response<Full<Bytes
 
 /// Ready to take traffic: the journal takes receipts.
 fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
-    match gateway.ledger.log().status().poisoned {
-        None => page(StatusCode::OK, TEXT, "ready\n".into()),
-        Some(reason) => {
-            page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: the journal has failed: {reason}\n"))
-        }
-    }
+    let status = gateway.ledger.log().status();
+    let reason = match status.poisoned {
+        Some(reason) => format!("the journal has failed: {reason}"),
+        None if status.full => "the disk is full; receipts are taken again when there is space".into(),
+        None => return page(StatusCode::OK, TEXT, "ready\n".into()),
+    };
+    page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {reason}\n"))
 }
 
 fn status(gateway: &Gateway) -> serde_json::Value {
@@ -140,7 +141,12 @@ fn status(gateway: &Gateway) -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "policy": {"hash": gateway.policy.hash(), "mode": gateway.policy.mode().as_str()},
         "in_flight": gateway.limits.in_flight_max.saturating_sub(free),
-        "journal": {"receipts": log.durable_count, "durable_seq": log.durable_seq, "poisoned": log.poisoned},
+        "journal": {
+            "receipts": log.durable_count,
+            "durable_seq": log.durable_seq,
+            "poisoned": log.poisoned,
+            "full": log.full,
+        },
         "upstreams": gateway.upstreams.iter().map(|u| &*u.name).collect::<Vec<_>>(),
     })
 }

@@ -20,6 +20,7 @@ pub(super) fn document() -> Value {
         "in_flight": {"type": "integer"},
         "journal": {"type": "object", "properties": {
             "receipts": {"type": "integer"}, "durable_seq": {"type": ["integer", "null"]}, "poisoned": {"type": ["string", "null"]},
+            "full": {"type": "boolean"},
         }},
         "upstreams": {"type": "array", "items": {"type": "string"}},
     });

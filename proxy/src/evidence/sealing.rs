@@ -1,8 +1,10 @@
 //! The task that seals: every so often it grows the tree over the durable part of the log, publishes a checkpoint and
-//! writes a bundle, and records that in the log itself. Never in the way of traffic.
+//! writes a bundle, and records that in the log itself. Where nothing happened meanwhile, a heartbeat says so, and the
+//! checkpoint over it proves it. Never in the way of traffic.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clyra_receipts::bundle::{SealError, Sealed, Sealer};
@@ -31,11 +33,13 @@ pub struct Sealing {
     ledger: Ledger,
     every: Duration,
     sealer: Arc<Mutex<Option<Sealer>>>,
+    /// Receipts up to and including the one about the last bundle: as long as there are no more, nothing happened.
+    quiet: Arc<AtomicU64>,
 }
 
 impl Sealing {
     pub fn new(data_dir: &Path, ledger: Ledger, every: Duration) -> Sealing {
-        Sealing { data_dir: data_dir.into(), ledger, every, sealer: Arc::default() }
+        Sealing { data_dir: data_dir.into(), ledger, every, sealer: Arc::default(), quiet: Arc::default() }
     }
 
     /// Seals for ever, at its interval; also when idle, so that nothing having happened is provable too.
@@ -46,6 +50,16 @@ impl Sealing {
         ticks.tick().await;
         loop {
             ticks.tick().await;
+            let status = self.ledger.log().status();
+            if status.full {
+                tracing::error!("no bundle was sealed: the disk is full, and no receipts are taken");
+                continue;
+            }
+            if status.durable_count == self.quiet.load(Ordering::Relaxed)
+                && let Err(error) = self.ledger.heartbeat().durable().await
+            {
+                tracing::error!("no heartbeat was recorded: {error}");
+            }
             if let Err(error) = self.once().await {
                 tracing::error!("no bundle was sealed: {error}");
             }
@@ -76,7 +90,8 @@ impl Sealing {
         });
         let sealed = work.await.map_err(|_| SealTaskError::Ended)??;
         if let Some(sealed) = &sealed {
-            self.ledger.append(sealed.record()).durable().await?;
+            let token = self.ledger.append(sealed.record()).durable().await?;
+            self.quiet.store(token.seq + 1, Ordering::Relaxed);
         }
         Ok(sealed)
     }

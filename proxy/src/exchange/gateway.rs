@@ -135,6 +135,11 @@ impl Gateway {
         let status = self.ledger.log().status();
         self.metrics.journal_poisoned.set(i64::from(status.poisoned.is_some()));
         self.metrics.journal_durable_seq.set(status.durable_seq.unwrap_or(0));
+        self.metrics.journal_full.set(i64::from(status.full));
+        self.metrics.journal_pruned_bytes.set(status.pruned_bytes);
+        self.metrics.journal_held_segments.set(status.held_segments);
+        self.metrics.key_rotations.set(status.rotations);
+        self.metrics.key_rotations_failed.set(status.rotations_failed);
         for (kind, writer) in [(WriterKind::Events, &self.events), (WriterKind::Commitments, &self.commitments)] {
             self.metrics.lines_dropped(kind, writer.stats().dropped.load(Ordering::Relaxed));
         }

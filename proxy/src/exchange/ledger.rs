@@ -19,6 +19,8 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct Pending {
     answer: oneshot::Receiver<Result<Token, AppendError>>,
+    /// The answer, where it was looked for before it was waited for.
+    known: Option<Result<Token, AppendError>>,
     since: Instant,
     metrics: Arc<Metrics>,
 }
@@ -39,14 +41,21 @@ impl Ledger {
 
     /// Puts a receipt on its way. It reaches the journal even if the answer is never awaited.
     pub fn append(&self, entry: impl Into<Entry>) -> Pending {
+        self.pending(|done| self.log.append(entry.into(), done))
+    }
+
+    /// Puts a receipt on its way that says that the log is served and idle.
+    pub fn heartbeat(&self) -> Pending {
+        self.pending(|done| self.log.heartbeat(done))
+    }
+
+    fn pending(&self, append: impl FnOnce(Box<dyn FnOnce(Result<Token, AppendError>) + Send>)) -> Pending {
         let (done, answer) = oneshot::channel();
-        self.log.append(
-            entry.into(),
-            Box::new(move |result| {
-                let _ = done.send(result);
-            }),
-        );
-        Pending { answer, since: Instant::now(), metrics: Arc::clone(&self.metrics) }
+        let since = Instant::now();
+        append(Box::new(move |result| {
+            let _ = done.send(result);
+        }));
+        Pending { answer, known: None, since, metrics: Arc::clone(&self.metrics) }
     }
 
     pub fn log(&self) -> &Log {
@@ -55,9 +64,20 @@ impl Ledger {
 }
 
 impl Pending {
+    /// True when it is known already that the receipt will not be written: the log is full, failed, closed or overloaded.
+    pub fn is_refused(&mut self) -> bool {
+        if self.known.is_none() {
+            self.known = self.answer.try_recv().ok();
+        }
+        matches!(self.known, Some(Err(_)))
+    }
+
     /// Waits until the receipt is on disk.
     pub async fn durable(self) -> Result<Token, LedgerError> {
-        let result = self.answer.await.map_err(|_| LedgerError::Stopped)?;
+        let result = match self.known {
+            Some(result) => result,
+            None => self.answer.await.map_err(|_| LedgerError::Stopped)?,
+        };
         self.metrics.receipt_wait.observe(self.since.elapsed().as_secs_f64());
         Ok(result?)
     }

@@ -67,6 +67,11 @@ pub struct Metrics {
     pub receipt_wait: Histogram,
     pub journal_poisoned: Gauge,
     pub journal_durable_seq: Gauge<u64, AtomicU64>,
+    pub journal_full: Gauge,
+    pub journal_pruned_bytes: Gauge<u64, AtomicU64>,
+    pub journal_held_segments: Gauge<u64, AtomicU64>,
+    pub key_rotations: Gauge<u64, AtomicU64>,
+    pub key_rotations_failed: Gauge<u64, AtomicU64>,
     lines_dropped: Family<WriterLabels, Gauge<u64, AtomicU64>>,
 }
 
@@ -88,6 +93,11 @@ impl Metrics {
             receipt_wait: Histogram::new(seconds()),
             journal_poisoned: Gauge::default(),
             journal_durable_seq: Gauge::default(),
+            journal_full: Gauge::default(),
+            journal_pruned_bytes: Gauge::default(),
+            journal_held_segments: Gauge::default(),
+            key_rotations: Gauge::default(),
+            key_rotations_failed: Gauge::default(),
             lines_dropped: Family::default(),
             registry: Registry::default(),
         };
@@ -113,6 +123,24 @@ impl Metrics {
         with(&mut registry, "receipt_wait", "Wait for a receipt to be durable", Unit::Seconds, &metrics.receipt_wait);
         registry.register("journal_poisoned", "1 after a failed write or sync", metrics.journal_poisoned.clone());
         registry.register("journal_durable_seq", "Highest sequence known on disk", metrics.journal_durable_seq.clone());
+        registry.register(
+            "journal_full",
+            "1 while receipts are refused for want of space",
+            metrics.journal_full.clone(),
+        );
+        let mut count = |name, help, gauge: &Gauge<u64, AtomicU64>| registry.register(name, help, gauge.clone());
+        count("journal_pruned_bytes", "Bytes of old segments removed since the start", &metrics.journal_pruned_bytes);
+        count(
+            "journal_held_segments",
+            "Segments that only a legal hold keeps from removal",
+            &metrics.journal_held_segments,
+        );
+        count("receipt_key_rotations", "Receipt keys replaced since the start", &metrics.key_rotations);
+        count(
+            "receipt_key_rotations_failed",
+            "Receipt keys that should have been replaced and could not be",
+            &metrics.key_rotations_failed,
+        );
         registry.register("lines_dropped", "Lines lost to a full queue or disk", metrics.lines_dropped.clone());
         let info = [("hash", policy_hash.to_owned()), ("mode", policy_mode.to_owned())];
         registry.register("policy", "The policy in force", Info::new(info.to_vec()));

@@ -14,11 +14,15 @@ mod tar;
 
 pub(crate) use container::{Container, ContainerFault, io_fault, open_bundle};
 pub use manifest::PolicyDocument;
-pub(crate) use manifest::{Manifest, ManifestFile, STATEMENT_PAYLOAD_TYPE, read_frontier, read_proof_lines, statement};
+pub(crate) use manifest::{
+    Manifest, ManifestFile, STATEMENT_PAYLOAD_TYPE, frontier_value, read_frontier, read_proof_lines, statement,
+};
 pub use publisher::Publication;
 pub use seal::{SealError, Sealed, Sealer};
 pub use store::{BundleInfo, export, inspect, list};
-pub(crate) use store::{bundle_range, checkpoint_sizes, list_bundle_files, newest_checkpoint, stored_checkpoint};
+pub(crate) use store::{
+    bundle_range, checkpoint_sizes, list_bundle_files, newest_checkpoint, read_root, stored_checkpoint,
+};
 
 #[cfg(test)]
 pub(crate) use tar::header as tar_header;

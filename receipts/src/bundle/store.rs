@@ -190,6 +190,14 @@ pub(crate) fn stored_checkpoint(directory: &Path, size: u64) -> Result<StoredChe
     Ok(StoredCheckpoint { checkpoint, note, bytes, frontier, chain })
 }
 
+/// Root in the published checkpoint of this size; the signature is for the caller to check.
+pub(crate) fn read_root(data_dir: &Path, size: u64) -> Option<crate::tree::Hash> {
+    let path = data_dir.join(CHECKPOINTS_DIRECTORY).join(size.to_string());
+    let bytes = durable::read_bounded(&path, NOTE_MAX_BYTES as u64).ok()?;
+    let checkpoint = Checkpoint::from_text(SignedNote::parse(&bytes).ok()?.text()).ok()?;
+    (checkpoint.size == size).then_some(checkpoint.root)
+}
+
 /// Name of the file that keeps what the next bundle needs: frontier and chain value.
 pub(crate) fn frontier_name(size: u64) -> String {
     format!("{size}.frontier")

@@ -7,6 +7,7 @@ use super::storage::is_full;
 use crate::bundle::SealError;
 use crate::keys::KeyError;
 use crate::lock::LockError;
+use crate::retention::RetentionError;
 
 /// Why a log cannot be opened, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +59,13 @@ pub enum LogError {
     /// The log does not continue what the lock record says, or that cannot be told.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A removal of old segments, begun by the process before, cannot be finished.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
 }
 
 impl LogError {
-    /// Stable code: `W0xx`; `K0xx` where a key, `S0xx` where a checkpoint is the cause.
+    /// Stable code: `W0xx`; `K0xx` where a key, `S0xx` where a checkpoint, `R0xx` where retention is the cause.
     pub fn code(&self) -> &'static str {
         match self {
             Self::CorruptMiddle { .. } => "W002",
@@ -76,6 +80,7 @@ impl LogError {
             Self::Keys(error) => error.code(),
             Self::Checkpoint(error) => error.code(),
             Self::Lock(error) => error.code(),
+            Self::Retention(error) => error.code(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::JOURNAL_DIRECTORY;
 use super::chain::genesis_value;
 use super::error::{AppendError, LogError, Poison};
 use super::queue::{Closing, Job, Queue, Waiter, Work};
-use super::recover::{Evidence, Recovered, recover};
+use super::recover::{Evidence, Recovered, Removal, recover};
 use super::segment::{SegmentHeader, origin_digest};
 use super::sequence::{Group, RotateAfter, Rotations, Sequencer, SequencerParts};
 use super::storage::{Disk, Storage};
@@ -23,7 +23,8 @@ use crate::canonical::{Limits, parse};
 use crate::clock::{self, Clock, SystemClock};
 use crate::keys::{KeyAccess, KeyError, KeyPlace, Keys, PlainFiles};
 use crate::lock::{self, Known, LockError, LockStore};
-use crate::receipt::{Boot, BuildInfo, Draft, Entry, Genesis, Kind, LifeEntry, TornRecord};
+use crate::receipt::{Boot, BuildInfo, Draft, Entry, Genesis, Kind, LifeEntry, Prune, TornRecord};
+use crate::retention::{self, Removed, Retained, Retention, RetentionError, Surroundings, Ways};
 
 /// Groups between placing and writing: what is signed while a sync runs. Their bytes are bounded by the reserve.
 const GROUPS_MAX: usize = 64;
@@ -150,6 +151,10 @@ pub struct LogStatus {
     /// Times that the receipt key was replaced, and times that it should have been and could not.
     pub rotations: u64,
     pub rotations_failed: u64,
+    /// Bytes of old segments removed since the start.
+    pub pruned_bytes: u64,
+    /// Segments that only a legal hold kept at the last removal.
+    pub held_segments: u64,
 }
 
 /// A handle on the log; clones share it. When the last is dropped without [`Log::shutdown`], what is queued is still
@@ -162,6 +167,10 @@ struct Handle {
     queue: Arc<Queue>,
     durable: Arc<Durable>,
     rotations: Arc<Rotations>,
+    retained: Retained,
+    storage: Arc<dyn Storage>,
+    data_dir: PathBuf,
+    clock: Arc<dyn Clock>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -254,7 +263,7 @@ impl Log {
         };
         let durable = Arc::new(Durable::new(recovered.next_seq));
         let writer = Writer::new(WriterParts {
-            storage,
+            storage: Arc::clone(&storage),
             directory,
             segment_bytes: options.segment_bytes,
             reserve_bytes: options.reserve_bytes,
@@ -276,7 +285,7 @@ impl Log {
         let sequencer = Sequencer::new(SequencerParts {
             next_seq: recovered.next_seq,
             last_chain: first_chain,
-            clock,
+            clock: Arc::clone(&clock),
             keys,
             key,
             rotate_after: RotateAfter {
@@ -292,11 +301,24 @@ impl Log {
         });
         let queue = Arc::new(Queue::new(options.queue_len));
         writer.grant(&queue);
-        let log = start(sequencer, writer, queue, durable, rotations)?;
+        let handle = Handle {
+            queue,
+            durable,
+            rotations,
+            retained: Retained::default(),
+            storage,
+            data_dir: options.data_dir,
+            clock,
+            threads: Mutex::default(),
+        };
+        let log = start(sequencer, writer, handle)?;
         if let Some(genesis) = life.genesis {
             log.append_life(&LifeEntry::Genesis(genesis))?;
         }
         log.append_life(&LifeEntry::Boot(life.boot))?;
+        if let Some(Removal { pruned, recorded, left }) = recovered.pruned {
+            retention::finish(log.surroundings(), &pruned, recorded, &left, &|prune| log.append_prune(prune))?;
+        }
         Ok((log, report))
     }
 
@@ -321,6 +343,22 @@ impl Log {
     /// `gap` receipt gives the number.
     pub fn count_unreceipted(&self) {
         self.0.queue.count_unreceipted();
+    }
+
+    /// Removes the segments that this retention lets go, oldest first, and records it; `None` when there are none. Blocks
+    /// for as long as it takes to read them once.
+    pub fn prune(&self, retention: &Retention) -> Result<Option<Removed>, RetentionError> {
+        let ways = Ways { append: &|prune| self.append_prune(prune), now_us: self.0.clock.wall_us() };
+        retention::prune(self.surroundings(), retention, &self.0.retained, &ways)
+    }
+
+    /// On a full disk this is what makes space, so it may use the log's own reserve.
+    fn append_prune(&self, prune: Prune) -> Result<(), AppendError> {
+        self.push_blocking(Work::Own(Draft::new(&prune.into()))).map(drop)
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { storage: &*self.0.storage, data_dir: &self.0.data_dir }
     }
 
     fn push(&self, work: Work, done: Box<dyn FnOnce(Result<Token, AppendError>) + Send>) {
@@ -350,6 +388,8 @@ impl Log {
             full: self.0.queue.is_full(),
             rotations: self.0.rotations.done.load(Ordering::Relaxed),
             rotations_failed: self.0.rotations.failed.load(Ordering::Relaxed),
+            pruned_bytes: self.0.retained.pruned_bytes.load(Ordering::Relaxed),
+            held_segments: self.0.retained.held_segments.load(Ordering::Relaxed),
         }
     }
 
@@ -421,37 +461,24 @@ fn genesis_chain(genesis: &Genesis) -> super::ChainValue {
     genesis_value(&parse(&bytes, Limits::RECEIPT).unwrap_or(crate::canonical::Value::Null))
 }
 
-fn start(
-    sequencer: Sequencer,
-    writer: Writer,
-    queue: Arc<Queue>,
-    durable: Arc<Durable>,
-    rotations: Arc<Rotations>,
-) -> Result<Log, LogError> {
+fn start(sequencer: Sequencer, writer: Writer, handle: Handle) -> Result<Log, LogError> {
     let (to_writer, groups) = mpsc::sync_channel::<Group>(GROUPS_MAX);
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let keep = |thread| handle.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     // Whatever way a thread ends, nothing is accepted after it.
-    let guard = |queue: &Arc<Queue>| EndGuard(Arc::clone(queue));
-    let writing = {
-        let (queue, guard) = (Arc::clone(&queue), guard(&queue));
-        thread("clyra-journal").spawn(move || {
-            let _guard = guard;
-            writer.run(&queue, &groups);
-        })
-    };
-    let writing = writing.map_err(LogError::Thread)?;
-    let placing = {
-        let (queue, guard) = (Arc::clone(&queue), guard(&queue));
-        thread("clyra-sequence").spawn(move || {
-            let _guard = guard;
-            sequencer.run(&queue, &to_writer);
-        })
-    };
-    let handle = Handle { queue, durable, rotations, threads: Mutex::new(vec![writing]) };
-    match placing {
-        Ok(placing) => handle.threads.lock().unwrap_or_else(PoisonError::into_inner).push(placing),
-        Err(error) => return Err(LogError::Thread(error)),
-    }
+    let guard = || EndGuard(Arc::clone(&handle.queue));
+    let (queue, ends) = (Arc::clone(&handle.queue), guard());
+    let writing = thread("clyra-journal").spawn(move || {
+        let _ends = ends;
+        writer.run(&queue, &groups);
+    });
+    keep(writing.map_err(LogError::Thread)?);
+    let (queue, ends) = (Arc::clone(&handle.queue), guard());
+    let placing = thread("clyra-sequence").spawn(move || {
+        let _ends = ends;
+        sequencer.run(&queue, &to_writer);
+    });
+    keep(placing.map_err(LogError::Thread)?);
     Ok(Log(Arc::new(handle)))
 }
 

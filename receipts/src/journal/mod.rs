@@ -8,6 +8,7 @@ mod chain;
 mod error;
 mod frame;
 mod log;
+mod pruned;
 mod queue;
 mod read;
 mod recover;
@@ -28,10 +29,11 @@ pub use token::Token;
 
 pub(crate) use chain::{Chain, genesis_value, run_start_value};
 pub(crate) use frame::FrameType;
+pub(crate) use pruned::{Pruned, event_of};
 pub(crate) use read::{Next, SegmentReader};
 pub(crate) use runs::RUNS_MAX;
 pub(crate) use scan::{JournalScan, ScanError, segments};
-pub(crate) use segment::{origin_digest, segment_name};
+pub(crate) use segment::{origin_digest, segment_first_seq, segment_name};
 
 pub(crate) use storage::{Disk, Lock, Storage};
 
@@ -39,7 +41,10 @@ pub(crate) use storage::{Disk, Lock, Storage};
 pub(crate) const JOURNAL_DIRECTORY: &str = "journal";
 
 #[cfg(test)]
-mod simulated;
+pub(crate) use pruned::PRUNED;
+
+#[cfg(test)]
+pub(crate) mod simulated;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

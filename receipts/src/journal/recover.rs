@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::LogError;
 use super::chain::{Chain, ChainValue};
 use super::frame::{Frame, FrameType, NOTHING_DURABLE};
+use super::pruned::{PRUNED, Pruned, is_prune_to};
 use super::read::{Next, SegmentReader};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, origin_digest, segment_first_seq, segment_name};
 use super::storage::Storage;
@@ -41,6 +42,17 @@ pub(crate) struct Recovered {
     /// Number of the next segment.
     pub(crate) next_segment: u64,
     pub(crate) torn: Option<TornRecord>,
+    pub(crate) pruned: Option<Removal>,
+}
+
+/// A removal of old segments, finished or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Removal {
+    pub(crate) pruned: Pruned,
+    /// Its `prune` receipt is there.
+    pub(crate) recorded: bool,
+    /// First sequence numbers of the segments that are still to be removed.
+    pub(crate) left: Vec<u64>,
 }
 
 /// The last receipt of the process before.
@@ -61,6 +73,8 @@ struct Walked {
     chain: ChainValue,
     sealed: bool,
     bad: bool,
+    /// A receipt in it says what `pruned.json` does.
+    prune_recorded: bool,
 }
 
 pub(crate) fn recover(
@@ -80,9 +94,30 @@ pub(crate) fn recover(
     }
     first_seqs.sort_unstable();
 
-    let mut state = Recovered { next_seq: 0, chain: [0; 32], last: None, next_segment: 0, torn: None };
+    let mut state = Recovered { next_seq: 0, chain: [0; 32], last: None, next_segment: 0, torn: None, pruned: None };
+    let damaged = |what| LogError::CorruptMiddle { segment: directory.join(PRUNED), offset: 0, what };
+    match Pruned::load(storage, directory).map_err(LogError::io(directory))? {
+        None => {}
+        Some(None) => return Err(damaged("it is not of its form")),
+        Some(Some(pruned)) => {
+            let left = first_seqs.iter().copied().filter(|first_seq| *first_seq < pruned.size()).collect();
+            first_seqs.retain(|first_seq| *first_seq >= pruned.size());
+            (state.next_seq, state.chain) = (pruned.size(), pruned.chain);
+            state.pruned = Some(Removal { pruned, recorded: false, left });
+        }
+    }
     let count = first_seqs.len();
     let mut known: Vec<(u64, &'static str)> = evidence.durable.clone();
+    if let Some(removal) = &state.pruned {
+        let size = removal.pruned.size();
+        if let Some((_, expected)) = evidence.checkpoint.filter(|(covered, _)| *covered == size)
+            && expected != removal.pruned.chain
+        {
+            return Err(LogError::Fork { directory: directory.to_owned(), seq: size.saturating_sub(1), size });
+        }
+        // The segment that is written to is never removed, so there is one after the cut.
+        known.push((size + 1, "pruned.json"));
+    }
     let mut last_body = None;
     let mut last_segment = None;
     for (index, first_seq) in first_seqs.into_iter().enumerate() {
@@ -94,6 +129,9 @@ pub(crate) fn recover(
                 known.push((frame.header.durable_hwm.saturating_add(1), "a later frame"));
             }
             last_body = Some(frame.body.clone());
+        }
+        if let Some(removal) = &mut state.pruned {
+            removal.recorded |= walked.prune_recorded;
         }
         state.next_seq = walked.next_seq;
         state.chain = walked.chain;
@@ -110,6 +148,9 @@ pub(crate) fn recover(
             known: known_count.saturating_sub(1),
             evidence: what,
         });
+    }
+    if state.pruned.as_ref().is_some_and(|removal| !removal.recorded && removal.left.is_empty()) {
+        return Err(damaged("the segments before it are gone, and no receipt says so"));
     }
     state.last = last_body.as_deref().map(describe);
     if let Some((path, walked)) = last_segment {
@@ -136,9 +177,10 @@ fn walk(
         return Err(LogError::Origin { directory, origin: origin.to_owned() });
     }
     let begins_log = state.next_seq == 0;
+    let cut = state.pruned.as_ref().map(|removal| removal.pruned.size());
     let continues = header.first_seq == first_seq
         && first_seq == state.next_seq
-        && header.number == state.next_segment
+        && (header.number == state.next_segment || cut == Some(first_seq))
         && (begins_log || header.prev_chain == state.chain);
     if !continues {
         return Err(corrupt(0, "it does not continue the segment before it"));
@@ -153,6 +195,7 @@ fn walk(
         next_seq: first_seq,
         sealed: false,
         bad: false,
+        prune_recorded: false,
     };
     loop {
         let offset = reader.offset();
@@ -187,6 +230,7 @@ fn walk(
                             let directory = path.parent().unwrap_or(path).to_owned();
                             return Err(LogError::Fork { directory, seq: walked.next_seq, size });
                         }
+                        walked.prune_recorded |= cut.is_some_and(|cut| is_prune_to(&frame.body, cut));
                         walked.chain = chain;
                         walked.next_seq += 1;
                         walked.frames += 1;

@@ -52,6 +52,10 @@ impl JournalScan {
         let mut scan =
             Self { directory: directory.to_owned(), waiting, open: None, next_seq: 0, chain: Chain::default() };
         scan.next_seq = scan.waiting.last().copied().unwrap_or(0);
+        if scan.next_seq > from {
+            // Older segments were removed.
+            return Err(ScanError::Missing(from));
+        }
         while scan.next_seq < from {
             if scan.next()?.is_none() {
                 return Err(ScanError::Missing(scan.next_seq));

@@ -227,6 +227,12 @@ impl Storage for Simulated {
         Ok(Box::new(io::Cursor::new(state.inodes[*inode].content.clone())))
     }
 
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let inode = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.inodes[*inode].content.len() as u64)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         let mut state = self.state();
         state.operate().map_err(|(error, _)| error)?;

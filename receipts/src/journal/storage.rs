@@ -14,6 +14,8 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// Names of the files in a directory, in any order.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// Bytes of a file.
+    fn length(&self, path: &Path) -> io::Result<u64>;
     /// Makes a file, empty.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// Replaces what bears the new name.
@@ -62,6 +64,10 @@ impl Storage for Disk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::fs::metadata(path)?.len())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {

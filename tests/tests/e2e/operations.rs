@@ -20,7 +20,7 @@ rules:
 ";
 
 /// Metrics that dashboards and alerts are built on: name, type.
-const METRICS: [(&str, &str); 16] = [
+const METRICS: [(&str, &str); 21] = [
     ("clyra_build", "info"),
     ("clyra_coverage_gaps", "counter"),
     ("clyra_exchange_seconds", "histogram"),
@@ -30,10 +30,15 @@ const METRICS: [(&str, &str); 16] = [
     ("clyra_held_bytes", "histogram"),
     ("clyra_in_flight", "gauge"),
     ("clyra_journal_durable_seq", "gauge"),
+    ("clyra_journal_full", "gauge"),
+    ("clyra_journal_held_segments", "gauge"),
     ("clyra_journal_poisoned", "gauge"),
+    ("clyra_journal_pruned_bytes", "gauge"),
     ("clyra_lines_dropped", "gauge"),
     ("clyra_own_answers", "counter"),
     ("clyra_policy", "info"),
+    ("clyra_receipt_key_rotations", "gauge"),
+    ("clyra_receipt_key_rotations_failed", "gauge"),
     ("clyra_receipt_wait_seconds", "histogram"),
     ("clyra_redactions", "counter"),
     ("clyra_scan_seconds", "histogram"),

@@ -137,8 +137,11 @@ impl<'g> Exchange<'g> {
         let (context, facts, inspected) = self.inspect(&head, body).await?;
         let bound = self.bind(&context, &facts)?;
         let request = self.upstream_request(&head, inspected)?;
-        // The attempt becomes durable while the provider thinks.
+        // The attempt becomes durable while the provider thinks; one that never will be keeps the request here.
         self.open();
+        if self.attempt_pending.as_mut().is_some_and(Pending::is_refused) {
+            self.opened().await?;
+        }
         let clock = Instant::now();
         let reply = tokio::select! {
             biased;
