@@ -170,7 +170,7 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
 
 fn export(args: &ExportArgs) -> Result<(), Exit> {
     let from = find(&args.bundle, &args.data_dir.path);
-    let (path, sha256) = bundle::export(&from, &args.out).map_err(Exit::usage)?;
+    let bundle::Copied { path, sha256, .. } = bundle::export(&from, &args.out, None).map_err(Exit::usage)?;
     print::result(|out| match args.json {
         true => writeln!(out, "{}", json!({"path": path.to_string_lossy(), "sha256": sha256})),
         // As `sha256sum` writes it, so that `sha256sum -c` reads it.

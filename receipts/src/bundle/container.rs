@@ -7,7 +7,10 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::tar::{Entry, TarError, TarReader, is_member_path};
-use super::{MEMBER_MAX_BYTES, MEMBERS_MAX, MEMBERS_MAX_BYTES, RECEIPTS, RECEIPTS_MAX_BYTES, ZSTD_WINDOW_LOG};
+use super::{
+    ARTIFACTS, ARTIFACTS_MAX_BYTES, LINEAGE, MEMBER_MAX_BYTES, MEMBERS_MAX, MEMBERS_MAX_BYTES, RECEIPTS,
+    STREAMED_MAX_BYTES, ZSTD_WINDOW_LOG,
+};
 
 /// Most bytes that a compressed byte may become, beyond the first MiB. Receipts compress some five to twenty times.
 const RATIO_MAX: u64 = 400;
@@ -44,7 +47,9 @@ enum Source {
 pub(crate) struct Container {
     source: Source,
     members: usize,
+    /// Bytes of the members that are read whole.
     bytes: u64,
+    artifact_bytes: u64,
     current: Option<Member>,
 }
 
@@ -69,7 +74,7 @@ pub(crate) fn open_bundle(path: &Path) -> io::Result<Container> {
         let budget = compressed.saturating_mul(RATIO_MAX).saturating_add(1024 * 1024);
         Source::Archive(Box::new(TarReader::new(Metered { input: Some(decoder), left: budget })))
     };
-    Ok(Container { source, members: 0, bytes: 0, current: None })
+    Ok(Container { source, members: 0, bytes: 0, artifact_bytes: 0, current: None })
 }
 
 /// Files below a directory, as member paths. Two levels are what a bundle has; links and other things count as files with
@@ -141,18 +146,33 @@ impl Container {
         };
         if let Some(member) = &member {
             self.members += 1;
-            let receipts = member.path == RECEIPTS;
-            let size_max = if receipts { RECEIPTS_MAX_BYTES } else { MEMBER_MAX_BYTES };
-            self.bytes += if receipts { 0 } else { member.size };
-            if self.members > MEMBERS_MAX || member.size > size_max || self.bytes > MEMBERS_MAX_BYTES {
+            let (sum, sum_max, size_max) = match member.path.as_str() {
+                RECEIPTS | LINEAGE => (&mut 0, u64::MAX, STREAMED_MAX_BYTES),
+                path if path.starts_with(ARTIFACTS) => (&mut self.artifact_bytes, ARTIFACTS_MAX_BYTES, u64::MAX),
+                _ => (&mut self.bytes, MEMBERS_MAX_BYTES, MEMBER_MAX_BYTES),
+            };
+            *sum += member.size;
+            if self.members > MEMBERS_MAX || member.size > size_max || *sum > sum_max {
                 return Err(ContainerFault::Limit);
+            }
+            // What is attached may be as compressible as it likes; it has its own limit.
+            if let Source::Archive(archive) = &mut self.source
+                && member.path.starts_with(ARTIFACTS)
+            {
+                let metered = archive.input();
+                metered.left = metered.left.saturating_add(member.size);
             }
         }
         self.current.clone_from(&member);
         Ok(member)
     }
 
-    /// The content of the current member: any but the receipts.
+    /// True when the current member may be larger than memory: it is read in passing.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.current.as_ref().is_some_and(|member| is_streamed(&member.path))
+    }
+
+    /// The content of the current member: any but those that are read in passing.
     pub(crate) fn read_member(&mut self) -> Result<Vec<u8>, ContainerFault> {
         let mut bytes = Vec::new();
         self.by_ref().take(MEMBER_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| io_fault(&error))?;
@@ -161,6 +181,11 @@ impl Container {
         }
         Ok(bytes)
     }
+}
+
+/// True for the members that may be large.
+pub(crate) fn is_streamed(path: &str) -> bool {
+    path == RECEIPTS || path == LINEAGE || path.starts_with(ARTIFACTS)
 }
 
 /// What an error while reading a member means.

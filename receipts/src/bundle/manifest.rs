@@ -49,9 +49,11 @@ pub(crate) struct Manifest {
     pub(crate) verdicts: BTreeMap<String, u64>,
     /// In the order of their paths.
     pub(crate) files: Vec<ManifestFile>,
+    /// What it says for people.
+    pub(crate) about: Value,
 }
 
-fn count(number: u64) -> Value {
+pub(super) fn count(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(crate::canonical::INTEGER_MAX))
 }
 
@@ -81,6 +83,7 @@ impl Manifest {
             ])
         });
         to_vec(&Value::from([
+            ("about", self.about.clone()),
             ("chain", Value::from(hex::encode(&self.chain))),
             ("created", Value::from(self.created.as_str())),
             ("files", Value::Array(files.collect())),
@@ -125,6 +128,7 @@ impl Manifest {
             kinds: map("kinds")?,
             verdicts: map("verdicts")?,
             files: files.collect::<Option<Vec<_>>>()?,
+            about: value.get("about")?.clone(),
         })
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::ZSTD_WINDOW_LOG;
 use super::seal::SealError;
-use super::tar::{SIZE_MAX_BYTES, write_end, write_member};
-use super::{RECEIPTS, ZSTD_WINDOW_LOG};
+use super::tar::{write_end, write_member};
 use crate::{durable, hex};
 
 /// Speed against size; the level is part of what makes bundles reproducible.
@@ -33,36 +33,51 @@ impl<W: Write> Write for Digesting<W> {
     }
 }
 
+/// Where the content of a member is.
+pub(super) enum Content<'a> {
+    Bytes(Vec<u8>),
+    /// A file of this many bytes.
+    File(&'a Path, u64),
+}
+
 /// Writes the bundle file, durably, and returns its SHA-256.
-pub(super) fn pack(
-    path: &Path,
-    members: &BTreeMap<String, Vec<u8>>,
-    spool: &Path,
-    spooled: u64,
-) -> Result<String, SealError> {
-    let file = durable::create(path, 0o600).map_err(SealError::io(path))?;
-    let mut receipts = File::open(spool).map_err(SealError::io(spool))?;
-    let packed = (|| -> io::Result<(File, Sha256)> {
+pub(super) fn pack(path: &Path, members: &BTreeMap<String, Content<'_>>) -> Result<String, SealError> {
+    let mut writer = BundleWriter::create(path).map_err(SealError::io(path))?;
+    for (name, content) in members {
+        match content {
+            Content::Bytes(bytes) => {
+                writer.member(name, bytes.len() as u64, &mut bytes.as_slice()).map_err(SealError::io(path))?;
+            }
+            Content::File(from, size) => {
+                let mut file = File::open(from).map_err(SealError::io(from))?;
+                writer.member(name, *size, &mut file).map_err(SealError::io(path))?;
+            }
+        }
+    }
+    writer.finish().map_err(SealError::io(path))
+}
+
+/// A bundle file being written. Members must come in ascending order.
+pub(super) struct BundleWriter(zstd::Encoder<'static, Digesting<File>>);
+
+impl BundleWriter {
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let file = durable::create(path, 0o600)?;
         let mut encoder = zstd::Encoder::new(Digesting { inner: file, digest: Sha256::new() }, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
         encoder.window_log(ZSTD_WINDOW_LOG)?;
-        let mut paths: Vec<&str> = members.keys().map(String::as_str).collect();
-        paths.push(RECEIPTS);
-        paths.sort_unstable();
-        for member in paths {
-            match members.get(member) {
-                Some(bytes) => write_member(&mut encoder, member, bytes.len() as u64, &mut bytes.as_slice())?,
-                None => {
-                    receipts.rewind()?;
-                    write_member(&mut encoder, member, spooled, &mut (&mut receipts).take(SIZE_MAX_BYTES))?;
-                }
-            }
-        }
-        write_end(&mut encoder)?;
-        let done = encoder.finish()?;
+        Ok(Self(encoder))
+    }
+
+    pub(super) fn member(&mut self, name: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
+        write_member(&mut self.0, name, size, content)
+    }
+
+    /// Makes the file durable and returns its SHA-256.
+    pub(super) fn finish(mut self) -> io::Result<String> {
+        write_end(&mut self.0)?;
+        let done = self.0.finish()?;
         done.inner.sync_all()?;
-        Ok((done.inner, done.digest))
-    })();
-    let (_, digest) = packed.map_err(SealError::io(path))?;
-    Ok(hex::encode(&digest.finalize()))
+        Ok(hex::encode(&done.digest.finalize()))
+    }
 }

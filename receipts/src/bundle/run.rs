@@ -1,28 +1,35 @@
-//! Gathers the receipts of one bundle: their envelopes into a spool file, and all that the manifest says about them.
+//! Gathers the receipts of one bundle: their envelopes and their lineage into spool files, and all that the manifest says
+//! about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use sha2::{Digest as _, Sha256};
 
+use super::about::About;
+use super::lineage::{LineageHook, LineageLines};
 use super::manifest::ManifestFile;
-use super::{MEMBERS_MAX, RECEIPTS};
+use super::{ANCHORS, LINEAGE, MEMBERS_MAX, RECEIPTS};
 use crate::canonical::{Limits, Value, parse};
 use crate::journal::ChainValue;
-use crate::receipt::{Kind, RECEIPT_PAYLOAD_TYPE};
+use crate::receipt::{AnchorKind, Kind, RECEIPT_PAYLOAD_TYPE};
 use crate::tree::{Frontier, Span, leaf_hash};
 use crate::{dsse, hex};
 
-/// Most bytes of `receipts.jsonl`.
-const BUNDLE_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Most bytes of `receipts.jsonl`, and of lineage: half of what a verifier reads, and more than a million of usual receipts.
+const BUNDLE_MAX_BYTES: u64 = super::STREAMED_MAX_BYTES / 4 * 3;
 
-/// Most starts in one bundle: each has a certificate in `keys.json`, which is read whole.
+/// Most files that the `anchor` receipts of one bundle name. An hour has some dozens.
+const ANCHORS_MAX: usize = 512;
+
+/// Most starts and rotations in one bundle: each has a certificate in `keys.json`, which is read whole.
 const BUNDLE_MAX_BOOTS: u64 = 4096;
 
 /// What is gathered over the receipts of one bundle.
 pub(super) struct Run {
     pub(super) from: u64,
     pub(super) frontier: Frontier,
+    /// What is new since `from`, for the consistency proof and the tiles: 32 bytes a receipt.
     pub(super) span: Span,
     pub(super) prev: Option<ChainValue>,
     pub(super) chain: Option<ChainValue>,
@@ -32,10 +39,39 @@ pub(super) struct Run {
     pub(super) policies: BTreeSet<String>,
     /// Process that wrote the last receipt.
     pub(super) boot: String,
+    /// Members that the anchor receipts name.
+    pub(super) anchors: BTreeSet<String>,
+    pub(super) about: About,
     boots: u64,
-    pub(super) bytes: u64,
+    receipts: Spooled,
+    lineage: Option<(Box<dyn LineageLines>, Spooled)>,
+}
+
+/// Size and digests of what went into a spool file.
+#[derive(Default)]
+struct Spooled {
+    bytes: u64,
     sha256: Sha256,
     blake3: blake3::Hasher,
+}
+
+impl Spooled {
+    fn write(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(), AddFault> {
+        out.write_all(bytes).map_err(AddFault::Io)?;
+        self.bytes += bytes.len() as u64;
+        self.sha256.update(bytes);
+        self.blake3.update(bytes);
+        Ok(())
+    }
+
+    fn file(&self, path: &str) -> ManifestFile {
+        ManifestFile {
+            path: path.to_owned(),
+            size: self.bytes,
+            sha256: self.sha256.clone().finalize().into(),
+            blake3: *self.blake3.finalize().as_bytes(),
+        }
+    }
 }
 
 pub(super) enum AddFault {
@@ -44,7 +80,7 @@ pub(super) enum AddFault {
 }
 
 impl Run {
-    pub(super) fn new(from: u64, frontier: Frontier) -> Self {
+    pub(super) fn new(from: u64, frontier: Frontier, lineage: Option<LineageHook>) -> Self {
         Self {
             from,
             span: Span::after(frontier.clone()),
@@ -56,10 +92,11 @@ impl Run {
             verdicts: BTreeMap::new(),
             policies: BTreeSet::new(),
             boot: String::new(),
+            anchors: BTreeSet::new(),
+            about: About::default(),
             boots: 0,
-            bytes: 0,
-            sha256: Sha256::new(),
-            blake3: blake3::Hasher::new(),
+            receipts: Spooled::default(),
+            lineage: lineage.map(|make| (make(), Spooled::default())),
         }
     }
 
@@ -68,7 +105,11 @@ impl Run {
     }
 
     pub(super) fn has_room(&self, receipts_max: u64) -> bool {
-        self.to() - self.from < receipts_max && self.bytes < BUNDLE_MAX_BYTES && self.boots < BUNDLE_MAX_BOOTS
+        let lineage = self.lineage.as_ref().map_or(0, |(_, spooled)| spooled.bytes);
+        self.to() - self.from < receipts_max
+            && self.receipts.bytes.max(lineage) < BUNDLE_MAX_BYTES
+            && self.boots < BUNDLE_MAX_BOOTS
+            && self.anchors.len() < ANCHORS_MAX
     }
 
     pub(super) fn add(
@@ -78,6 +119,7 @@ impl Run {
         chain: ChainValue,
         before: Option<ChainValue>,
         out: &mut impl Write,
+        lineage_out: &mut impl Write,
     ) -> Result<(), AddFault> {
         let value = parse(body, Limits::RECEIPT).map_err(|_| AddFault::Receipt("its body is not JSON"))?;
         let text = |name: &str| value.get(name).and_then(Value::as_str);
@@ -90,16 +132,22 @@ impl Run {
         let mut line = dsse::envelope(RECEIPT_PAYLOAD_TYPE, body, key_id, signature);
         let leaf = leaf_hash(&line);
         line.push(b'\n');
-        out.write_all(&line).map_err(AddFault::Io)?;
+        self.receipts.write(&line, out)?;
+        if let Some((lineage, spooled)) = &mut self.lineage {
+            line.clear();
+            lineage.receipt(&value, &leaf, &mut line);
+            spooled.write(&line, lineage_out)?;
+        }
         self.frontier.push(leaf);
         self.span.push(leaf);
+        self.about.add(&value);
         self.prev.get_or_insert(prev);
         self.chain = Some(chain);
         self.created = text("ts").unwrap_or_default().to_owned();
         let boot = value.get("boot").and_then(|boot| boot.get("id")?.as_str());
         self.boot = boot.unwrap_or_default().to_owned();
         let kind = text("kind").unwrap_or_default();
-        self.boots += u64::from(kind == Kind::Boot.name());
+        self.boots += u64::from([Kind::Boot, Kind::KeyRotate].map(Kind::name).contains(&kind));
         *self.kinds.entry(kind.to_owned()).or_default() += 1;
         if let Some(verdict) = text("verdict") {
             *self.verdicts.entry(verdict.to_owned()).or_default() += 1;
@@ -111,18 +159,20 @@ impl Run {
                 self.policies.insert(hash.to_owned());
             }
         }
-        self.bytes += line.len() as u64;
-        self.sha256.update(&line);
-        self.blake3.update(&line);
+        if kind == Kind::Anchor.name() {
+            let ending = event("kind").and_then(AnchorKind::from_name).map(AnchorKind::ending);
+            let named = [(event("proof"), ending), (event("sha256"), Some("note"))];
+            self.anchors.extend(named.into_iter().filter_map(|(digest, ending)| {
+                let digest = digest.filter(|digest| hex::decode_32(digest).is_some())?;
+                Some(format!("{ANCHORS}{digest}.{}", ending?))
+            }));
+        }
         Ok(())
     }
 
-    pub(super) fn receipts_file(&self) -> ManifestFile {
-        ManifestFile {
-            path: RECEIPTS.to_owned(),
-            size: self.bytes,
-            sha256: self.sha256.clone().finalize().into(),
-            blake3: *self.blake3.finalize().as_bytes(),
-        }
+    /// The members that were spooled, in the order of their spool files; without lineage when there is none.
+    pub(super) fn spooled(&self) -> (ManifestFile, Option<ManifestFile>) {
+        let lineage = self.lineage.as_ref().map(|(_, spooled)| spooled.file(LINEAGE));
+        (self.receipts.file(RECEIPTS), lineage.filter(|file| file.size > 0))
     }
 }

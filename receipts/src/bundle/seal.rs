@@ -10,16 +10,18 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::attached::{self, Attached, externals_document};
+use super::lineage::LineageHook;
 use super::manifest::{
     Manifest, ManifestFile, PolicyDocument, STATEMENT_PAYLOAD_TYPE, frontier_value, proof_lines, statement,
 };
-use super::pack::pack;
+use super::pack::{Content, pack};
 use super::publisher::{Publication, Publisher};
 use super::run::{AddFault, Run};
 use super::store::{bundle_name, bundle_range, checkpoint_sizes, frontier_name, newest_checkpoint};
 use super::{
-    BUNDLES_DIRECTORY, CHECKPOINT, CHECKPOINT_PREV, CHECKPOINTS_DIRECTORY, CONSISTENCY, FRONTIER, KEYS, MANIFEST,
-    MANIFEST_DSSE, MEMBERS_MAX, POLICIES, RECEIPTS,
+    ANCHORS, BUNDLES_DIRECTORY, CHECKPOINT, CHECKPOINT_PREV, CHECKPOINTS_DIRECTORY, CONSISTENCY, EXTERNALS, FRONTIER,
+    KEYS, LINEAGE, MANIFEST, MANIFEST_DSSE, MEMBER_MAX_BYTES, MEMBERS_MAX, MEMBERS_MAX_BYTES, POLICIES, RECEIPTS,
 };
 use crate::canonical::{Value, to_vec};
 use crate::checkpoint::Checkpoint;
@@ -31,8 +33,13 @@ use crate::tlog::TlogError;
 use crate::tree::{Frontier, Hash, ProofError};
 use crate::{durable, hex};
 
-/// Most receipts in one bundle: a file of some 20 MiB, and 3 MiB of leaf hashes while it is made.
-const BUNDLE_MAX_RECEIPTS: u64 = 100_000;
+/// Most receipts in one bundle: a file of some hundred megabytes, and as much memory while it is made: 32 bytes of leaf hash
+/// and up to 16 of durations for each.
+const BUNDLE_MAX_RECEIPTS: u64 = 1_000_000;
+
+/// Most bytes of policies and anchors in one bundle: they are held in memory, as a verifier does. The rest of what a
+/// verifier holds is for keys, manifest and statement.
+const CARRIED_MAX_BYTES: u64 = MEMBERS_MAX_BYTES / 2;
 
 /// Why nothing was sealed. Each has a stable code.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +60,12 @@ pub enum SealError {
     Bundle { path: PathBuf, what: String },
     #[error("S007: {} is there already and is not overwritten", .0.display())]
     Exists(PathBuf),
+    #[error("S008: {} cannot be attached: {what}", .path.display())]
+    Attach { path: PathBuf, what: String },
+    #[error("S009: the custody log of {} cannot be added to: {what}", .path.display())]
+    Custody { path: PathBuf, what: String },
+    #[error("S010: {digest} is not attached to {}; `clyra bundle inspect` shows what is", .path.display())]
+    NotAttached { path: PathBuf, digest: String },
     #[error(transparent)]
     Keys(#[from] KeyError),
     #[error(transparent)]
@@ -70,6 +83,9 @@ impl SealError {
             Self::Io { .. } => "S005",
             Self::Bundle { .. } => "S006",
             Self::Exists(_) => "S007",
+            Self::Attach { .. } => "S008",
+            Self::Custody { .. } => "S009",
+            Self::NotAttached { .. } => "S010",
             Self::Keys(error) => error.code(),
             Self::Lock(error) => error.code(),
         }
@@ -129,6 +145,8 @@ pub struct Sealer {
     note: Option<Vec<u8>>,
     receipts_max: u64,
     publisher: Publisher,
+    lineage: Option<LineageHook>,
+    worm: Vec<String>,
     access: Arc<dyn KeyAccess>,
     _lock: Box<dyn Lock>,
     _journal_lock: Option<Box<dyn Lock>>,
@@ -152,6 +170,7 @@ impl Sealer {
         let lock = Disk.lock(&lock_path).map_err(SealError::io(&lock_path))?;
         let lock = lock.ok_or_else(|| SealError::Locked(data_dir.to_owned()))?;
         settle(&checkpoints, &bundles)?;
+        settle_attached(data_dir)?;
         let keys = Keys::open_public(data_dir)?;
         let newest = newest_checkpoint(data_dir)?;
         if let Some(stored) = &newest {
@@ -177,6 +196,8 @@ impl Sealer {
             note,
             receipts_max: BUNDLE_MAX_RECEIPTS,
             publisher,
+            lineage: None,
+            worm: Vec::new(),
             access: Arc::new(PlainFiles),
             _lock: lock,
             _journal_lock: None,
@@ -208,10 +229,21 @@ impl Sealer {
         self
     }
 
-    /// Fewer receipts in a bundle, so that a test sees more of them.
-    #[cfg(test)]
-    pub(crate) fn with_receipts_max(mut self, receipts_max: u64) -> Self {
-        self.receipts_max = receipts_max;
+    /// Fewer receipts in a bundle than could be, at least one.
+    pub fn with_receipts_max(mut self, receipts_max: u64) -> Self {
+        self.receipts_max = receipts_max.clamp(1, BUNDLE_MAX_RECEIPTS);
+        self
+    }
+
+    /// Has lineage written into each bundle.
+    pub fn with_lineage(mut self, lineage: LineageHook) -> Self {
+        self.lineage = Some(lineage);
+        self
+    }
+
+    /// Places where the bundles are to be kept, named in each.
+    pub fn with_worm(mut self, places: Vec<String>) -> Self {
+        self.worm = places;
         self
     }
 
@@ -247,40 +279,90 @@ impl Sealer {
         // Read anew each time: a start of the log adds a receipt key.
         let keys = Keys::open_with(&self.data_dir, &*self.access)?;
         let bundles = self.data_dir.join(BUNDLES_DIRECTORY);
-        let spool = durable::temporary(&bundles.join(RECEIPTS));
-        let run = self.collect(durable_count, &spool)?;
-        let sealed = self.publish(&keys, &run, &spool, policies)?;
-        std::fs::remove_file(&spool).map_err(SealError::io(&spool))?;
+        let spools = Spools {
+            receipts: durable::temporary(&bundles.join(RECEIPTS)),
+            lineage: durable::temporary(&bundles.join("openlineage.jsonl")),
+        };
+        let run = self.collect(durable_count, &spools)?;
+        let sealed = self.publish(&keys, &run, &spools, policies)?;
+        for spool in [&spools.receipts, &spools.lineage] {
+            std::fs::remove_file(spool).map_err(SealError::io(spool))?;
+        }
         Ok(Some(sealed))
     }
 
-    /// Writes the receipts' envelopes to a spool file and gathers what the manifest says about them.
-    fn collect(&self, durable_count: u64, spool: &Path) -> Result<Run, SealError> {
+    /// Writes the receipts' envelopes and lineage to spool files and gathers what the manifest says about them.
+    fn collect(&self, durable_count: u64, spools: &Spools) -> Result<Run, SealError> {
         let from = self.frontier.size();
         let mut scan = JournalScan::new(&self.data_dir.join(JOURNAL_DIRECTORY), from)?;
-        let file = durable::create(spool, 0o600).map_err(SealError::io(spool))?;
-        let mut out = BufWriter::with_capacity(256 * 1024, file);
-        let mut run = Run::new(from, self.frontier.clone());
+        let open = |path: &Path| -> Result<_, SealError> {
+            let file = durable::create(path, 0o600).map_err(SealError::io(path))?;
+            Ok(BufWriter::with_capacity(256 * 1024, file))
+        };
+        let (mut out, mut lineage) = (open(&spools.receipts)?, open(&spools.lineage)?);
+        let mut run = Run::new(from, self.frontier.clone(), self.lineage);
         while scan.position() < durable_count && run.has_room(self.receipts_max) {
             let (frame, chain) =
                 scan.next()?.ok_or_else(|| SealError::Journal(format!("receipt {} is missing", scan.position())))?;
             let before = run.chain.or(self.chain);
-            run.add(&frame.body, &frame.signature, chain, before, &mut out).map_err(|fault| match fault {
-                AddFault::Io(error) => SealError::Io { path: spool.to_owned(), source: error },
+            let added = run.add(&frame.body, &frame.signature, chain, before, &mut out, &mut lineage);
+            added.map_err(|fault| match fault {
+                AddFault::Io(error) => SealError::Io { path: spools.receipts.clone(), source: error },
                 AddFault::Receipt(what) => {
                     SealError::Journal(format!("receipt {}: {what}", scan.position().saturating_sub(1)))
                 }
             })?;
         }
-        out.flush().map_err(SealError::io(spool))?;
+        out.flush().map_err(SealError::io(&spools.receipts))?;
+        lineage.flush().map_err(SealError::io(&spools.lineage))?;
         Ok(run)
+    }
+
+    /// The members that are made here, and the policies and anchors that the receipts name, as far as they are at hand.
+    fn carried(
+        &self,
+        keys: &Keys,
+        run: &Run,
+        note: &[u8],
+        policies: &[PolicyDocument],
+    ) -> Result<BTreeMap<String, Vec<u8>>, SealError> {
+        let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        members.insert(CHECKPOINT.to_owned(), note.to_owned());
+        if let Some(prev_note) = &self.note {
+            members.insert(CHECKPOINT_PREV.to_owned(), prev_note.clone());
+            members.insert(CONSISTENCY.to_owned(), proof_lines(&run.span.consistency(run.from, run.to())?));
+        }
+        members.insert(FRONTIER.to_owned(), to_vec(&frontier_value(&self.frontier)));
+        members.insert(KEYS.to_owned(), keys.trust().export(run.from, run.to()));
+        let mut room = CARRIED_MAX_BYTES;
+        for path in &run.anchors {
+            // Written before the receipt that names it. What is gone since is missed by whoever checks the bundle.
+            let file = self.data_dir.join(ANCHORS).join(path.strip_prefix(ANCHORS).unwrap_or_default());
+            match durable::read_bounded(&file, MEMBER_MAX_BYTES.min(room)) {
+                Ok(bytes) => {
+                    room -= bytes.len() as u64;
+                    members.insert(path.clone(), bytes);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => {}
+                Err(error) => return Err(SealError::io(&file)(error)),
+            }
+        }
+        let named = policies.iter().filter(|policy| run.policies.contains(&policy.hash));
+        for policy in named.take(MEMBERS_MAX / 8) {
+            let bytes = policy.canonical.len() as u64;
+            if bytes <= MEMBER_MAX_BYTES.min(room) {
+                room -= bytes;
+                members.insert(format!("{POLICIES}{}.json", policy.hash), policy.canonical.clone());
+            }
+        }
+        Ok(members)
     }
 
     fn publish(
         &mut self,
         keys: &Keys,
         run: &Run,
-        spool: &Path,
+        spools: &Spools,
         policies: &[PolicyDocument],
     ) -> Result<Sealed, SealError> {
         let (from, to) = (run.from, run.to());
@@ -291,20 +373,18 @@ impl Sealer {
         let known = Known { frontier: self.frontier.clone(), chain: self.chain };
         let note = self.publisher.before(&known, &checkpoint, &chain, checkpoint.sign(keys)?, run)?;
 
-        let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        members.insert(CHECKPOINT.to_owned(), note.clone());
-        if let Some(prev_note) = &self.note {
-            members.insert(CHECKPOINT_PREV.to_owned(), prev_note.clone());
-            members.insert(CONSISTENCY.to_owned(), proof_lines(&run.span.consistency(from, to)?));
+        let mut members = self.carried(keys, run, &note, policies)?;
+        let attached = attached::attached(&self.data_dir)?;
+        let (externals, artifacts): (Vec<&Attached>, Vec<&Attached>) =
+            attached.iter().partition(|file| file.is_external());
+        if !externals.is_empty() {
+            members.insert(EXTERNALS.to_owned(), externals_document(&externals));
         }
-        members.insert(FRONTIER.to_owned(), to_vec(&frontier_value(&self.frontier)));
-        members.insert(KEYS.to_owned(), keys.trust().export(from, to));
-        let named = policies.iter().filter(|policy| run.policies.contains(&policy.hash));
-        for policy in named.take(MEMBERS_MAX / 2) {
-            members.insert(format!("{POLICIES}{}.json", policy.hash), policy.canonical.clone());
-        }
+        let (receipts, lineage) = run.spooled();
         let mut files: Vec<ManifestFile> = members.iter().map(|(path, bytes)| ManifestFile::of(path, bytes)).collect();
-        files.push(run.receipts_file());
+        files.extend(artifacts.iter().map(|file| file.member()));
+        files.extend(lineage.clone());
+        files.push(receipts.clone());
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let manifest = Manifest {
             log: keys.origin().to_owned(),
@@ -317,15 +397,26 @@ impl Sealer {
             kinds: run.kinds.clone(),
             verdicts: run.verdicts.clone(),
             files,
+            about: run.about.to_value(&self.worm),
         };
         let manifest_bytes = manifest.to_bytes();
         let signed = keys.sign_document(STATEMENT_PAYLOAD_TYPE, &statement(&manifest, &manifest_bytes))?;
         members.insert(MANIFEST.to_owned(), manifest_bytes);
         members.insert(MANIFEST_DSSE.to_owned(), signed);
+        let mut contents: BTreeMap<String, Content<'_>> =
+            members.into_iter().map(|(path, bytes)| (path, Content::Bytes(bytes))).collect();
+        contents.insert(RECEIPTS.to_owned(), Content::File(&spools.receipts, receipts.size));
+        if let Some(lineage) = lineage {
+            contents.insert(LINEAGE.to_owned(), Content::File(&spools.lineage, lineage.size));
+        }
+        let places: Vec<PathBuf> = artifacts.iter().map(|file| attached::place(&self.data_dir, file)).collect();
+        for (file, place) in artifacts.iter().zip(&places) {
+            contents.insert(file.member().path, Content::File(place, file.size));
+        }
 
         let path = self.data_dir.join(BUNDLES_DIRECTORY).join(bundle_name(from, to));
         let unfinished = durable::temporary(&path);
-        let sha256 = pack(&unfinished, &members, spool, run.bytes)?;
+        let sha256 = pack(&unfinished, &contents)?;
         // Its name too, or a checkpoint could outlive its bundle.
         durable::sync_parent(&unfinished).map_err(SealError::io(&unfinished))?;
 
@@ -341,12 +432,30 @@ impl Sealer {
         std::fs::rename(&unfinished, &path).map_err(SealError::io(&path))?;
         durable::sync_parent(&path).map_err(SealError::io(&path))?;
         self.publisher.after(&note);
+        attached::settle(&self.data_dir, &path, &attached)?;
 
         self.frontier = run.frontier.clone();
         self.chain = Some(chain);
         self.note = Some(note);
         Ok(Sealed { path, from, to, size: to, root: checkpoint.root, sha256 })
     }
+}
+
+/// Where a bundle's large members are gathered.
+struct Spools {
+    receipts: PathBuf,
+    lineage: PathBuf,
+}
+
+/// Completes the leave of attached files that the newest bundle holds: a crash may have come between.
+fn settle_attached(data_dir: &Path) -> Result<(), SealError> {
+    attached::remove_unfinished(data_dir)?;
+    let waiting = attached::attached(data_dir)?;
+    let files = super::store::list_bundle_files(data_dir).map_err(SealError::io(data_dir))?;
+    let Some((newest, _)) = files.last().filter(|_| !waiting.is_empty()) else { return Ok(()) };
+    let held = super::store::attached_to(newest)?;
+    let sealed: Vec<Attached> = waiting.into_iter().filter(|file| held.contains(&file.digest())).collect();
+    attached::settle(data_dir, newest, &sealed)
 }
 
 /// Completes bundles whose checkpoint was published, and removes what else is unfinished.

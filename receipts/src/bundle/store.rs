@@ -1,11 +1,13 @@
-//! The bundles and checkpoints of a data directory: what is there, and copies of it.
+//! The bundles and checkpoints of a data directory: what is there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::attached::{Attached, read_externals};
 use super::container::{Member, open_bundle};
 use super::manifest::{Manifest, read_frontier};
 use super::seal::SealError;
-use super::{BUNDLES_DIRECTORY, CHECKPOINTS_DIRECTORY, MANIFEST};
+use super::{ARTIFACTS, BUNDLES_DIRECTORY, CHECKPOINTS_DIRECTORY, EXTERNALS, MANIFEST};
 use crate::canonical::{Limits, Value, parse};
 use crate::checkpoint::{Checkpoint, NOTE_MAX_BYTES, SignedNote};
 use crate::journal::ChainValue;
@@ -37,6 +39,8 @@ pub struct BundleInfo {
     pub verdicts: std::collections::BTreeMap<String, u64>,
     /// Its files and their bytes; the two manifest files are not listed.
     pub files: Vec<(String, u64)>,
+    /// What its manifest says for people.
+    pub about: Value,
 }
 
 /// Name of the bundle of receipts `[from, to)`.
@@ -100,6 +104,7 @@ pub fn inspect(path: &Path) -> Result<BundleInfo, SealError> {
                     kinds: manifest.kinds,
                     verdicts: manifest.verdicts,
                     files: manifest.files.into_iter().map(|file| (file.path, file.size)).collect(),
+                    about: manifest.about,
                 });
             }
             Some(_) => {}
@@ -107,34 +112,24 @@ pub fn inspect(path: &Path) -> Result<BundleInfo, SealError> {
     }
 }
 
-/// Copies a bundle, durably, and returns the hexadecimal SHA-256 of the copy. A directory as target gets the bundle's name; a
-/// file that is there is not overwritten.
-pub fn export(path: &Path, out: &Path) -> Result<(PathBuf, String), SealError> {
-    use sha2::{Digest as _, Sha256};
-    use std::io::{Read as _, Write as _};
-    inspect(path)?;
-    let target = match path.file_name() {
-        Some(name) if out.is_dir() => out.join(name),
-        _ => out.to_owned(),
-    };
-    if target.exists() {
-        return Err(SealError::Exists(target));
+/// Digests of the files that are attached to a bundle, in it or beside it.
+pub(super) fn attached_to(path: &Path) -> Result<BTreeSet<String>, SealError> {
+    let unreadable = |what: &str| SealError::Bundle { path: path.to_owned(), what: what.to_owned() };
+    let mut container = open_bundle(path).map_err(SealError::io(path))?;
+    let mut digests = BTreeSet::new();
+    while let Some(member) = container.next().map_err(|fault| unreadable(&fault.to_string()))? {
+        digests.extend(member.path.strip_prefix(ARTIFACTS).map(str::to_owned));
+        if member.path == EXTERNALS {
+            let document = container.read_member().map_err(|fault| unreadable(&fault.to_string()))?;
+            let value = parse(&document, Limits::MANIFEST).map_err(|error| unreadable(&error.to_string()))?;
+            let externals = read_externals(&value).ok_or_else(|| unreadable("its externals.json is damaged"))?;
+            digests.extend(externals.iter().map(Attached::digest));
+        }
+        if member.path.as_str() > EXTERNALS {
+            break;
+        }
     }
-    let unfinished = durable::temporary(&target);
-    let mut input = std::fs::File::open(path).map_err(SealError::io(path))?;
-    let mut copy = durable::create(&unfinished, 0o600).map_err(SealError::io(&unfinished))?;
-    let mut digest = Sha256::new();
-    let mut chunk = vec![0; 256 * 1024];
-    loop {
-        let read = input.read(&mut chunk).map_err(SealError::io(path))?;
-        let Some(part) = chunk.get(..read).filter(|part| !part.is_empty()) else { break };
-        digest.update(part);
-        copy.write_all(part).map_err(SealError::io(&unfinished))?;
-    }
-    copy.sync_all().map_err(SealError::io(&unfinished))?;
-    std::fs::rename(&unfinished, &target).map_err(SealError::io(&target))?;
-    durable::sync_parent(&target).map_err(SealError::io(&target))?;
-    Ok((target, hex::encode(&digest.finalize())))
+    Ok(digests)
 }
 
 /// A checkpoint of the data directory with what is kept beside it.

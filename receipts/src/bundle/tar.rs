@@ -57,6 +57,9 @@ pub(crate) fn header(path: &str, size: u64) -> [u8; BLOCK_BYTES] {
 
 /// Writes a member from a reader that gives exactly `size` bytes.
 pub(crate) fn write_member(out: &mut dyn Write, path: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
+    if size > SIZE_MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a member is larger than a tar can hold"));
+    }
     out.write_all(&header(path, size))?;
     let copied = io::copy(&mut content.take(size), out)?;
     if copied != size {
@@ -107,6 +110,10 @@ pub(crate) struct TarReader<R> {
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
         Self { input, last: None, left: 0, padding: 0 }
+    }
+
+    pub(crate) fn input(&mut self) -> &mut R {
+        &mut self.input
     }
 
     /// Passes over what is left of the current member and reads the next header.

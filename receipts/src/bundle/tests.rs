@@ -220,13 +220,13 @@ fn bundles_are_listed_inspected_and_exported() {
     assert_eq!(infos[1], inspect(&sealed.path).unwrap());
     assert_eq!(infos[1].root, crate::hex::encode(&sealed.root));
     let out = fast_directory();
-    let (target, sha256) = export(&sealed.path, out.path()).unwrap();
+    let Copied { path: target, sha256, .. } = export(&sealed.path, out.path(), None).unwrap();
     assert_eq!((target.as_path(), sha256.as_str()), (out.path().join("4-7.pef").as_path(), sealed.sha256.as_str()));
     assert_eq!(std::fs::read(&target).unwrap(), std::fs::read(&sealed.path).unwrap());
-    assert_eq!(export(&sealed.path, out.path()).unwrap_err().code(), "S007");
+    assert_eq!(export(&sealed.path, out.path(), None).unwrap_err().code(), "S007");
     let garbage = out.path().join("garbage.pef");
     std::fs::write(&garbage, b"not a bundle").unwrap();
     assert_eq!(inspect(&garbage).unwrap_err().code(), "S006");
-    assert_eq!(export(&garbage, &out.path().join("x")).unwrap_err().code(), "S006");
+    assert_eq!(export(&garbage, &out.path().join("x"), None).unwrap_err().code(), "S006");
     assert_eq!(list(out.path()).unwrap(), []);
 }

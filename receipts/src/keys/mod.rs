@@ -15,11 +15,11 @@ mod store;
 mod trust;
 
 pub use certificate::Purpose;
+pub use private::PrivateKey;
 pub(crate) use private::{Pair, create as create_private, open as open_private};
 pub use public::{KeyFault, PublicKey};
 pub(crate) use receipt_key::ReceiptKey;
 pub(crate) use revocation::Revocation;
-#[allow(unused_imports)] // for the verifier
 pub(crate) use rotation::Rotation;
 pub use signer::{AccessError, KeyAccess, KeyPlace, PlainFiles, Signer};
 pub(crate) use store::{KEYS_DIRECTORY, read_trust};

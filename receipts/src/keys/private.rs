@@ -9,14 +9,42 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, Keypair
 use zeroize::Zeroizing;
 
 use super::PublicKey;
-use super::signer::{AccessError, KeyAccess, KeyPlace, Signer};
+use super::signer::{AccessError, KeyAccess, KeyPlace, PlainFiles, Signer};
 use super::store::{FILE_MAX_BYTES, KeyError};
-use crate::durable;
+use crate::{dsse, durable};
 
 /// A key pair whose private half can be used.
 pub(crate) struct Pair {
     pub(crate) public: PublicKey,
     signer: Box<dyn Signer>,
+}
+
+/// A private key that is no key of a log: whoever hands a bundle on signs with one in its custody log.
+pub struct PrivateKey(Pair);
+
+impl std::fmt::Debug for PrivateKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("PrivateKey").field(&self.0.public).finish()
+    }
+}
+
+impl PrivateKey {
+    /// Reads a PKCS#8 PEM file that its owner alone can read; `name` is what the key is called in what it signs.
+    pub fn read(path: &Path, name: &str) -> Result<Self, KeyError> {
+        if !path.exists() {
+            return Err(KeyError::Missing(path.to_owned()));
+        }
+        read(Form::Pem, path, name, &PlainFiles).map(Self)
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        &self.0.public
+    }
+
+    pub(crate) fn sign_document(&self, payload_type: &str, payload: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signature = self.0.sign(&dsse::pae(payload_type, payload))?;
+        Ok(dsse::envelope(payload_type, payload, &self.0.public.id(), &signature))
+    }
 }
 
 /// How a private key is kept, by the ending of its file.

@@ -246,7 +246,6 @@ impl TrustFile {
     }
 
     /// A certified key by id, and from which number on it is valid.
-    #[allow(dead_code)]
     pub(crate) fn certified(&self, purpose: Purpose, key_id: &str) -> Option<(&PublicKey, u64)> {
         self.certificates()
             .find(|certificate| certificate.purpose == purpose && certificate.key.id() == key_id)

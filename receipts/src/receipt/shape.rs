@@ -37,9 +37,16 @@ pub(crate) enum Shape {
     Object(&'static [Field]),
     /// An object of any members, each of this shape.
     Map(&'static Shape),
+    /// Texts, ascending, each once, at most [`NAMES_MAX`].
+    Names,
+    /// The same of digests.
+    Digests,
     /// Anything (only under `ext`).
     Any,
 }
+
+/// Most entries of a list of names in a manifest: it is for people.
+pub(crate) const NAMES_MAX: usize = 256;
 
 /// A member of an object.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +158,7 @@ const COVERAGE: Shape = Object(&[must("level", OneOf(&["full", "partial", "none"
 const VERDICT: Shape = OneOf(&VERDICTS);
 
 /// Names of the verdicts, in the order of the enum.
-pub(super) const VERDICTS: [&str; 11] = [
+pub(crate) const VERDICTS: [&str; 11] = [
     "executed",
     "redacted",
     "repaired",
@@ -357,6 +364,7 @@ pub(crate) fn names(kind: Kind) -> Vec<&'static str> {
 
 /// A bundle's `manifest.json`.
 pub(crate) const MANIFEST: Shape = Object(&[
+    must("about", ABOUT),
     must("chain", Digest),
     must("created", Timestamp),
     must(
@@ -382,6 +390,37 @@ pub(crate) const LOCK_RECORD: Shape = Object(&[
     must("size", Decimal),
     must("v", OneOf(&["pef.v0"])),
 ]);
+
+/// A list of texts that must be ascending, each once, and few enough.
+const NAMES: Shape = Shape::Names;
+
+const QUANTILES: Shape = Object(&[must("max", Count), must("p50", Count), must("p90", Count), must("p99", Count)]);
+
+/// What a manifest says for people.
+const ABOUT: Shape = Object(&[
+    must("automation", Object(&[must("job_ids", NAMES), must("pipeline_ids", NAMES), must("service_ids", NAMES)])),
+    must("builds", NAMES),
+    must(
+        "performance",
+        Object(&[must("exchanges", Count), must("first_byte_us", QUANTILES), must("total_us", QUANTILES)]),
+    ),
+    must("schemas", Shape::Digests),
+    must("sdks", NAMES),
+    must("worm", NAMES),
+]);
+
+/// A bundle's `externals.json`.
+pub(crate) const EXTERNALS: Shape = List(&Object(&[
+    must("blake3", Digest),
+    must("media", Text),
+    must("sha256", Digest),
+    must("size", Count),
+    must("uri", Text),
+]));
+
+/// The journal's `pruned.json`.
+pub(crate) const PRUNED: Shape =
+    Object(&[must("chain", Digest), must("frontier", FRONTIER), must("v", OneOf(&["pef.v0"]))]);
 
 /// A bundle's `frontier.json`.
 pub(crate) const FRONTIER: Shape = Object(&[must("hashes", List(&Digest)), must("size", Decimal)]);
@@ -454,6 +493,8 @@ fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<Sha
             }
             None => false,
         },
+        Shape::Names => is_list_of(value, |_| true),
+        Shape::Digests => is_list_of(value, |text| hex::decode_32(text).is_some()),
         Object(fields) => match value.as_object() {
             Some(_) => {
                 check_members(value, &[fields], pointer, faults);
@@ -482,6 +523,13 @@ fn check_members(value: &Value, tables: &[&[Field]], pointer: &str, faults: &mut
     for field in fields().filter(|field| field.required && !members.contains_key(field.name)) {
         faults.push(ShapeFault { pointer: step(pointer, field.name), unknown: false });
     }
+}
+
+/// True for few texts of this form in ascending order.
+fn is_list_of(value: &Value, good: fn(&str) -> bool) -> bool {
+    let Some(items) = value.as_array().filter(|items| items.len() <= NAMES_MAX) else { return false };
+    let Some(texts) = items.iter().map(Value::as_str).collect::<Option<Vec<_>>>() else { return false };
+    texts.iter().all(|text| good(text)) && texts.windows(2).all(|pair| matches!(pair, [a, b] if a < b))
 }
 
 /// RFC 6901.

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::alone::Placed;
 use super::head::read_checkpoint;
-use super::report::Report;
+use super::report::{Report, json_fault};
 use super::stream::{RootClaim, Stream};
 use super::{Code, Session};
 use crate::anchor::bitcoin::Header;
@@ -23,8 +24,8 @@ use crate::anchor::{
 use crate::canonical::{Limits, Value, is_canonical, parse};
 use crate::checkpoint::{Checkpoint, NOTE_MAX_BYTES, SignedNote};
 use crate::keys::TrustFile;
-use crate::receipt::parse_decimal;
 use crate::receipt::shape::{self, Shape};
+use crate::receipt::{Kind, parse_decimal};
 use crate::tree::Hash;
 use crate::{durable, hex};
 
@@ -162,8 +163,15 @@ impl Anchors<'_> {
         }
     }
 
+    /// Checks a receipt that stands in its place, if it is of an anchor and of the right form.
+    pub(super) fn look_for(&self, receipt: Option<Placed>, path: &str, report: &mut Report) {
+        if let Some(receipt) = receipt.filter(|receipt| receipt.kind == Kind::Anchor && receipt.formed) {
+            self.check(&receipt.body, receipt.seq, path, report);
+        }
+    }
+
     /// Checks an `anchor` receipt of the right form against the files that it names.
-    pub(super) fn check(&self, receipt: &Value, seq: u64, path: &str, report: &mut Report) {
+    fn check(&self, receipt: &Value, seq: u64, path: &str, report: &mut Report) {
         if matches!(self, Self::Elsewhere) {
             return;
         }
@@ -236,7 +244,7 @@ fn json(bytes: &[u8], form: &Shape, tell: &mut Tell<'_>) -> Option<Value> {
     let value = match parse(bytes, Limits::MANIFEST) {
         Ok(value) => value,
         Err(error) => {
-            let (code, detail) = Report::json_code(error.fault);
+            let (code, detail) = json_fault(error.fault);
             tell(code, "", detail.to_owned());
             return None;
         }

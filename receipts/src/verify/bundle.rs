@@ -1,102 +1,125 @@
-//! The check of one bundle: its members in one pass, its receipts one by one.
+//! The check of one bundle: its members in one pass, its receipts in order.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
+use super::alone::{BATCH_BYTES, BATCH_RECEIPTS, Raw, look_at};
 use super::anchor::Anchors;
 use super::head::Head;
+use super::members::{Digests, Members, pass};
 use super::report::Report;
-use super::stream::{Item, RootClaim, Stream};
+use super::stream::{RootClaim, Stream};
 use super::{Code, Session};
-use crate::bundle::{self, Container, ContainerFault, Manifest, ManifestFile, io_fault, open_bundle};
-use crate::canonical::{Limits, is_canonical, parse};
-use crate::dsse::Envelope;
-use crate::receipt::{LEAF_MAX_BYTES, RECEIPT_PAYLOAD_TYPE};
-use crate::tree::{Frontier, leaf_hash};
+use crate::bundle::{self, Container, ContainerFault, ManifestFile, io_fault, open_bundle};
+use crate::receipt::LEAF_MAX_BYTES;
+use crate::tree::Frontier;
 
-/// Range of a bundle as its manifest claims it; for putting bundles in order before they are checked.
-pub(super) fn peek(path: &Path) -> Option<(String, u64)> {
-    let mut container = open_bundle(path).ok()?;
-    while let Some(member) = container.next().ok()? {
-        if member.path == bundle::MANIFEST {
-            let value = parse(&container.read_member().ok()?, Limits::MANIFEST).ok()?;
-            let manifest = Manifest::from_value(&value)?;
-            return Some((manifest.log, manifest.from));
-        }
-    }
-    None
-}
-
-/// Checks a bundle. Fails only when the file cannot be opened.
+/// Checks a bundle whose container was found good. Fails only when the file cannot be opened.
 pub(super) fn verify_bundle(path: &Path, label: &str, session: &mut Session<'_>) -> io::Result<()> {
     let mut container = open_bundle(path)?;
     session.report.stats.bundles += 1;
-    let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut receipts: Option<ManifestFile> = None;
+    let mut members = Members::default();
     let mut checked: Option<(Head, Stream)> = None;
-    let mut whole = false;
     loop {
-        let member = match container.next() {
-            Ok(Some(member)) => member,
-            Ok(None) => {
-                whole = true;
-                break;
+        let step = match container.next() {
+            Ok(None) => break,
+            Ok(Some(member)) if member.path == bundle::RECEIPTS => {
+                let (head, mut stream) = begin(path, label, &members, session);
+                let anchors = Anchors::Members(&members.whole, label);
+                let receipts = head.receipts(&mut container, anchors, &mut stream, session);
+                checked = Some((head, stream));
+                receipts.map(|file| drop(members.passed.insert(member.path, file)))
             }
-            Err(fault) => {
-                container_fault(&fault, label, &mut session.report);
-                break;
+            Ok(Some(member)) if container.is_streamed() => {
+                pass(&mut container, &member.path).map(|file| drop(members.passed.insert(member.path, file)))
             }
+            Ok(Some(member)) => container.read_member().map(|bytes| drop(members.whole.insert(member.path, bytes))),
+            Err(fault) => Err(fault),
         };
-        if member.path == bundle::RECEIPTS {
-            let head = Head::check(label, &members, session);
-            let mut stream = head.stream(session);
-            let anchors = Anchors::Members(&members, label);
-            // Members in memory can always be read.
-            let _ = anchors.notes(head.trust.as_ref(), &mut stream, session);
-            match head.receipts(&mut container, anchors, &mut stream, session) {
-                Ok(file) => receipts = Some(file),
-                Err(fault) => {
-                    container_fault(&fault, label, &mut session.report);
-                    checked = Some((head, stream));
-                    break;
-                }
-            }
-            checked = Some((head, stream));
-        } else {
-            match container.read_member() {
-                Ok(bytes) => {
-                    members.insert(member.path, bytes);
-                }
-                Err(fault) => {
-                    container_fault(&fault, label, &mut session.report);
-                    break;
-                }
-            }
+        // It was good a moment ago; what is different now is not looked at further.
+        if let Err(fault) = step {
+            container_fault(&fault, label, &mut session.report);
+            break;
         }
     }
-    let (head, stream) = checked.unwrap_or_else(|| {
-        let head = Head::check(label, &members, session);
-        let stream = head.stream(session);
-        (head, stream)
-    });
-    // What is missing from an archive that breaks off was named by the break already.
-    if whole {
-        head.files(&members, receipts.as_ref(), session);
-    }
-    head.close(stream, receipts.is_some(), session);
+    let (head, stream) = checked.unwrap_or_else(|| begin(path, label, &members, session));
+    head.files(&members, session);
+    head.close(stream, members.has(bundle::RECEIPTS), session);
     Ok(())
 }
 
-fn container_fault(fault: &ContainerFault, label: &str, report: &mut Report) {
+/// Checks all but the receipts, and finds the stream that they belong to.
+fn begin(path: &Path, label: &str, members: &Members, session: &mut Session<'_>) -> (Head, Stream) {
+    let head = Head::check(path, label, members, session);
+    let mut stream = head.stream(session);
+    // Members in memory can always be read.
+    let _ = Anchors::Members(&members.whole, label).notes(head.trust.as_ref(), &mut stream, session);
+    (head, stream)
+}
+
+/// Tells of a container that is no bundle's.
+pub(super) fn container_fault(fault: &ContainerFault, label: &str, report: &mut Report) {
     let code = match fault {
         ContainerFault::Limit => Code::E106,
         ContainerFault::Path => Code::E107,
         ContainerFault::Form => Code::E108,
     };
     report.error(code, label, None, fault.to_string());
+}
+
+/// Why the receipts end.
+enum End {
+    File,
+    /// A line that is longer than a leaf may be.
+    Long,
+    /// The last line has no newline.
+    Open,
+}
+
+/// Lines being read, and the digests of all that is read.
+struct Lines<'c> {
+    input: BufReader<&'c mut Container>,
+    digests: Digests,
+    end: Option<End>,
+}
+
+impl Lines<'_> {
+    /// The next lines, without their newlines; none at the end.
+    fn batch(&mut self) -> io::Result<Vec<Raw>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while self.end.is_none() && batch.len() < BATCH_RECEIPTS && bytes < BATCH_BYTES {
+            let mut line = Vec::new();
+            (&mut self.input).take(LEAF_MAX_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
+            self.digests.update(&line);
+            bytes += line.len();
+            if line.last() == Some(&b'\n') {
+                line.pop();
+                batch.push(Raw::Line(line));
+            } else {
+                self.end = Some(match line.len() {
+                    0 => End::File,
+                    length if length > LEAF_MAX_BYTES => End::Long,
+                    _ => End::Open,
+                });
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Digests of the whole member, however far it was read.
+    fn finish(mut self) -> io::Result<ManifestFile> {
+        loop {
+            let rest = self.input.fill_buf()?;
+            if rest.is_empty() {
+                return Ok(self.digests.finish(bundle::RECEIPTS));
+            }
+            let length = rest.len();
+            self.digests.update(rest);
+            self.input.consume(length);
+        }
+    }
 }
 
 impl Head {
@@ -137,7 +160,7 @@ impl Head {
         stream: &mut Stream,
         session: &mut Session<'_>,
     ) -> Result<ManifestFile, ContainerFault> {
-        let path = self.path(bundle::RECEIPTS);
+        let path: Arc<str> = self.path(bundle::RECEIPTS).into();
         let report = &mut session.report;
         if let (Some(manifest), Some(chain)) = (&self.manifest, stream.chain())
             && manifest.from > 0
@@ -150,70 +173,27 @@ impl Head {
             let claim = RootClaim { root: checkpoint.root, path: self.path(bundle::CHECKPOINT), code: Code::E601 };
             stream.claim(checkpoint.size, claim, report);
         }
-        let (mut sha256, mut blake3, mut size) = (Sha256::new(), blake3::Hasher::new(), 0u64);
         let before = (report.stats.kinds.clone(), report.stats.verdicts.clone());
-        let mut input = BufReader::with_capacity(128 * 1024, container);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = (&mut input)
-                .take(LEAF_MAX_BYTES as u64 + 1)
-                .read_until(b'\n', &mut line)
-                .map_err(|error| io_fault(&error))?;
-            if read == 0 {
-                break;
+        let fault = |error: io::Error| io_fault(&error);
+        let mut lines =
+            Lines { input: BufReader::with_capacity(128 * 1024, container), digests: Digests::default(), end: None };
+        let mut batch = lines.batch().map_err(fault)?;
+        while !batch.is_empty() {
+            let (looked_at, next) = look_at(&batch, self.trust.as_ref(), || lines.batch());
+            for alone in looked_at {
+                let placed = stream.receipt(alone, &path, self.trust.as_ref(), report);
+                anchors.look_for(placed, &path, report);
             }
-            sha256.update(&line);
-            blake3.update(&line);
-            size += read as u64;
-            let Some(envelope) = line.strip_suffix(b"\n") else {
-                if line.len() > LEAF_MAX_BYTES {
-                    report.error(Code::E106, &path, Some(stream.expected()), "a line is longer than a leaf may be");
-                    return Err(ContainerFault::Limit);
-                }
-                report.error(Code::E201, &path, Some(stream.expected()), "the last line does not end");
-                break;
-            };
-            self.line(envelope, &path, anchors, stream, report);
+            batch = next.map_err(fault)?;
+        }
+        let at = Some(stream.expected());
+        match lines.end {
+            Some(End::Long) => report.error(Code::E106, &path, at, "a line is longer than a leaf may be"),
+            Some(End::Open) => report.error(Code::E201, &path, at, "the last line does not end"),
+            Some(End::File) | None => {}
         }
         self.check_counts(&before, report);
-        Ok(ManifestFile {
-            path: bundle::RECEIPTS.to_owned(),
-            size,
-            sha256: sha256.finalize().into(),
-            blake3: *blake3.finalize().as_bytes(),
-        })
-    }
-
-    fn line(&self, line: &[u8], path: &str, anchors: Anchors<'_>, stream: &mut Stream, report: &mut Report) {
-        let (leaf, at) = (leaf_hash(line), stream.expected());
-        let value = match parse(line, Limits::RECEIPT) {
-            Ok(value) => value,
-            Err(error) => {
-                report.json(error.fault, path, Some(at));
-                return stream.unreadable(leaf, report);
-            }
-        };
-        if !is_canonical(line, &value) {
-            report.error(Code::E203, path, Some(at), "the envelope is not canonical JSON");
-        }
-        let envelope = Envelope::from_value(&value);
-        match envelope.filter(|envelope| envelope.payload_type == RECEIPT_PAYLOAD_TYPE) {
-            None => {
-                report.error(Code::E206, path, Some(at), "not a DSSE envelope of a receipt with one signature");
-                stream.unreadable(leaf, report);
-            }
-            Some(envelope) => {
-                let item = Item {
-                    body: &envelope.payload,
-                    key_id: Some(&envelope.key_id),
-                    signature: &envelope.signature,
-                    anchors,
-                    leaf: Some(leaf),
-                };
-                stream.receipt(&item, path, self.trust.as_ref(), report);
-            }
-        }
+        lines.finish().map_err(fault)
     }
 
     /// The manifest counts receipts by kind and verdict; they must be those that were read.
@@ -233,9 +213,8 @@ impl Head {
     }
 
     /// Holds what was read against what the manifest lists.
-    fn files(&self, members: &BTreeMap<String, Vec<u8>>, receipts: Option<&ManifestFile>, session: &mut Session<'_>) {
+    fn files(&self, members: &Members, session: &mut Session<'_>) {
         let report = &mut session.report;
-        let begins = self.manifest.as_ref().is_some_and(|manifest| manifest.from == 0);
         let mut required = vec![
             bundle::CHECKPOINT,
             bundle::FRONTIER,
@@ -244,39 +223,33 @@ impl Head {
             bundle::MANIFEST_DSSE,
             bundle::RECEIPTS,
         ];
-        if !begins {
+        if self.manifest.as_ref().is_some_and(|manifest| manifest.from > 0) {
             required.extend([bundle::CHECKPOINT_PREV, bundle::CONSISTENCY]);
         }
-        let there = |path: &str| members.contains_key(path) || (path == bundle::RECEIPTS && receipts.is_some());
-        let mut missing: Vec<String> = required.into_iter().filter(|path| !there(path)).map(str::to_owned).collect();
-        let Some(manifest) = &self.manifest else {
-            for path in missing {
-                report.error(Code::E101, &self.path(&path), None, "the member is missing");
-            }
-            return;
-        };
-        for listed in &manifest.files {
-            let found = match members.get(&listed.path) {
-                Some(bytes) => Some(ManifestFile::of(&listed.path, bytes)),
-                None => receipts.filter(|file| file.path == listed.path).cloned(),
-            };
-            match found {
-                None => missing.push(listed.path.clone()),
-                Some(found) if found != *listed => {
-                    report.error(Code::E103, &self.path(&listed.path), None, "not the file that the manifest lists");
-                }
-                Some(_) => {}
-            }
-        }
-        missing.sort();
+        let listed = self.manifest.iter().flat_map(|manifest| &manifest.files);
+        let mut missing: Vec<&str> = required;
+        missing.extend(listed.map(|file| file.path.as_str()));
+        missing.retain(|path| !members.has(path));
+        missing.sort_unstable();
         missing.dedup();
         for path in missing {
-            report.error(Code::E101, &self.path(&path), None, "the member is missing");
+            let taken = path.strip_prefix(bundle::ARTIFACTS).is_some_and(|digest| self.redacted.contains(digest));
+            if taken {
+                report.warning(Code::E804, &self.path(path), None, "taken out, as the custody log says");
+            } else {
+                report.error(Code::E101, &self.path(path), None, "the member is missing");
+            }
         }
-        let own = [bundle::MANIFEST, bundle::MANIFEST_DSSE];
-        let listed = |path: &str| own.contains(&path) || manifest.files.iter().any(|file| file.path == path);
-        let receipts = receipts.map(|file| &file.path);
-        for path in members.keys().chain(receipts).filter(|path| !listed(path)) {
+        let Some(manifest) = &self.manifest else { return };
+        for listed in &manifest.files {
+            if members.file(&listed.path).is_some_and(|found| found != *listed) {
+                report.error(Code::E103, &self.path(&listed.path), None, "not the file that the manifest lists");
+            }
+        }
+        let unsealed = [bundle::MANIFEST, bundle::MANIFEST_DSSE, bundle::CUSTODY];
+        let listed: std::collections::BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        for path in members.names().filter(|path| !unsealed.contains(&path.as_str()) && !listed.contains(path.as_str()))
+        {
             report.error(Code::E102, &self.path(path), None, "the manifest does not list this member");
         }
     }

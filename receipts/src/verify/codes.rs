@@ -42,6 +42,7 @@ pub enum Code {
     E507,
     E508,
     E509,
+    E510,
     E511,
     E601,
     E603,
@@ -55,12 +56,16 @@ pub enum Code {
     E705,
     E706,
     E708,
+    E801,
     E802,
+    E803,
+    E804,
+    E951,
 }
 
 impl Code {
     /// Every code that this version can give.
-    pub const ALL: [Code; 52] = [
+    pub const ALL: [Code; 57] = [
         Self::W001,
         Self::W002,
         Self::W003,
@@ -99,6 +104,7 @@ impl Code {
         Self::E507,
         Self::E508,
         Self::E509,
+        Self::E510,
         Self::E511,
         Self::E601,
         Self::E603,
@@ -112,7 +118,11 @@ impl Code {
         Self::E705,
         Self::E706,
         Self::E708,
+        Self::E801,
         Self::E802,
+        Self::E803,
+        Self::E804,
+        Self::E951,
     ];
 
     /// Code and name.
@@ -156,6 +166,7 @@ impl Code {
             Self::E507 => ("E507", "UNPAIRED_ATTEMPT"),
             Self::E508 => ("E508", "TIME_BACK"),
             Self::E509 => ("E509", "BOOT_DISCONTINUITY"),
+            Self::E510 => ("E510", "LOSS_DECLARED"),
             Self::E511 => ("E511", "COUNTS"),
             Self::E601 => ("E601", "ROOT"),
             Self::E603 => ("E603", "CONSISTENCY"),
@@ -169,7 +180,11 @@ impl Code {
             Self::E705 => ("E705", "OTS_PENDING"),
             Self::E706 => ("E706", "OTS_INVALID"),
             Self::E708 => ("E708", "SPV_INVALID"),
+            Self::E801 => ("E801", "ARTIFACT_MISSING"),
             Self::E802 => ("E802", "ARTIFACT_DIGEST"),
+            Self::E803 => ("E803", "ARTIFACT_SIZE"),
+            Self::E804 => ("E804", "TOMBSTONED"),
+            Self::E951 => ("E951", "CUSTODY_BREAK"),
         }
     }
 
@@ -184,6 +199,8 @@ impl Code {
     }
 
     /// 0 journal files, 1 container, 2 JSON, 3 keys, 4 signatures, 5 sequence and chain, 6 tree, 7 anchors, 8 artifacts.
+    /// 0 journal files, 1 container, 2 JSON, 3 keys, 4 signatures, 5 sequence and chain, 6 tree, 7 anchors,
+    /// 8 artifacts, 9 custody.
     pub fn phase(self) -> u8 {
         let digit = self.code().as_bytes().get(1).map_or(0, |digit| digit.saturating_sub(b'0'));
         if self.code().starts_with('W') { 0 } else { digit }

@@ -1,15 +1,18 @@
 //! The check of everything in a bundle but its receipts: trust file, manifest and its signature, frontier, checkpoints,
-//! proof, policies.
+//! proof, policies, attached files, custody.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
 
+use super::alone::Fault;
+use super::members::Members;
 use super::report::Report;
-use super::{Code, Session};
+use super::{Code, Session, artifacts, custody};
 use crate::bundle::{self, Manifest, STATEMENT_PAYLOAD_TYPE, read_frontier, read_proof_lines, statement};
 use crate::canonical::{Limits, Value, is_canonical, parse};
 use crate::checkpoint::{Checkpoint, NoteError, SignedNote};
 use crate::dsse::{Envelope, pae};
-use crate::keys::{Lookup, TrustFile};
+use crate::keys::{Lookup, PublicKey, TrustFile};
 use crate::receipt::shape;
 use crate::tree::{Frontier, verify_consistency};
 
@@ -20,11 +23,21 @@ pub(super) struct Head {
     pub(super) trust: Option<TrustFile>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) frontier: Option<Frontier>,
+    /// SHA-256 of attached files that were taken out, as an unbroken custody log says.
+    pub(super) redacted: BTreeSet<String>,
 }
 
 impl Head {
-    pub(super) fn check(label: &str, members: &BTreeMap<String, Vec<u8>>, session: &mut Session<'_>) -> Self {
-        let mut head = Self { label: label.to_owned(), manifest: None, trust: None, checkpoint: None, frontier: None };
+    /// Checks what was read; `bundle` is where external files are looked for.
+    pub(super) fn check(bundle: &Path, label: &str, members: &Members, session: &mut Session<'_>) -> Self {
+        let mut head = Self {
+            label: label.to_owned(),
+            manifest: None,
+            trust: None,
+            checkpoint: None,
+            frontier: None,
+            redacted: BTreeSet::new(),
+        };
         head.trust = head.read_trust(members, session);
         head.manifest = head.read_manifest(members, &mut session.report);
         head.check_statement(members, &mut session.report);
@@ -32,6 +45,9 @@ impl Head {
         head.checkpoint = head.read_checkpoint(bundle::CHECKPOINT, members, &mut session.report);
         head.check_checkpoints(members, session);
         head.check_policies(members, &mut session.report);
+        head.redacted = head.read_custody(members, &mut session.report);
+        artifacts::check_names(label, members, &mut session.report);
+        artifacts::check_externals(bundle, label, members, &head.redacted, &mut session.report);
         head
     }
 
@@ -39,7 +55,7 @@ impl Head {
         format!("{}/{member}", self.label)
     }
 
-    fn read_trust(&self, members: &BTreeMap<String, Vec<u8>>, session: &mut Session<'_>) -> Option<TrustFile> {
+    fn read_trust(&self, members: &Members, session: &mut Session<'_>) -> Option<TrustFile> {
         let path = self.path(bundle::KEYS);
         let trust = match TrustFile::read(members.get(bundle::KEYS)?) {
             Ok(trust) => trust,
@@ -52,19 +68,10 @@ impl Head {
         Some(trust)
     }
 
-    fn read_manifest(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) -> Option<Manifest> {
+    fn read_manifest(&self, members: &Members, report: &mut Report) -> Option<Manifest> {
         let path = self.path(bundle::MANIFEST);
         let bytes = members.get(bundle::MANIFEST)?;
-        let value = match parse(bytes, Limits::MANIFEST) {
-            Ok(value) => value,
-            Err(error) => {
-                report.json(error.fault, &path, None);
-                return None;
-            }
-        };
-        if !is_canonical(bytes, &value) {
-            report.error(Code::E104, &path, None, "the manifest is not canonical JSON");
-        }
+        let value = document(bytes, Limits::MANIFEST, Code::E104, &path, report)?;
         if value.get("v").and_then(Value::as_str).is_some_and(|version| version != crate::receipt::FORMAT) {
             report.error(Code::E105, &path, None, "a version that this verifier does not know");
             return None;
@@ -85,16 +92,10 @@ impl Head {
         Some(manifest)
     }
 
-    fn check_statement(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
+    fn check_statement(&self, members: &Members, report: &mut Report) {
         let path = self.path(bundle::MANIFEST_DSSE);
         let Some(bytes) = members.get(bundle::MANIFEST_DSSE) else { return };
-        let value = match parse(bytes, Limits::MANIFEST) {
-            Ok(value) => value,
-            Err(error) => return report.json(error.fault, &path, None),
-        };
-        if !is_canonical(bytes, &value) {
-            report.error(Code::E203, &path, None, "not canonical JSON");
-        }
+        let Some(value) = document(bytes, Limits::MANIFEST, Code::E203, &path, report) else { return };
         let Some(envelope) = Envelope::from_value(&value) else {
             return report.error(Code::E206, &path, None, "not a DSSE envelope with one signature");
         };
@@ -122,19 +123,10 @@ impl Head {
         }
     }
 
-    fn read_frontier(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) -> Option<Frontier> {
+    fn read_frontier(&self, members: &Members, report: &mut Report) -> Option<Frontier> {
         let path = self.path(bundle::FRONTIER);
         let bytes = members.get(bundle::FRONTIER)?;
-        let value = match parse(bytes, Limits::RECEIPT) {
-            Ok(value) => value,
-            Err(error) => {
-                report.json(error.fault, &path, None);
-                return None;
-            }
-        };
-        if !is_canonical(bytes, &value) {
-            report.error(Code::E203, &path, None, "not canonical JSON");
-        }
+        let value = document(bytes, Limits::RECEIPT, Code::E203, &path, report)?;
         if !shape_is_good(&value, &shape::FRONTIER, &path, report) {
             return None;
         }
@@ -150,16 +142,11 @@ impl Head {
     }
 
     /// Reads a checkpoint and checks its signature and its log.
-    fn read_checkpoint(
-        &self,
-        name: &str,
-        members: &BTreeMap<String, Vec<u8>>,
-        report: &mut Report,
-    ) -> Option<Checkpoint> {
+    fn read_checkpoint(&self, name: &str, members: &Members, report: &mut Report) -> Option<Checkpoint> {
         read_checkpoint(members.get(name)?, &self.path(name), self.trust.as_ref(), report)
     }
 
-    fn check_checkpoints(&self, members: &BTreeMap<String, Vec<u8>>, session: &mut Session<'_>) {
+    fn check_checkpoints(&self, members: &Members, session: &mut Session<'_>) {
         let report = &mut session.report;
         let path = self.path(bundle::CHECKPOINT);
         if let (Some(checkpoint), Some(manifest)) = (&self.checkpoint, &self.manifest)
@@ -195,8 +182,14 @@ impl Head {
         }
     }
 
-    fn check_policies(&self, members: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
-        for (name, bytes) in members {
+    fn read_custody(&self, members: &Members, report: &mut Report) -> BTreeSet<String> {
+        let parts = (members.get(bundle::CUSTODY), members.get(bundle::MANIFEST), &self.manifest);
+        let (Some(bytes), Some(manifest_bytes), Some(manifest)) = parts else { return BTreeSet::new() };
+        custody::check(bytes, manifest_bytes, &manifest.log, &self.path(bundle::CUSTODY), report)
+    }
+
+    fn check_policies(&self, members: &Members, report: &mut Report) {
+        for (name, bytes) in &members.whole {
             let hash = name.strip_prefix(bundle::POLICIES).and_then(|rest| rest.strip_suffix(".json"));
             if hash.is_some_and(|hash| blake3::hash(bytes).to_hex().as_str() != hash) {
                 report.error(Code::E802, &self.path(name), None, "not the policy that its hash names");
@@ -205,15 +198,27 @@ impl Head {
     }
 }
 
-fn shape_is_good(value: &Value, shape: &shape::Shape, path: &str, report: &mut Report) -> bool {
-    let faults = shape::check(value, shape);
+/// Reads a document that has to be canonical JSON; `spelling` is the code if it is not.
+pub(super) fn document(bytes: &[u8], limits: Limits, spelling: Code, path: &str, report: &mut Report) -> Option<Value> {
+    match parse(bytes, limits) {
+        Ok(value) => {
+            if !is_canonical(bytes, &value) {
+                report.error(spelling, path, None, "not canonical JSON");
+            }
+            Some(value)
+        }
+        Err(error) => {
+            report.json(error.fault, path, None);
+            None
+        }
+    }
+}
+
+pub(super) fn shape_is_good(value: &Value, shape: &shape::Shape, path: &str, report: &mut Report) -> bool {
+    let faults: Vec<Fault> = shape::check(value, shape).into_iter().map(Fault::form).collect();
     for fault in &faults {
-        let (code, what) = if fault.unknown {
-            (Code::E207, "an unknown member")
-        } else {
-            (Code::E206, "missing or not of the form that it must have")
-        };
-        report.error(code, &format!("{path}#{}", fault.pointer), None, what);
+        let pointer = fault.pointer.as_deref().unwrap_or_default();
+        report.error(fault.code, &format!("{path}#{pointer}"), None, fault.detail);
     }
     faults.is_empty()
 }
@@ -236,16 +241,27 @@ pub(super) fn read_checkpoint(
     };
     report.stats.checkpoints += 1;
     if let Some(trust) = trust {
-        if let Err(error) = note.verify(trust.log_keys()) {
-            let detail = match error {
-                NoteError::Unsigned => "no log key of the trust file signed it".to_owned(),
-                other => other.to_string(),
-            };
-            report.error(Code::E402, path, None, detail);
+        match note.verify(trust.log_keys()) {
+            Ok(signed) => check_log_keys(trust, &signed, checkpoint.size, path, report),
+            Err(NoteError::Unsigned) => {
+                report.error(Code::E402, path, None, "no log key of the trust file signed it");
+            }
+            Err(error) => report.error(Code::E402, path, None, error.to_string()),
         }
         if checkpoint.origin != trust.log {
             report.error(Code::E604, path, None, "it is of another log than the trust file");
         }
     }
     Some(checkpoint)
+}
+
+/// One of the log keys that signed must be valid for a tree of this size.
+fn check_log_keys(trust: &TrustFile, signed: &[&PublicKey], size: u64, path: &str, report: &mut Report) {
+    let places: Vec<Lookup<'_>> = signed.iter().map(|key| trust.log_key(&key.id(), size)).collect();
+    if places.iter().any(|place| matches!(place, Lookup::Valid(_))) {
+    } else if places.iter().any(|place| matches!(place, Lookup::Revoked(_))) {
+        report.error(Code::E305, path, None, "its log key was revoked before this size");
+    } else {
+        report.error(Code::E304, path, None, "its log key is not valid for this size");
+    }
 }

@@ -7,11 +7,17 @@
 //! What no evidence can show: a tail dropped after the last checkpoint that anybody else holds, a request that was never
 //! logged, and what the model really meant.
 
+mod alone;
 mod anchor;
+mod artifacts;
 mod bundle;
 mod codes;
+mod custody;
 mod head;
 mod journal;
+mod kinds;
+mod members;
+mod pairs;
 mod report;
 mod stream;
 
@@ -111,7 +117,18 @@ pub fn verify<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Result<Ve
         }
     }
     // In the order of their receipts, so that each can be held against the one before.
-    let mut ordered: Vec<_> = bundles.into_iter().map(|(path, label)| (bundle::peek(&path), label, path)).collect();
+    let mut ordered = Vec::new();
+    for (path, label) in bundles {
+        let unreadable = |source| VerifyError::Unreadable { path: path.clone(), source };
+        let survey = members::survey(&path).map_err(unreadable)?;
+        match survey.fault {
+            None => ordered.push((survey.place, label, path)),
+            Some(fault) => {
+                session.report.stats.bundles += 1;
+                bundle::container_fault(&fault, &label, &mut session.report);
+            }
+        }
+    }
     ordered.sort();
     for (_, label, path) in ordered {
         bundle::verify_bundle(&path, &label, &mut session)

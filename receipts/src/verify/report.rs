@@ -1,13 +1,16 @@
 //! The verdict: all that was found, in one order, as a struct and as canonical JSON.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Code;
 use crate::canonical::{INTEGER_MAX, JsonFault, Value, to_vec};
 use crate::keys::TrustFault;
 use crate::receipt::FORMAT;
+use crate::receipt::shape::VERDICTS;
 
-/// Most findings that are kept; the rest is counted. A file that was damaged throughout says nothing new after these.
+/// Most findings that are kept, the first in their order; the rest is counted. A file that was damaged throughout says
+/// nothing new after these.
 const FINDINGS_MAX: usize = 10_000;
 
 /// Whether a finding makes the evidence bad.
@@ -132,13 +135,35 @@ impl Verdict {
     }
 }
 
+/// What makes a finding, in the order in which they are told.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    phase: u8,
+    seq: Option<u64>,
+    code: Code,
+    path: String,
+    severity: Severity,
+}
+
 /// Findings being gathered.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    findings: Vec<VerifyFinding>,
+    /// In their order, each with its detail.
+    findings: BTreeMap<Key, String>,
     dropped: u64,
     dropped_errors: bool,
     pub(super) stats: VerifyStats,
+}
+
+/// Code and words for what is wrong with a JSON document.
+pub(super) fn json_fault(fault: JsonFault) -> (Code, &'static str) {
+    match fault {
+        JsonFault::Syntax => (Code::E201, "not JSON"),
+        JsonFault::RepeatedName => (Code::E202, "a member name is repeated"),
+        JsonFault::Number => (Code::E204, "a number that is not an integer within ±(2^53 − 1)"),
+        JsonFault::Text => (Code::E205, "bad UTF-8, an unpaired surrogate or a member name that is not ASCII"),
+        JsonFault::Limit => (Code::E106, "longer, deeper or with more values than allowed"),
+    }
 }
 
 impl Report {
@@ -150,28 +175,28 @@ impl Report {
         self.add(code, Severity::Warning, path, seq, detail.into());
     }
 
+    /// Of equal findings the first is told; of too many, those that come first in the order.
     fn add(&mut self, code: Code, severity: Severity, path: &str, seq: Option<u64>, detail: String) {
-        if self.findings.len() >= FINDINGS_MAX {
-            self.dropped += 1;
-            self.dropped_errors |= severity == Severity::Error;
-            return;
+        let key = Key { phase: code.phase(), seq, code, path: path.to_owned(), severity };
+        let full = self.findings.len() >= FINDINGS_MAX;
+        if full && self.findings.last_key_value().is_some_and(|(last, _)| *last < key) {
+            return self.drop_one(severity);
         }
-        self.findings.push(VerifyFinding { code, severity, path: path.to_owned(), seq, detail });
+        let Entry::Vacant(place) = self.findings.entry(key) else { return };
+        place.insert(detail);
+        if full && let Some((last, _)) = self.findings.pop_last() {
+            self.drop_one(last.severity);
+        }
+    }
+
+    fn drop_one(&mut self, severity: Severity) {
+        self.dropped += 1;
+        self.dropped_errors |= severity == Severity::Error;
     }
 
     pub(super) fn json(&mut self, fault: JsonFault, path: &str, seq: Option<u64>) {
-        let (code, detail) = Self::json_code(fault);
+        let (code, detail) = json_fault(fault);
         self.error(code, path, seq, detail);
-    }
-
-    pub(super) fn json_code(fault: JsonFault) -> (Code, &'static str) {
-        match fault {
-            JsonFault::Syntax => (Code::E201, "not JSON"),
-            JsonFault::RepeatedName => (Code::E202, "a member name is repeated"),
-            JsonFault::Number => (Code::E204, "a number that is not an integer within ±(2^53 − 1)"),
-            JsonFault::Text => (Code::E205, "bad UTF-8, an unpaired surrogate or a member name that is not ASCII"),
-            JsonFault::Limit => (Code::E106, "longer, deeper or with more values than allowed"),
-        }
     }
 
     pub(super) fn trust(&mut self, fault: TrustFault, path: &str) {
@@ -192,7 +217,7 @@ impl Report {
         let stats = &mut self.stats;
         stats.receipts += 1;
         *stats.kinds.entry(kind.to_owned()).or_default() += 1;
-        if let Some(verdict) = verdict {
+        if let Some(verdict) = verdict.filter(|verdict| VERDICTS.contains(verdict)) {
             *stats.verdicts.entry(verdict.to_owned()).or_default() += 1;
         }
         stats.first_seq = Some(stats.first_seq.map_or(seq, |first| first.min(seq)));
@@ -200,13 +225,17 @@ impl Report {
     }
 
     pub(super) fn finish(mut self, assurance: Assurance) -> Verdict {
-        self.findings.sort_by(|a, b| {
-            (a.phase(), a.seq, a.code, &a.path, a.severity).cmp(&(b.phase(), b.seq, b.code, &b.path, b.severity))
-        });
-        self.findings.dedup();
         self.stats.logs.sort();
         self.stats.logs.dedup();
-        let bad = self.dropped_errors || self.findings.iter().any(|finding| finding.severity == Severity::Error);
-        Verdict { ok: !bad, assurance, findings: self.findings, findings_dropped: self.dropped, stats: self.stats }
+        let bad = self.dropped_errors || self.findings.keys().any(|key| key.severity == Severity::Error);
+        let finding = |(key, detail): (Key, String)| VerifyFinding {
+            code: key.code,
+            severity: key.severity,
+            path: key.path,
+            seq: key.seq,
+            detail,
+        };
+        let findings = self.findings.into_iter().map(finding).collect();
+        Verdict { ok: !bad, assurance, findings, findings_dropped: self.dropped, stats: self.stats }
     }
 }
