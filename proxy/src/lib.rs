@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod exchange;
 pub mod guard;
 pub mod json;
+pub mod keys;
 pub mod siem;
 pub mod surface;
 pub mod telemetry;

@@ -55,6 +55,7 @@ impl Sidecar {
             upstreams: vec![format!("simulator={upstream}")],
             policy: Some(file),
             data_dir: Some(dir.path().join("data")),
+            ..Overrides::default()
         })
         .unwrap();
         adjust(&mut settings);

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clyra_receipts::SealError;
 use clyra_receipts::bundle::{self, BundleInfo, Sealed, Sealer};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
+use super::key_files::KeyFileArgs;
 use super::print::{self, DataDir, plain};
 use crate::evidence::remembered_policies;
+use crate::keys::Access;
 
 /// Seal evidence into bundles, and list, copy or look into them.
 ///
@@ -37,6 +40,8 @@ enum Command {
 struct SealArgs {
     #[command(flatten)]
     data_dir: DataDir,
+    #[command(flatten)]
+    key_files: KeyFileArgs,
     /// Print JSON Lines
     #[arg(long)]
     json: bool,
@@ -105,12 +110,13 @@ fn seal(args: &SealArgs) -> Result<(), Exit> {
             data_dir.display()
         )));
     }
-    let (mut sealer, count) = Sealer::open_offline(data_dir).map_err(|error| match error {
+    let (sealer, count) = Sealer::open_offline(data_dir).map_err(|error| match error {
         SealError::Locked(_) => {
             Exit::usage(format!("{error}; a running sidecar seals by itself, `clyra bundle list` shows it"))
         }
         error => Exit::usage(error),
     })?;
+    let mut sealer = sealer.with_key_access(Arc::new(Access::new(args.key_files.files())));
     let policies = remembered_policies(data_dir)
         .map_err(|error| Exit::usage(format!("the policies in {} cannot be read: {error}", data_dir.display())))?;
     let mut bundles = 0;

@@ -1,14 +1,18 @@
-//! `clyra keys`: the keys that sign evidence. Private halves never leave the data directory through this command.
+//! `clyra keys`: the keys that sign evidence. Private halves never leave their place through this command.
+
+mod change;
 
 use std::process::ExitCode;
 
-use clyra_receipts::Keys;
+use clyra_receipts::{KeyPlace, Keys};
 use serde_json::json;
 
 use super::exit::{Exit, Outcome};
+use super::key_files::KeyFileArgs;
 use super::print::{self, DataDir};
+use crate::keys::{Access, KeyFiles};
 
-/// Make, list or export the keys that sign evidence.
+/// Make, list, export, rotate or revoke the keys that sign evidence.
 ///
 /// The first start of a sidecar makes them too; make them beforehand to choose the log's name, or to keep the root key
 /// apart.
@@ -25,6 +29,8 @@ enum Command {
     Init(InitArgs),
     List(ListArgs),
     Export(ExportArgs),
+    Rotate(change::RotateArgs),
+    Revoke(change::RevokeArgs),
 }
 
 /// Make the root key and the log key of a new log, and print the root's verifier key.
@@ -40,9 +46,42 @@ struct InitArgs {
     /// Name of the log: host and path without scheme; `origin` in clyra.yaml must be the same
     #[arg(long, value_name = "NAME", default_value = ORIGIN)]
     origin: String,
+    /// Where the root key's private half is kept: `file`, `age` (encrypted), or the PKCS#11 URI of a key in a token
+    #[arg(long, value_name = "PLACE", default_value = "file", value_parser = place)]
+    root_key: KeyPlace,
+    /// The same for the log key
+    #[arg(long, value_name = "PLACE", default_value = "file", value_parser = place)]
+    log_key: KeyPlace,
+    #[command(flatten)]
+    encrypt: EncryptArgs,
+    #[command(flatten)]
+    key_files: KeyFileArgs,
     /// Print a JSON document
     #[arg(long)]
     json: bool,
+}
+
+/// Whom new key files are encrypted to.
+#[derive(Debug, clap::Args)]
+struct EncryptArgs {
+    /// age recipient that new key files are encrypted to; may be given several times. Without one it is the passphrase
+    #[arg(long = "encrypt-to", value_name = "RECIPIENT")]
+    recipients: Vec<String>,
+}
+
+/// Where a private key is kept, as it is written on the command line.
+fn place(text: &str) -> Result<KeyPlace, String> {
+    match text {
+        "file" => Ok(KeyPlace::File),
+        "age" => Ok(KeyPlace::Encrypted),
+        uri if uri.starts_with("pkcs11:") => Ok(KeyPlace::Token(uri.to_owned())),
+        _ => Err("write file, age, or a PKCS#11 URI that begins with pkcs11:".to_owned()),
+    }
+}
+
+fn access(key_files: &KeyFileArgs, encrypt: Option<&EncryptArgs>) -> Access {
+    let recipients = encrypt.map(|encrypt| encrypt.recipients.clone()).unwrap_or_default();
+    Access::new(KeyFiles { recipients, ..key_files.files() })
 }
 
 /// List the public halves of all keys that the log has or had.
@@ -77,27 +116,34 @@ pub(super) fn run(args: &Args) -> Outcome {
         Command::Init(args) => init(args),
         Command::List(args) => list(args),
         Command::Export(args) => export(args),
+        Command::Rotate(args) => change::rotate(args),
+        Command::Revoke(args) => change::revoke(args),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn init(args: &InitArgs) -> Result<(), Exit> {
-    let keys = Keys::init(&args.data_dir.path, &args.origin).map_err(Exit::usage)?;
+    let access = access(&args.key_files, Some(&args.encrypt));
+    let keys = Keys::init_with(&args.data_dir.path, &args.origin, &args.root_key, &args.log_key, &access)
+        .map_err(Exit::usage)?;
     let vkey = keys.root().to_vkey();
     print::result(|out| match args.json {
         true => writeln!(out, "{}", json!({"origin": keys.origin(), "root": vkey, "log": keys.log().to_vkey()})),
         false => writeln!(out, "{vkey}"),
     })?;
-    let root = args.data_dir.path.join("keys").join("root.pem");
+    let file = if args.root_key == KeyPlace::Encrypted { "root.pem.age" } else { "root.pem" };
+    let root = args.data_dir.path.join("keys").join(file);
     print::hint(format_args!(
         "This is the root's verifier key. Keep it where the evidence is checked: clyra verify --root KEY."
     ));
-    print::hint(format_args!("Move {} to a safe place: running does not need it.", root.display()));
+    if !matches!(args.root_key, KeyPlace::Token(_)) {
+        print::hint(format_args!("Move {} to a safe place: running does not need it.", root.display()));
+    }
     Ok(())
 }
 
 fn list(args: &ListArgs) -> Result<(), Exit> {
-    let keys = Keys::open(&args.data_dir.path).map_err(Exit::usage)?;
+    let keys = Keys::open_public(&args.data_dir.path).map_err(Exit::usage)?;
     print::result(|out| {
         if !args.json {
             writeln!(out, "{:<8} {:<9} {:<8} KEY", "PURPOSE", "FROM SEQ", "PRIVATE")?;
@@ -121,7 +167,7 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
 }
 
 fn export(args: &ExportArgs) -> Result<(), Exit> {
-    let keys = Keys::open(&args.data_dir.path).map_err(Exit::usage)?;
+    let keys = Keys::open_public(&args.data_dir.path).map_err(Exit::usage)?;
     print::result(|out| match args.root {
         true => writeln!(out, "{}", keys.root().to_vkey()),
         // Without a line end: these bytes are canonical as they are.

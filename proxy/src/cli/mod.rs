@@ -5,6 +5,7 @@
 
 mod bundle;
 mod exit;
+mod key_files;
 mod keys;
 mod lines;
 mod policy;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::exit::{Exit, Outcome};
+use super::key_files::KeyFileArgs;
 use super::serve::{Serving, print_start};
 use crate::config::{Overrides, Settings};
 use crate::edge::Stop;
@@ -32,6 +33,8 @@ pub(super) struct Args {
     /// Where journal, bundles, events and keys live [default: ./clyra-data]
     #[arg(long, env = "CLYRA_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    key_files: KeyFileArgs,
 }
 
 pub(super) fn run(args: Args) -> Outcome {
@@ -42,6 +45,7 @@ pub(super) fn run(args: Args) -> Outcome {
         upstreams: args.upstreams,
         policy: args.policy,
         data_dir: args.data_dir,
+        key_files: args.key_files.files(),
     })
     .map_err(Exit::usage)?;
     super::serve::log_to_stderr();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clyra_policy::Policy;
 use clyra_receipts::receipt::{BuildInfo, PolicyChange};
-use clyra_receipts::{BootReport, Log, LogOptions};
+use clyra_receipts::{BootReport, KeyAccess, Log, LogOptions};
 
 use super::exit::Exit;
 use super::policy::load_policy;
@@ -17,6 +17,7 @@ use crate::evidence::{Sealing, remember_policy};
 use crate::exchange::front::Front;
 use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
 use crate::exchange::ledger::Ledger;
+use crate::keys::Access;
 use crate::siem::{LineWriter, WriterOptions};
 use crate::telemetry::Metrics;
 use crate::upstream::{UpstreamOptions, upstream_service};
@@ -56,7 +57,9 @@ impl Serving {
     pub async fn start(settings: Settings) -> Result<Serving, Exit> {
         let (policy, engine) = policy_and_engine(settings.policy.as_deref())?;
         let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
-        let options = LogOptions::new(&settings.data_dir, &settings.origin, build);
+        let key_access: Arc<dyn KeyAccess> = Arc::new(Access::new(settings.key_files.clone()));
+        let mut options = LogOptions::new(&settings.data_dir, &settings.origin, build);
+        options.key_access = Arc::clone(&key_access);
         let (log, boot) = Log::open(options).map_err(|error| {
             let hint = match error.code() {
                 UNWRITABLE_JOURNAL | UNWRITABLE_KEYS => {
@@ -112,7 +115,7 @@ impl Serving {
             ))
         })?;
         let admin_address = admin.address().map_err(Exit::internal)?;
-        let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every);
+        let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every, key_access);
         Ok(Serving { gateway, boot, edge, admin, sealing, admin_address })
     }
 

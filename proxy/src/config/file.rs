@@ -32,6 +32,14 @@ pub(super) struct FileSettings {
     pub(super) timeouts: TimeoutEntries,
     pub(super) events: EventEntries,
     pub(super) seal_every_s: Option<u64>,
+    pub(super) evidence: EvidenceEntries,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EvidenceEntries {
+    pub(super) key_passphrase_file: Option<PathBuf>,
+    pub(super) key_identity_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@ use file::FileSettings;
 
 use crate::exchange::gateway::Limits;
 use crate::exchange::ports::UpstreamTarget;
+use crate::keys::KeyFiles;
 use crate::upstream::TargetError;
 
 /// Settings as flags or environment give them; `None` where they are silent.
@@ -25,6 +26,7 @@ pub struct Overrides {
     pub upstreams: Vec<String>,
     pub policy: Option<PathBuf>,
     pub data_dir: Option<PathBuf>,
+    pub key_files: KeyFiles,
 }
 
 /// Settings of one process, complete.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub events_rotate_bytes: u64,
     pub events_keep_files: usize,
     pub seal_every: Duration,
+    /// What opens the log key where it is encrypted.
+    pub key_files: KeyFiles,
     /// PEM file with the certificate authorities for upstream TLS.
     pub ca_file: Option<PathBuf>,
 }
@@ -123,6 +127,11 @@ impl Settings {
             events_rotate_bytes: file.events.rotate_bytes.unwrap_or(64 << 20),
             events_keep_files: file.events.keep_files.unwrap_or(16),
             seal_every: seconds(file.seal_every_s, 60),
+            key_files: KeyFiles {
+                passphrase: flags.key_files.passphrase.or(file.evidence.key_passphrase_file.map(|p| base.join(p))),
+                identity: flags.key_files.identity.or(file.evidence.key_identity_file.map(|p| base.join(p))),
+                recipients: Vec::new(),
+            },
             ca_file: file.ca_file.map(|p| base.join(p)),
         })
     }

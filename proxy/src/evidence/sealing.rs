@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use clyra_receipts::KeyAccess;
 use clyra_receipts::bundle::{SealError, Sealed, Sealer};
 use tokio::sync::Mutex;
 
@@ -32,14 +33,15 @@ pub struct Sealing {
     data_dir: PathBuf,
     ledger: Ledger,
     every: Duration,
+    key_access: Arc<dyn KeyAccess>,
     sealer: Arc<Mutex<Option<Sealer>>>,
     /// Receipts up to and including the one about the last bundle: as long as there are no more, nothing happened.
     quiet: Arc<AtomicU64>,
 }
 
 impl Sealing {
-    pub fn new(data_dir: &Path, ledger: Ledger, every: Duration) -> Sealing {
-        Sealing { data_dir: data_dir.into(), ledger, every, sealer: Arc::default(), quiet: Arc::default() }
+    pub fn new(data_dir: &Path, ledger: Ledger, every: Duration, key_access: Arc<dyn KeyAccess>) -> Sealing {
+        Sealing { data_dir: data_dir.into(), ledger, every, key_access, sealer: Arc::default(), quiet: Arc::default() }
     }
 
     /// Seals for ever, at its interval; also when idle, so that nothing having happened is provable too.
@@ -76,10 +78,11 @@ impl Sealing {
         let count = self.ledger.log().status().durable_count;
         let mut place = Arc::clone(&self.sealer).lock_owned().await;
         let data_dir = self.data_dir.clone();
+        let key_access = Arc::clone(&self.key_access);
         let work = tokio::task::spawn_blocking(move || -> Result<Option<Sealed>, SealTaskError> {
             let sealer = match &mut *place {
                 Some(sealer) => sealer,
-                none => none.insert(Sealer::open(&data_dir)?),
+                none => none.insert(Sealer::open(&data_dir)?.with_key_access(key_access)),
             };
             let sealed = sealer.seal(count, &remembered_policies(&data_dir)?);
             if sealed.is_err() {

@@ -72,15 +72,14 @@ impl Keys {
         let root = self.root_pair(access)?;
         durable::create_directory(&directory, 0o700).map_err(KeyError::io(&directory))?;
         let revocation = Revocation::issue(&root, key_id, last_good_seq, &self.trust.log, reason)?;
-        let bytes = revocation.envelope.to_bytes();
-        durable::write(&path, &bytes, 0o644).map_err(KeyError::io(&path))?;
+        durable::write(&path, &revocation.envelope.to_bytes(), 0o644).map_err(KeyError::io(&path))?;
         self.trust = read_trust(&self.directory)?;
-        Ok(KeyRevoke {
-            key_id: key_id.to_owned(),
-            last_good_seq: revocation.last_good_text(),
-            reason: revocation.reason.clone(),
-            sha256: hex::encode(&Sha256::digest(&bytes)),
-        })
+        Ok(record(&revocation))
+    }
+
+    /// What the log is to say of a key's revocation, if it was revoked.
+    pub fn revocation(&self, key_id: &str) -> Option<KeyRevoke> {
+        self.trust.revocation(key_id).map(record)
     }
 
     /// The root key pair, when its private half is at hand.
@@ -89,5 +88,14 @@ impl Keys {
             return Err(KeyError::RootAway(self.directory.join("root.pem")));
         }
         private::open(&self.directory, ROOT, self.trust.root.name(), Some(&self.trust.root), access)
+    }
+}
+
+fn record(revocation: &Revocation) -> KeyRevoke {
+    KeyRevoke {
+        key_id: revocation.key_id.clone(),
+        last_good_seq: revocation.last_good_text(),
+        reason: revocation.reason.clone(),
+        sha256: hex::encode(&Sha256::digest(revocation.envelope.to_bytes())),
     }
 }

@@ -105,6 +105,7 @@ impl Sidecar {
             upstreams: vec![format!("simulator={upstream}")],
             policy: Some(file),
             data_dir: Some(dir.path().join("data")),
+            ..Overrides::default()
         })
         .unwrap();
         let serving = runtime.block_on(Serving::start(settings)).unwrap();

@@ -57,6 +57,7 @@ async fn demonstrate(args: Args) -> Outcome {
         upstreams: vec![format!("simulator={}", simulator.url())],
         policy: Some(policy.clone()),
         data_dir: Some(args.data_dir.clone()),
+        ..Overrides::default()
     })
     .map_err(Exit::usage)?;
     let serving = Serving::start(settings).await?;
