@@ -35,6 +35,11 @@ look() {
           need "python3's venv module" python3-venv
         fi
         ;;
+      token)
+        # A software token and the tool that makes a key for it.
+        command -v softhsm2-util >/dev/null || need softhsm2 softhsm2
+        command -v openssl >/dev/null || need openssl openssl
+        ;;
       trace)
         command -v strace >/dev/null || need strace strace
         ;;
@@ -45,7 +50,7 @@ look() {
         command -v losetup >/dev/null || need losetup util-linux
         ;;
       *)
-        echo "prerequisites.sh: unknown need: $what (build, python, trace or powercut)" >&2
+        echo "prerequisites.sh: unknown need: $what (build, python, token, trace or powercut)" >&2
         exit 2
         ;;
     esac

@@ -153,12 +153,16 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
             if args.json {
                 let value = json!({
                     "purpose": purpose, "name": key.name, "key_id": key.key_id, "valid_from_seq": key.valid_from_seq,
-                    "vkey": key.vkey, "private_here": key.private_here,
+                    "vkey": key.vkey, "private_here": key.private_here, "revoked_after": key.revoked_after,
                 });
                 writeln!(out, "{value}")?;
             } else {
                 let from = key.valid_from_seq.map_or("-".to_owned(), |seq| seq.to_string());
-                let private = if key.private_here { "here" } else { "-" };
+                let private = match (&key.revoked_after, key.private_here) {
+                    (Some(_), _) => "revoked",
+                    (None, true) => "here",
+                    (None, false) => "-",
+                };
                 writeln!(out, "{purpose:<8} {from:<9} {private:<8} {}", key.vkey)?;
             }
         }

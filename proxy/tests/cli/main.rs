@@ -4,6 +4,7 @@
 
 mod evidence;
 mod help;
+mod keys;
 mod policy;
 mod receipts;
 mod scan;

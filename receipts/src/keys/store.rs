@@ -94,8 +94,10 @@ pub struct KeyInfo {
     pub valid_from_seq: Option<u64>,
     /// C2SP verifier key text.
     pub vkey: String,
-    /// True when the private half is in the data directory.
+    /// True when the private half is in the data directory, or in a token that is named there.
     pub private_here: bool,
+    /// The last sequence number that a revoked key signed for in good order, or `none`.
+    pub revoked_after: Option<String>,
 }
 
 /// The keys of one log.
@@ -233,6 +235,7 @@ impl Keys {
             valid_from_seq,
             vkey: key.to_vkey(),
             private_here,
+            revoked_after: self.trust.revocation(&key.id()).map(Revocation::last_good_text),
         };
         let root_here = !private::files(&self.directory, ROOT).is_empty();
         let log_here = !private::files(&self.directory, LOG).is_empty();
