@@ -22,6 +22,7 @@ pub(super) fn verify_bundle(path: &Path, label: &str, session: &mut Session<'_>)
     session.report.stats.bundles += 1;
     let mut members = Members::default();
     let mut checked: Option<(Head, Stream)> = None;
+    let mut placed = false;
     loop {
         let step = match container.next() {
             Ok(None) => break,
@@ -30,7 +31,10 @@ pub(super) fn verify_bundle(path: &Path, label: &str, session: &mut Session<'_>)
                 let anchors = Anchors::Members(&members.whole, label);
                 let receipts = head.receipts(&mut container, anchors, &mut stream, session);
                 checked = Some((head, stream));
-                receipts.map(|file| drop(members.passed.insert(member.path, file)))
+                receipts.map(|(file, any)| {
+                    placed = any;
+                    members.passed.insert(member.path, file);
+                })
             }
             Ok(Some(member)) if container.is_streamed() => {
                 pass(&mut container, &member.path).map(|file| drop(members.passed.insert(member.path, file)))
@@ -46,7 +50,7 @@ pub(super) fn verify_bundle(path: &Path, label: &str, session: &mut Session<'_>)
     }
     let (head, stream) = checked.unwrap_or_else(|| begin(path, label, &members, session));
     head.files(&members, session);
-    head.close(stream, members.has(bundle::RECEIPTS), session);
+    head.close(stream, members.has(bundle::RECEIPTS), placed, session);
     Ok(())
 }
 
@@ -152,14 +156,14 @@ impl Head {
         manifest.or_else(|| self.trust.as_ref().map(|trust| trust.log.clone())).unwrap_or_default()
     }
 
-    /// Reads and checks the receipts, one envelope a line.
+    /// Reads and checks the receipts, one envelope a line. Gives the file, and whether any of them stood in its place.
     fn receipts(
         &self,
         container: &mut Container,
         anchors: Anchors<'_>,
         stream: &mut Stream,
         session: &mut Session<'_>,
-    ) -> Result<ManifestFile, ContainerFault> {
+    ) -> Result<(ManifestFile, bool), ContainerFault> {
         let path: Arc<str> = self.path(bundle::RECEIPTS).into();
         let report = &mut session.report;
         if let (Some(manifest), Some(chain)) = (&self.manifest, stream.chain())
@@ -177,11 +181,13 @@ impl Head {
         let fault = |error: io::Error| io_fault(&error);
         let mut lines =
             Lines { input: BufReader::with_capacity(128 * 1024, container), digests: Digests::default(), end: None };
+        let mut any = false;
         let mut batch = lines.batch().map_err(fault)?;
         while !batch.is_empty() {
             let (looked_at, next) = look_at(&batch, self.trust.as_ref(), || lines.batch());
             for alone in looked_at {
                 let placed = stream.receipt(alone, &path, self.trust.as_ref(), report);
+                any |= placed.is_some();
                 anchors.look_for(placed, &path, report);
             }
             batch = next.map_err(fault)?;
@@ -193,7 +199,7 @@ impl Head {
             Some(End::File) | None => {}
         }
         self.check_counts(&before, report);
-        lines.finish().map_err(fault)
+        Ok((lines.finish().map_err(fault)?, any))
     }
 
     /// The manifest counts receipts by kind and verdict; they must be those that were read.
@@ -255,7 +261,7 @@ impl Head {
     }
 
     /// After the last receipt: is it where the checkpoint says that the tree ends?
-    fn close(&self, stream: Stream, read: bool, session: &mut Session<'_>) {
+    fn close(&self, stream: Stream, read: bool, placed: bool, session: &mut Session<'_>) {
         let report = &mut session.report;
         let size = stream.frontier().map(Frontier::size);
         if let (Some(checkpoint), Some(size), true) = (&self.checkpoint, size, read) {
@@ -269,7 +275,7 @@ impl Head {
             }
         }
         if let (Some(manifest), Some(chain)) = (&self.manifest, stream.chain())
-            && read
+            && placed
             && manifest.chain != chain
         {
             let detail = "the manifest names another chain value than that of the last receipt";

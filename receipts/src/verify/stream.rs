@@ -52,6 +52,8 @@ pub(super) struct Stream {
     ts: String,
     pairs: Pairs,
     claims: BTreeMap<u64, Vec<RootClaim>>,
+    /// Sizes of the trees of checkpoints, each with its path, for whoever asks in the end whether the log reached them.
+    sizes: Vec<(u64, String)>,
     /// A `prune` receipt named the place where the stream begins.
     pruned: bool,
 }
@@ -68,6 +70,7 @@ impl Stream {
             ts: String::new(),
             pairs: Pairs::default(),
             claims: BTreeMap::new(),
+            sizes: Vec::new(),
             pruned: false,
         }
     }
@@ -97,13 +100,17 @@ impl Stream {
 
     /// Has the root checked when the tree reaches this size. Sizes that were passed are checked only if they are the current.
     pub(super) fn claim(&mut self, size: u64, claim: RootClaim, report: &mut Report) {
+        if claim.code == Code::E601 {
+            self.sizes.push((size, claim.path.clone()));
+        }
         self.claims.entry(size).or_default().push(claim);
         self.check_claims(report);
     }
 
-    /// Claims that the tree never reached.
-    pub(super) fn unreached(&mut self) -> BTreeMap<u64, Vec<RootClaim>> {
-        std::mem::take(&mut self.claims)
+    /// Claims of roots at sizes that the log did not reach.
+    pub(super) fn unreached(&self) -> impl Iterator<Item = (u64, &str)> {
+        let found = self.expected;
+        self.sizes.iter().filter(move |(size, _)| *size > found).map(|(size, path)| (*size, path.as_str()))
     }
 
     fn check_claims(&mut self, report: &mut Report) {
