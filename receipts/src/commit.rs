@@ -11,6 +11,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::hex;
+use crate::streams::EVENTS_KEPT_MAX;
 use crate::tree::{Frontier, Hash, leaf_hash};
 
 /// Name of the one commitment algorithm.
@@ -128,27 +129,46 @@ impl Committer {
 }
 
 /// Notarization of a stream: an RFC 6962 tree over the released events in order, one leaf per event, in constant memory
-/// (at most 64 hashes). Whoever kept the events can prove that these, in this order, were released.
+/// (at most 64 hashes) unless the leaves are kept. Whoever kept the events can prove that these, in this order, were released.
 #[derive(Debug, Clone, Default)]
-pub struct EventTree(Frontier);
+pub struct EventTree {
+    tree: Frontier,
+    /// Leaves so far, where they are kept and not too many.
+    leaves: Option<Vec<Hash>>,
+}
 
 impl EventTree {
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Keeps the leaves too, up to [`EVENTS_KEPT_MAX`], so that single events can be proven.
+    pub fn keeping() -> Self {
+        Self { leaves: Some(Vec::new()), ..Self::default() }
+    }
+
     /// Adds a released event: its exact bytes as sent.
     pub fn push(&mut self, event: &[u8]) {
-        self.0.push(leaf_hash(event));
+        let leaf = leaf_hash(event);
+        self.tree.push(leaf);
+        match &mut self.leaves {
+            Some(leaves) if leaves.len() < EVENTS_KEPT_MAX => leaves.push(leaf),
+            full => *full = None,
+        }
     }
 
     /// Events so far.
     pub fn events(&self) -> u64 {
-        self.0.size()
+        self.tree.size()
     }
 
     pub fn root(&self) -> Hash {
-        self.0.root()
+        self.tree.root()
+    }
+
+    /// The leaves, if they were kept and were not too many.
+    pub fn into_leaves(self) -> Option<Vec<Hash>> {
+        self.leaves
     }
 
     /// The root as a receipt's `stream.root` has it.

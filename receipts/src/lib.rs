@@ -5,7 +5,7 @@
 //! - [`retention`]: when old receipts leave the log, and legal holds that keep them.
 //! - [`tree`], [`checkpoint`]: one RFC 6962 tree over the whole log, and signed statements of its root.
 //! - [`anchor`]: proofs of a checkpoint that others hold.
-//! - [`tlog`]: the tree in tiles, and proofs out of it.
+//! - [`tlog`], [`streams`]: the tree in tiles, and proofs out of it, of receipts and of the events of a stream.
 //! - [`lock`], [`mod@witness`]: what keeps the log from having two histories, and who says that it has one.
 //! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
 //! - [`mod@verify`]: the check, offline and without trust in whoever handed the evidence over.
@@ -34,6 +34,7 @@ pub mod retention;
 mod sample;
 #[cfg(test)]
 mod spec;
+pub mod streams;
 pub mod tlog;
 pub mod tree;
 pub mod verify;

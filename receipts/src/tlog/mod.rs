@@ -7,6 +7,7 @@
 mod coordinate;
 mod export;
 mod proof;
+mod prove;
 mod store;
 mod tiles;
 
@@ -17,7 +18,9 @@ use crate::reader::ReadError;
 use crate::tree::ProofError;
 
 pub use export::{ExportError, Exported, export};
+pub(crate) use proof::PROOF_MAX_BYTES;
 pub use proof::TlogProof;
+pub use prove::{ProveError, Proven, prove, prove_event};
 pub(crate) use store::TlogStore;
 pub use tiles::Tiles;
 

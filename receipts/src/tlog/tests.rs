@@ -223,3 +223,32 @@ fn the_whole_log_can_be_handed_out() {
 }
 
 use super::export::ExportError;
+
+#[test]
+fn a_receipt_has_one_proof_for_good() {
+    let directory = fast_directory();
+    let log = log(directory.path(), 5);
+    assert!(matches!(prove(directory.path(), 3), Err(ProveError::NotSealed { seq: 3, size: 0 })));
+    let mut sealer = Sealer::open(directory.path()).unwrap();
+    let first = sealer.seal(8, &[]).unwrap().unwrap();
+    let early = prove(directory.path(), 3).unwrap();
+    let parsed = TlogProof::parse(early.proof.as_bytes()).unwrap();
+    let leaf = leaf_hash(&early.receipt);
+    verify_inclusion(&leaf, 3, 8, &parsed.path, &first.root).unwrap();
+    (0..150).for_each(|_| exchange(&log));
+    sealer.seal(log.status().durable_count, &[]).unwrap().unwrap();
+    // Later, and without tiles, it is the same.
+    assert_eq!(prove(directory.path(), 3).unwrap().proof, early.proof);
+    let late = prove(directory.path(), 300).unwrap();
+    std::fs::remove_dir_all(directory.path().join(TLOG_DIRECTORY)).unwrap();
+    assert_eq!(prove(directory.path(), 3).unwrap().proof, early.proof);
+    assert_eq!(prove(directory.path(), 300).unwrap().proof, late.proof);
+    assert!(matches!(prove(directory.path(), 5_000), Err(ProveError::Read(_))));
+    assert!(matches!(prove_event(directory.path(), 0, 0), Err(ProveError::NoStream(0))));
+    // The sample outcomes name a stream that nobody kept.
+    assert!(matches!(prove_event(directory.path(), 3, 20), Err(ProveError::NoEvent { events: 20, .. })));
+    assert!(matches!(prove_event(directory.path(), 3, 19), Err(ProveError::Forgotten(3))));
+    let mut store = crate::streams::StreamStore::open(directory.path(), 1 << 20).unwrap();
+    store.append(3, &leaves(20)).unwrap();
+    assert!(matches!(prove_event(directory.path(), 3, 19), Err(ProveError::OtherStream(3))));
+}
