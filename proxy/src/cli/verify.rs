@@ -7,11 +7,12 @@ use std::process::ExitCode;
 
 use clyra_receipts::PublicKey;
 use clyra_receipts::verify::{Assurance, Severity, Verdict, VerifyOptions, verify};
+use clyra_receipts::witness::WitnessPolicy;
 
 use super::exit::{Exit, Outcome, bad};
 use super::print::{self, plain};
 
-/// Verify bundles, journals and data directories offline.
+/// Verify bundles, journals, data directories and proofs offline.
 ///
 /// Reports everything that is wrong, each with a stable code, its place and what it means. Status 0 if nothing is, 1 if
 /// something is, 2 if there is nothing to verify. Without --root it can tell that the evidence is whole and agrees with
@@ -20,7 +21,7 @@ use super::print::{self, plain};
 /// Example: clyra verify evidence/0-1842.pef --root "$(cat root.vkey)"
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bundles, journal directories, data directories
+    /// Bundles, journal directories, data directories, tlog-proofs, event proofs
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
     /// The log's root key that you were given apart from the evidence: a verifier key, or a file with one
@@ -29,6 +30,12 @@ pub(super) struct Args {
     /// A checkpoint of the log that you kept: it must not have shrunk or changed since
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// The witnesses that must have cosigned, as a C2SP tlog-policy
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
+    /// The event, byte for byte as it was received, that an event proof must be about
+    #[arg(long, value_name = "FILE")]
+    event: Option<PathBuf>,
     /// Print the canonical verdict, a JSON document
     #[arg(long)]
     json: bool,
@@ -41,6 +48,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let options = VerifyOptions {
         trusted_root: args.root.as_deref().map(root_key).transpose()?,
         remembered_checkpoint: args.checkpoint.as_deref().map(read).transpose()?,
+        witness_policy: args.witness_policy.as_deref().map(witness_policy).transpose()?,
+        event: args.event.as_deref().map(event).transpose()?,
     };
     let verdict = verify(&args.paths, &options).map_err(Exit::usage)?;
     print::result(|out| {
@@ -117,14 +126,30 @@ fn root_key(given: &str) -> Result<PublicKey, Exit> {
     PublicKey::from_vkey(&text).map_err(|fault| Exit::usage(format!("--root {}: {fault}", path.display())))
 }
 
+fn witness_policy(path: &Path) -> Result<WitnessPolicy, Exit> {
+    WitnessPolicy::parse(&read(path)?)
+        .map_err(|error| Exit::usage(format!("--witness-policy {}: {error}", path.display())))
+}
+
+/// Longest event that is read: the largest answer that the sidecar holds by default.
+const EVENT_BYTES_MAX: u64 = 64 << 20;
+
+fn event(path: &Path) -> Result<Vec<u8>, Exit> {
+    read_up_to(path, EVENT_BYTES_MAX, "no event is")
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Exit> {
+    read_up_to(path, FILE_BYTES_MAX, "no verifier key, checkpoint or policy is")
+}
+
+fn read_up_to(path: &Path, bytes_max: u64, what: &str) -> Result<Vec<u8>, Exit> {
     let fail = |what: &dyn std::fmt::Display| Exit::usage(format!("{} {what}", path.display()));
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| fail(&format!("cannot be read: {error}")))?;
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
     read.map_err(|error| fail(&format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(fail(&format!("is larger than {FILE_BYTES_MAX} bytes: neither a verifier key nor a checkpoint")));
+    if bytes.len() as u64 > bytes_max {
+        return Err(fail(&format!("is larger than {bytes_max} bytes: {what}")));
     }
     Ok(bytes)
 }

@@ -20,6 +20,8 @@ const COMMANDS: &[&[&str]] = &[
     &["receipts", "tail"],
     &["receipts", "grep"],
     &["receipts", "show"],
+    &["receipts", "prove"],
+    &["receipts", "tiles"],
     &["keys"],
     &["keys", "init"],
     &["keys", "list"],

@@ -45,3 +45,35 @@ fn one_receipt_is_shown_in_full() {
     let nothing = clyra(dir.path(), &["receipts", "tail", "--data-dir", "nowhere"], b"").is(2);
     assert!(nothing.stderr.contains("Q001"), "{nothing:?}");
 }
+
+#[test]
+fn a_receipt_is_proven_to_somebody_else() {
+    let dir = data_dir();
+    let run = |args: &[&str]| clyra(dir.path(), args, b"");
+    let early = run(&["receipts", "prove", "3", "--data-dir", "d"]).is(2);
+    assert!(early.stderr.contains("T010") && early.stderr.contains("bundle seal"), "{early:?}");
+    run(&["bundle", "seal", "--data-dir", "d"]).is(0);
+    let proven = run(&["receipts", "prove", "3", "--out", "proof", "--data-dir", "d", "--json"]).is(0).json();
+    assert_eq!(proven["files"], json!(["./proof/3.receipt.json", "./proof/keys.json", "./proof/3.tlog-proof"]));
+    let root = run(&["keys", "export", "--root", "--data-dir", "d"]).is(0).stdout;
+    let verdict = run(&["verify", "proof/3.tlog-proof", "--root", root.trim_end(), "--json"]).is(0).json();
+    assert_eq!((&verdict["ok"], &verdict["stats"]["receipts"]), (&json!(true), &json!(1)));
+    std::fs::copy(dir.path().join("proof/keys.json"), dir.path().join("keys.json")).unwrap();
+    std::fs::copy(dir.path().join("proof/3.tlog-proof"), dir.path().join("4.tlog-proof")).unwrap();
+    let bad = run(&["verify", "4.tlog-proof", "--json"]).is(1).json();
+    assert_eq!(bad["findings"][0]["code"], "E101");
+    let event = run(&["receipts", "prove", "3", "--event", "0", "--data-dir", "d"]).is(2);
+    assert!(event.stderr.contains("T012"), "{event:?}");
+
+    std::fs::write(dir.path().join("policy"), "quorum none\n").unwrap();
+    run(&["verify", "d", "--witness-policy", "policy"]).is(0);
+    std::fs::write(dir.path().join("policy"), "quorum w\n").unwrap();
+    let refused = run(&["verify", "d", "--witness-policy", "policy"]).is(2);
+    assert!(refused.stderr.contains("line 1"), "{refused:?}");
+
+    let tiles = run(&["receipts", "tiles", "--out", "tiles", "--data-dir", "d", "--json"]).is(0).json();
+    assert_eq!(tiles["size"], 8);
+    for file in ["checkpoint", "tile/0/000.p/8", "tile/entries/000.p/8"] {
+        assert!(dir.path().join("tiles").join(file).is_file(), "{file}");
+    }
+}

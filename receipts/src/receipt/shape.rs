@@ -381,6 +381,18 @@ pub(crate) const MANIFEST: Shape = Object(&[
     must("verdicts", Map(&Count)),
 ]);
 
+/// A proof that an event was released. The trust file and the envelope are judged by those who read them.
+pub(crate) const EVENT_PROOF: Shape = Object(&[
+    must("event", Decimal),
+    must("events", Decimal),
+    must("keys", Any),
+    must("leaf", Digest),
+    must("path", List(&Digest)),
+    must("proof", Text),
+    must("receipt", Any),
+    must("v", OneOf(&["pef.v0"])),
+]);
+
 /// The lock record.
 pub(crate) const LOCK_RECORD: Shape = Object(&[
     must("boot", Uuid),

@@ -54,7 +54,7 @@ pub struct Proven {
     pub receipt: Vec<u8>,
     /// The trust file, canonical JSON.
     pub keys: Vec<u8>,
-    stream: Option<(u64, Hash)>,
+    pub(crate) stream: Option<(u64, Hash)>,
 }
 
 /// Proves that a receipt is in the tree of the first checkpoint that covers it, so that a receipt has one proof for good.

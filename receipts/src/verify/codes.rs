@@ -32,6 +32,7 @@ pub enum Code {
     E401,
     E402,
     E403,
+    E404,
     E405,
     E501,
     E502,
@@ -45,6 +46,7 @@ pub enum Code {
     E510,
     E511,
     E601,
+    E602,
     E603,
     E604,
     E605,
@@ -65,7 +67,7 @@ pub enum Code {
 
 impl Code {
     /// Every code that this version can give.
-    pub const ALL: [Code; 57] = [
+    pub const ALL: [Code; 59] = [
         Self::W001,
         Self::W002,
         Self::W003,
@@ -94,6 +96,7 @@ impl Code {
         Self::E401,
         Self::E402,
         Self::E403,
+        Self::E404,
         Self::E405,
         Self::E501,
         Self::E502,
@@ -107,6 +110,7 @@ impl Code {
         Self::E510,
         Self::E511,
         Self::E601,
+        Self::E602,
         Self::E603,
         Self::E604,
         Self::E605,
@@ -156,6 +160,7 @@ impl Code {
             Self::E401 => ("E401", "RECEIPT_SIG"),
             Self::E402 => ("E402", "CHECKPOINT_SIG"),
             Self::E403 => ("E403", "MANIFEST_SIG"),
+            Self::E404 => ("E404", "QUORUM"),
             Self::E405 => ("E405", "MALFORMED_NOTE"),
             Self::E501 => ("E501", "SEQ_GAP"),
             Self::E502 => ("E502", "SEQ_DUP"),
@@ -169,6 +174,7 @@ impl Code {
             Self::E510 => ("E510", "LOSS_DECLARED"),
             Self::E511 => ("E511", "COUNTS"),
             Self::E601 => ("E601", "ROOT"),
+            Self::E602 => ("E602", "INCLUSION"),
             Self::E603 => ("E603", "CONSISTENCY"),
             Self::E604 => ("E604", "ORIGIN"),
             Self::E605 => ("E605", "ROLLBACK"),

@@ -43,6 +43,9 @@ impl Head {
         head.check_statement(members, &mut session.report);
         head.frontier = head.read_frontier(members, &mut session.report);
         head.checkpoint = head.read_checkpoint(bundle::CHECKPOINT, members, &mut session.report);
+        if let Some(note) = members.get(bundle::CHECKPOINT) {
+            session.check_quorum(note, &head.path(bundle::CHECKPOINT));
+        }
         head.check_checkpoints(members, session);
         head.check_policies(members, &mut session.report);
         head.redacted = head.read_custody(members, &mut session.report);

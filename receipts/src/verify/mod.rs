@@ -1,6 +1,6 @@
 //! Offline verification: what evidence shows, said in full, whoever hands it over.
 //!
-//! Input is any mix of bundles (files or directories of their members), data directories and journal directories. Every
+//! Input is any mix of bundles (files or directories of their members), data directories, journal directories and proofs. Every
 //! deviation is reported with a stable [`Code`], in a fixed order; the check goes on after a finding wherever it can. Nothing is
 //! written, nothing is unpacked to disk, memory is bounded whatever the input.
 //!
@@ -18,6 +18,8 @@ mod journal;
 mod kinds;
 mod members;
 mod pairs;
+mod proof;
+mod quorum;
 mod report;
 mod stream;
 
@@ -31,9 +33,11 @@ use crate::checkpoint::Checkpoint;
 use crate::journal::{JOURNAL_DIRECTORY, segments};
 use crate::keys::{KEYS_DIRECTORY, PublicKey, TrustFile};
 use crate::tree::Hash;
+use crate::witness::WitnessPolicy;
 
 pub use codes::Code;
 use journal::{JournalPaths, verify_journal};
+use proof::{EVENT_PROOF, TLOG_PROOF};
 use report::Report;
 pub use report::{Assurance, Severity, Verdict, VerifyFinding, VerifyStats};
 use stream::{RootClaim, Stream};
@@ -45,6 +49,10 @@ pub struct VerifyOptions {
     pub trusted_root: Option<PublicKey>,
     /// A checkpoint note that was kept from an earlier look at the same log: it must not have shrunk or changed since.
     pub remembered_checkpoint: Option<Vec<u8>>,
+    /// The witnesses that must have cosigned.
+    pub witness_policy: Option<WitnessPolicy>,
+    /// The event that an event proof must be about.
+    pub event: Option<Vec<u8>>,
 }
 
 /// The verification could not be run at all.
@@ -52,7 +60,7 @@ pub struct VerifyOptions {
 pub enum VerifyError {
     #[error("{}: {source}", .path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} is neither a bundle, nor a data directory, nor a journal", .0.display())]
+    #[error("{} is neither a bundle, nor a proof, nor a data directory, nor a journal", .0.display())]
     Unknown(PathBuf),
 }
 
@@ -61,6 +69,7 @@ enum Input {
     Bundle(PathBuf, String),
     Data(PathBuf),
     Journal(PathBuf),
+    Proof(PathBuf, String),
 }
 
 /// State over all inputs.
@@ -92,11 +101,13 @@ pub fn verify<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Result<Ve
         Session { options, report: Report::default(), last: None, roots: HashMap::new(), remembered: None };
     session.remember();
     let mut bundles = Vec::new();
+    let mut proofs = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let unreadable = |source| VerifyError::Unreadable { path: path.to_owned(), source };
         match input(path)? {
             Input::Bundle(path, label) => bundles.push((path, label)),
+            Input::Proof(path, label) => proofs.push((path, label)),
             Input::Journal(journal) => {
                 let keys = journal.parent().unwrap_or(&journal).join(KEYS_DIRECTORY);
                 let paths = JournalPaths { journal: &journal, keys: &keys, checkpoints: None, anchors: None };
@@ -137,6 +148,14 @@ pub fn verify<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Result<Ve
     if let Some((_, mut stream)) = session.last.take() {
         stream.finish(&mut session.report);
     }
+    for (path, label) in proofs {
+        let checked = if label.ends_with(EVENT_PROOF) {
+            proof::verify_event_proof(&path, &label, &mut session)
+        } else {
+            proof::verify_tlog_proof(&path, &label, &mut session)
+        };
+        checked.map_err(|source| VerifyError::Unreadable { path: path.clone(), source })?;
+    }
     session.judge_remembered();
     let assurance = if options.trusted_root.is_some() { Assurance::Origin } else { Assurance::Integrity };
     Ok(session.report.finish(assurance))
@@ -146,6 +165,9 @@ fn input(path: &Path) -> Result<Input, VerifyError> {
     let unreadable = |source| VerifyError::Unreadable { path: path.to_owned(), source };
     let name = path.canonicalize().map_err(unreadable)?;
     let name = name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if path.is_file() && (name.ends_with(TLOG_PROOF) || name.ends_with(EVENT_PROOF)) {
+        return Ok(Input::Proof(path.to_owned(), name));
+    }
     if path.is_file() || path.join(crate::bundle::MANIFEST).is_file() {
         return Ok(Input::Bundle(path.to_owned(), name));
     }

@@ -138,16 +138,8 @@ impl Stream {
         trust: Option<&TrustFile>,
         report: &mut Report,
     ) -> Option<Placed> {
-        let seq = alone.seq.unwrap_or(self.expected);
-        for fault in alone.faults {
-            match fault.pointer {
-                None => report.error(fault.code, path, Some(seq), fault.detail),
-                Some(pointer) => report.error(fault.code, &format!("{path}#{pointer}"), Some(seq), fault.detail),
-            }
-        }
-        if let (Some(trust), Some(key_id), Some(good)) = (trust, &alone.key_id, alone.signed) {
-            check_key(trust, key_id, good, seq, path, report);
-        }
+        let mut alone = alone;
+        let seq = tell(&mut alone, self.expected, path, trust, report);
         let Some(placed) = alone.placed else {
             // It takes its place, and what follows is not held against it.
             self.expected += 1;
@@ -278,6 +270,21 @@ impl Stream {
     pub(super) fn finish(&mut self, report: &mut Report) {
         self.pairs.finish(report);
     }
+}
+
+/// Reports what is wrong with a receipt by itself, at its number, or at `at` where that cannot be read.
+pub(super) fn tell(alone: &mut Alone, at: u64, path: &str, trust: Option<&TrustFile>, report: &mut Report) -> u64 {
+    let seq = alone.seq.unwrap_or(at);
+    for fault in alone.faults.drain(..) {
+        match fault.pointer {
+            None => report.error(fault.code, path, Some(seq), fault.detail),
+            Some(pointer) => report.error(fault.code, &format!("{path}#{pointer}"), Some(seq), fault.detail),
+        }
+    }
+    if let (Some(trust), Some(key_id), Some(good)) = (trust, &alone.key_id, alone.signed) {
+        check_key(trust, key_id, good, seq, path, report);
+    }
+    seq
 }
 
 fn check_key(trust: &TrustFile, key_id: &str, good: bool, seq: u64, path: &str, report: &mut Report) {

@@ -57,7 +57,7 @@ fn lay_out(members: &Members) -> tempfile::TempDir {
 
 fn root_of(data: &Path) -> VerifyOptions {
     let root = Keys::open(data).unwrap().root().clone();
-    VerifyOptions { trusted_root: Some(root), remembered_checkpoint: None }
+    VerifyOptions { trusted_root: Some(root), ..VerifyOptions::default() }
 }
 
 fn found(verdict: &Verdict) -> Vec<String> {
@@ -532,7 +532,7 @@ fn a_remembered_checkpoint_shows_rollback_and_fork() {
     let (data, other) = (evidence(), evidence());
     let note = |data: &Path, size: &str| std::fs::read(data.join("checkpoints").join(size)).unwrap();
     let with = |inputs: &[PathBuf], note: Vec<u8>| {
-        let options = VerifyOptions { trusted_root: None, remembered_checkpoint: Some(note) };
+        let options = VerifyOptions { remembered_checkpoint: Some(note), ..VerifyOptions::default() };
         found(&verify(inputs, &options).unwrap())
     };
     let bundles = bundle_files(data.path());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::WitnessKey;
-use crate::checkpoint::{NoteError, SignedNote};
+use crate::checkpoint::SignedNote;
 use crate::keys::PublicKey;
 
 /// Longest policy: a hundred witnesses with URLs and comments.
@@ -132,20 +132,12 @@ impl WitnessPolicy {
         })
     }
 
-    /// Whether the good cosignatures of a note satisfy the quorum. A cosignature in the name of a known witness that is wrong is
-    /// an error.
-    pub fn is_met(&self, note: &SignedNote) -> Result<bool, NoteError> {
+    /// Whether the good cosignatures of a note satisfy the quorum. Those that are wrong count for nothing.
+    pub fn is_met(&self, note: &SignedNote) -> bool {
         let mut met = BTreeSet::new();
-        let mut wrong = None;
         for name in &self.order {
             let holds = match self.members.get(name) {
-                Some(Member::Witness(key)) => match key.verify(note) {
-                    Ok(cosignature) => cosignature.is_some(),
-                    Err(error) => {
-                        wrong = Some(error);
-                        false
-                    }
-                },
+                Some(Member::Witness(key)) => key.verify(note).is_ok_and(|cosignature| cosignature.is_some()),
                 Some(Member::Group { threshold, members }) => {
                     members.iter().filter(|member| met.contains(*member)).count() >= *threshold
                 }
@@ -155,9 +147,6 @@ impl WitnessPolicy {
                 met.insert(name);
             }
         }
-        match wrong {
-            Some(error) => Err(error),
-            None => Ok(self.quorum.as_ref().is_none_or(|quorum| met.contains(quorum))),
-        }
+        self.quorum.as_ref().is_none_or(|quorum| met.contains(quorum))
     }
 }

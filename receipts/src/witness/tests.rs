@@ -203,7 +203,7 @@ fn a_quorum_is_what_the_policy_says() {
     let [x, y, z] = keys.as_slice() else { panic!() };
     let witnesses = format!("# three\n\nwitness X {x}\nwitness Y {y} https://y.example/\n  witness\tZ {z}\n");
     let met = |rule: &str, by: &[u8]| {
-        WitnessPolicy::parse(format!("{witnesses}{rule}").as_bytes()).unwrap().is_met(&cosigned(by)).unwrap()
+        WitnessPolicy::parse(format!("{witnesses}{rule}").as_bytes()).unwrap().is_met(&cosigned(by))
     };
     assert!(met("quorum none\n", &[]) && met("quorum X", &[1]) && !met("quorum X", &[2, 3]));
     for (rule, enough, short) in [
@@ -218,8 +218,8 @@ fn a_quorum_is_what_the_policy_says() {
         let good = cosigned(&[1]).with_signatures_of(&["w.example/x"]);
         SignedNote::parse(good.replacen("o\n4", "o\n5", 1).as_bytes()).unwrap()
     };
-    let policy = WitnessPolicy::parse(format!("{witnesses}quorum none\n").as_bytes()).unwrap();
-    assert!(policy.is_met(&wrong).is_err());
+    let policy = WitnessPolicy::parse(format!("{witnesses}quorum X\n").as_bytes()).unwrap();
+    assert!(!policy.is_met(&wrong));
     assert_eq!(policy.witnesses().count(), 3);
 }
 

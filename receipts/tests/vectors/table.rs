@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clyra_receipts::PublicKey;
 use clyra_receipts::verify::{Severity, Verdict, VerifyError, VerifyOptions, verify};
+use clyra_receipts::witness::WitnessPolicy;
 use serde_json::{Value, json};
 
 use crate::cases::{Case, cases};
@@ -32,6 +33,8 @@ fn run(case: &Value, base: &Path) -> Result<Verdict, VerifyError> {
     let options = VerifyOptions {
         trusted_root: case["root"].as_str().map(|vkey| PublicKey::from_vkey(vkey).unwrap()),
         remembered_checkpoint: file("checkpoint"),
+        witness_policy: file("witness_policy").map(|policy| WitnessPolicy::parse(&policy).unwrap()),
+        event: file("event"),
     };
     verify(&inputs, &options)
 }

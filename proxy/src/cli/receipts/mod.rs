@@ -3,8 +3,10 @@
 mod filter;
 mod grep;
 mod line;
+mod prove;
 mod show;
 mod tail;
+mod tiles;
 
 use super::exit::Outcome;
 
@@ -22,6 +24,8 @@ enum Command {
     Tail(tail::Args),
     Grep(grep::Args),
     Show(show::Args),
+    Prove(prove::Args),
+    Tiles(tiles::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -29,5 +33,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Command::Tail(args) => tail::run(args),
         Command::Grep(args) => grep::run(args),
         Command::Show(args) => show::run(args),
+        Command::Prove(args) => prove::run(args),
+        Command::Tiles(args) => tiles::run(args),
     }
 }
