@@ -1,5 +1,7 @@
 //! Holds `SPEC.md` to the code: its worked example, its codes, its members.
 
+use std::collections::BTreeSet;
+
 use ed25519_dalek::SigningKey;
 
 use crate::canonical::{Limits, parse};
@@ -47,5 +49,37 @@ fn every_kind_and_member_is_listed() {
         for name in shape::names(kind) {
             assert!(SPEC.contains(&format!("`{name}`")) || SPEC.contains(&format!("\"{name}\"")), "{name}");
         }
+    }
+}
+
+/// The published schema of receipts has the members of the tables here, no more and no fewer.
+#[test]
+fn the_schema_of_receipts_has_the_same_members() {
+    const SCHEMA: &str = include_str!("../../schemas/pef/receipt.schema.json");
+    fn collect(at: &serde_json::Value, whole: &serde_json::Value, names: &mut BTreeSet<String>) {
+        if let Some(part) = at["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+            collect(&whole["$defs"][part], whole, names);
+        }
+        for (name, member) in at["properties"].as_object().into_iter().flatten() {
+            names.insert(name.clone());
+            collect(member, whole, names);
+        }
+        collect_list(&at["allOf"], whole, names);
+        if at["items"].is_object() {
+            collect(&at["items"], whole, names);
+        }
+    }
+    fn collect_list(list: &serde_json::Value, whole: &serde_json::Value, names: &mut BTreeSet<String>) {
+        for part in list.as_array().into_iter().flatten() {
+            collect(part, whole, names);
+        }
+    }
+    let whole: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    assert_eq!(whole["oneOf"].as_array().unwrap().len(), Kind::ALL.len());
+    for kind in Kind::ALL {
+        let mut published = BTreeSet::new();
+        collect(&whole["$defs"][kind.name()], &whole, &mut published);
+        let ours: BTreeSet<String> = shape::names(kind).into_iter().map(str::to_owned).collect();
+        assert_eq!(published, ours, "{}", kind.name());
     }
 }
