@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-clients lint leak-matrix crash crash-long faults powercut bench clean
+.PHONY: help build quickstart test test-rust test-clients test-ts lint leak-matrix crash crash-long faults powercut bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ test-rust: ## run the Rust tests
 
 test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
 	@$(SCRIPTS)/clients.sh
+
+test-ts: ## test the TypeScript verifier, in Node and in a browser
+	@$(SCRIPTS)/ts-verifier.sh
 
 lint: ## check format, lints, docs, dependencies and scripts
 	@$(SCRIPTS)/prerequisites.sh build python
@@ -68,6 +71,7 @@ bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) bench --workspace --locked --bench '*'
 
-clean: ## remove everything that was built or installed under target/
+clean: ## remove everything that was built or installed here
 	$(CARGO) clean
 	rm -rf target/clients target/tools
+	rm -rf receipts/verifiers/ts/node_modules receipts/verifiers/ts/dist receipts/verifiers/ts/build

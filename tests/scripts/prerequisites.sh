@@ -4,7 +4,7 @@
 #   tests/scripts/prerequisites.sh NEED…
 #
 # A NEED is `build` (what cargo needs to compile Clyra), `python` (a python3 that can make virtual environments), `trace`
-# (strace, which lets system calls fail), or `powercut` (a block device that records what is written to it).
+# (strace, which lets system calls fail), `browser` (Chromium, and the zstd command), or `powercut` (a block device that records what is written to it).
 # Missing Debian packages are installed when this runs as root where apt-get is; otherwise it says what to install and
 # exits with status 2. Rust itself is never installed here: that choice is the owner's.
 set -euo pipefail
@@ -40,6 +40,12 @@ look() {
         command -v softhsm2-util >/dev/null || need softhsm2 softhsm2
         command -v openssl >/dev/null || need openssl openssl
         ;;
+      browser)
+        # For the page that verifies evidence, and bundles packed by the reference encoder.
+        command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+          need chromium chromium
+        command -v zstd >/dev/null || need zstd zstd
+        ;;
       trace)
         command -v strace >/dev/null || need strace strace
         ;;
@@ -50,7 +56,7 @@ look() {
         command -v losetup >/dev/null || need losetup util-linux
         ;;
       *)
-        echo "prerequisites.sh: unknown need: $what (build, python, token, trace or powercut)" >&2
+        echo "prerequisites.sh: unknown need: $what (build, python, token, browser, trace or powercut)" >&2
         exit 2
         ;;
     esac
@@ -64,7 +70,7 @@ list() {
 }
 
 if [[ $# -eq 0 ]]; then
-  echo "usage: tests/scripts/prerequisites.sh NEED… (build, python, trace or powercut)" >&2
+  echo "usage: tests/scripts/prerequisites.sh NEED… (build, python, token, browser, trace or powercut)" >&2
   exit 2
 fi
 
