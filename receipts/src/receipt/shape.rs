@@ -4,7 +4,7 @@
 //! is the list that `SPEC.md` prints for implementers in other languages.
 
 use crate::canonical::Value;
-use crate::receipt::{Kind, parse_decimal};
+use crate::receipt::{Kind, RunRef, parse_decimal};
 use crate::{clock, dsse, hex};
 
 /// What a value must look like.
@@ -37,10 +37,10 @@ pub(crate) enum Shape {
     Object(&'static [Field]),
     /// An object of any members, each of this shape.
     Map(&'static Shape),
-    /// Texts, ascending, each once, at most [`NAMES_MAX`].
-    Names,
-    /// The same of digests.
-    Digests,
+    /// A text of at most so many bytes.
+    Short(usize),
+    /// Entries of this shape, ascending (decimals by their numbers, other texts by their bytes), each once, at most so many.
+    Ascending(&'static Shape, usize),
     /// Anything (only under `ext`).
     Any,
 }
@@ -173,9 +173,9 @@ pub(crate) const VERDICTS: [&str; 11] = [
 ];
 
 const RUN: Shape = Object(&[
-    must("id", Text),
-    may("parent", Text),
-    may("parents", List(&Decimal)),
+    must("id", Shape::Short(RunRef::ID_MAX_BYTES)),
+    may("parent", Shape::Short(RunRef::ID_MAX_BYTES)),
+    may("parents", Shape::Ascending(&Decimal, RunRef::PARENTS_MAX)),
     must("prev", Digest),
     must("seq", Decimal),
 ]);
@@ -352,7 +352,7 @@ pub(crate) fn names(kind: Kind) -> Vec<&'static str> {
                     collect(&field.shape, names);
                 }
             }
-            List(inner) | Map(inner) => collect(inner, names),
+            List(inner) | Map(inner) | Shape::Ascending(inner, _) => collect(inner, names),
             _ => {}
         }
     }
@@ -404,7 +404,7 @@ pub(crate) const LOCK_RECORD: Shape = Object(&[
 ]);
 
 /// A list of texts that must be ascending, each once, and few enough.
-const NAMES: Shape = Shape::Names;
+const NAMES: Shape = Shape::Ascending(&Text, NAMES_MAX);
 
 const QUANTILES: Shape = Object(&[must("max", Count), must("p50", Count), must("p90", Count), must("p99", Count)]);
 
@@ -416,7 +416,7 @@ const ABOUT: Shape = Object(&[
         "performance",
         Object(&[must("exchanges", Count), must("first_byte_us", QUANTILES), must("total_us", QUANTILES)]),
     ),
-    must("schemas", Shape::Digests),
+    must("schemas", Shape::Ascending(&Digest, NAMES_MAX)),
     must("sdks", NAMES),
     must("worm", NAMES),
 ]);
@@ -505,8 +505,13 @@ fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<Sha
             }
             None => false,
         },
-        Shape::Names => is_list_of(value, |_| true),
-        Shape::Digests => is_list_of(value, |text| hex::decode_32(text).is_some()),
+        Shape::Short(bytes_max) => value.as_str().is_some_and(|text| text.len() <= *bytes_max),
+        Shape::Ascending(inner, entries_max) => {
+            let before = faults.len();
+            check_value(value, &List(inner), pointer, faults);
+            // Whether they ascend is asked of entries that are of their form.
+            faults.len() > before || value.as_array().is_some_and(|items| ascends(items, inner, *entries_max))
+        }
         Object(fields) => match value.as_object() {
             Some(_) => {
                 check_members(value, &[fields], pointer, faults);
@@ -537,11 +542,13 @@ fn check_members(value: &Value, tables: &[&[Field]], pointer: &str, faults: &mut
     }
 }
 
-/// True for few texts of this form in ascending order.
-fn is_list_of(value: &Value, good: fn(&str) -> bool) -> bool {
-    let Some(items) = value.as_array().filter(|items| items.len() <= NAMES_MAX) else { return false };
-    let Some(texts) = items.iter().map(Value::as_str).collect::<Option<Vec<_>>>() else { return false };
-    texts.iter().all(|text| good(text)) && texts.windows(2).all(|pair| matches!(pair, [a, b] if a < b))
+/// True for few texts in ascending order.
+fn ascends(items: &[Value], shape: &Shape, entries_max: usize) -> bool {
+    let place = |item: &Value| {
+        let text = item.as_str().unwrap_or_default();
+        if matches!(shape, Decimal) { (parse_decimal(text), "".to_owned()) } else { (None, text.to_owned()) }
+    };
+    items.len() <= entries_max && items.windows(2).all(|pair| matches!(pair, [a, b] if place(a) < place(b)))
 }
 
 /// RFC 6901.

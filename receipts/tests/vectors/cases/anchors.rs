@@ -353,7 +353,12 @@ fn ots(log: &Log) -> Vec<Case> {
             "E706",
             &proof(pending.clone()).set("header", header(&root, true)),
         ),
-        case("forged/e703-ots", "a proof of another digest.", "E703", &raw(&|_| anchor::ots(&[9; 32], &height).0)),
+        case(
+            "forged/e703-ots",
+            "a proof of another digest.",
+            "E703 E705?",
+            &raw(&|_| anchor::ots(&[9; 32], &height).0),
+        ),
         case(
             "forged/e706-magic",
             "the head is another.",

@@ -218,6 +218,13 @@ pub(crate) fn cases() -> Vec<Case> {
         "E206",
     );
     add(
+        "e206-manifest-about-entry",
+        "manifest.json: a list under about has an entry that is no text, and is not ascending.",
+        "manifest.json",
+        value(|manifest| manifest["about"]["builds"] = json!(["b", 1, "a"])),
+        "E206",
+    );
+    add(
         "e206-manifest-about-twice",
         "manifest.json: a list under about names a text twice.",
         "manifest.json",

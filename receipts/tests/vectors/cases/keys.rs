@@ -173,6 +173,15 @@ pub(crate) fn cases() -> Vec<Case> {
         revocation("e306-revocation-log", "A revocation of another log.", "E306", |body| {
             body["log"] = "other.example/log".into()
         }),
+        trust("e206-revocations-order", "Revocations out of order.", "E206", |trust| {
+            let mut ids = [thief.id(), log.log_key().id()];
+            ids.sort_by(|a, b| b.cmp(a));
+            trust["revoked"] = ids.map(|id| log.root.revoke(&id, ORIGIN, "9")).into_iter().collect();
+        }),
+        trust("e206-revocations-twice", "A key is revoked twice.", "E206", |trust| {
+            let revocation = log.root.revoke(&thief.id(), ORIGIN, "9");
+            trust["revoked"] = json!([revocation, revocation]);
+        }),
         trust("e306-revocation-signer", "A revocation that the log key signed.", "E306", |trust| {
             trust["revoked"] = json!([log.log_key().revoke(&log.key().id(), ORIGIN, "4")]);
         }),
@@ -440,7 +449,7 @@ fn witnesses() -> Vec<Case> {
         case("valid/quorum-nested", "A group within a group; one member of the outer is enough.", &bundle(&["c"]))
             .witnessed(&nested),
         case("valid/quorum-none", "A policy that asks for no witness.", &bundle(&[])).witnessed("quorum none\n"),
-        case("valid/cosigned-no-policy", "Cosignatures that nobody asked for.", &bundle(&["a"])),
+        Case::new("valid/cosigned-no-policy", "Cosignatures that nobody asked for.").bundle("0-5.pef", &bundle(&["a"])),
         case("forged/e404-one", "One of three witnesses cosigned, two are asked for.", &bundle(&["a"])).finds("E404"),
         case("forged/e404-twice", "One witness cosigned twice.", &bundle(&["a", "a"])).finds("E404"),
         case("forged/e404-none", "No witness cosigned.", &bundle(&[])).finds("E404"),

@@ -206,6 +206,18 @@ pub(crate) fn cases() -> Vec<Case> {
         &run(|run| run["parents"] = json!(["2", "0"])),
         "E206",
     );
+    add(
+        "e206-run-parents-entry",
+        "A parent of a run that is no decimal.",
+        &run(|run| run["parents"] = json!(["9", "1x", "2"])),
+        "E206",
+    );
+    add(
+        "e206-run-parents-numbers",
+        "Parents of a run ascend as numbers, not as texts.",
+        &run(|run| run["parents"] = json!(["10", "9"])),
+        "E206",
+    );
     add("e206-run-id", "A run whose id has 129 bytes.", &run(|run| run["parent"] = "a".repeat(129).into()), "E206");
     add("e207-top", "An unknown member.", &with(|body| body["trusted"] = true.into()), "E207");
     add(
