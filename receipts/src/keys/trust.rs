@@ -152,7 +152,7 @@ impl TrustFile {
             }
         }
         let revoked = revoked.iter().map(Revocation::read).collect::<Result<Vec<_>, _>>()?;
-        if revoked.windows(2).any(|pair| matches!(pair, [a, b] if a.key_id >= b.key_id)) {
+        if revoked.windows(2).any(|pair| matches!(pair, [a, b] if a.key_id > b.key_id)) {
             return Err(TrustFault::Shape);
         }
         let trust = Self::new(log, root, logs, receipts, revoked);
@@ -187,8 +187,9 @@ impl TrustFile {
     }
 
     pub(crate) fn revocation(&self, key_id: &str) -> Option<&Revocation> {
-        let at = self.revoked.binary_search_by(|revocation| revocation.key_id.as_str().cmp(key_id)).ok()?;
-        self.revoked.get(at)
+        // The first of several: the order of the file decides.
+        let at = self.revoked.partition_point(|revocation| revocation.key_id.as_str() < key_id);
+        self.revoked.get(at).filter(|revocation| revocation.key_id == key_id)
     }
 
     /// True for a certificate that a revoked key gave out after its last good number.

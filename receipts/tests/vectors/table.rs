@@ -86,7 +86,8 @@ fn every_case_has_its_exact_verdict() {
 #[test]
 fn every_code_has_a_case() {
     let declared: BTreeSet<String> = cases().into_iter().flat_map(|case| case.codes).map(|(code, _)| code).collect();
-    let missing: Vec<&str> = Code::ALL.iter().map(|code| code.code()).filter(|code| !declared.contains(*code)).collect();
+    let missing: Vec<&str> =
+        Code::ALL.iter().map(|code| code.code()).filter(|code| !declared.contains(*code)).collect();
     assert!(missing.is_empty(), "no case has {missing:?}");
 }
 

@@ -178,10 +178,15 @@ pub(crate) fn cases() -> Vec<Case> {
             ids.sort_by(|a, b| b.cmp(a));
             trust["revoked"] = ids.map(|id| log.root.revoke(&id, ORIGIN, "9")).into_iter().collect();
         }),
-        trust("e206-revocations-twice", "A key is revoked twice.", "E206", |trust| {
-            let revocation = log.root.revoke(&thief.id(), ORIGIN, "9");
-            trust["revoked"] = json!([revocation, revocation]);
-        }),
+        trust(
+            "e305-revoked-twice",
+            "A key is revoked twice; the first counts, and is the stricter.",
+            "E305",
+            |trust| {
+                trust["revoked"] =
+                    ["2", "9"].map(|last| log.root.revoke(&log.key().id(), ORIGIN, last)).into_iter().collect();
+            },
+        ),
         trust("e306-revocation-signer", "A revocation that the log key signed.", "E306", |trust| {
             trust["revoked"] = json!([log.log_key().revoke(&log.key().id(), ORIGIN, "4")]);
         }),
@@ -213,6 +218,11 @@ pub(crate) fn cases() -> Vec<Case> {
     });
     unnamed.name = "valid/revoked-stranger".into();
     cases.push(unnamed);
+    let mut twice = trust("revoked-twice", "A key is revoked twice; the first counts, and is met.", "", |trust| {
+        trust["revoked"] = ["9", "2"].map(|last| log.root.revoke(&log.key().id(), ORIGIN, last)).into_iter().collect();
+    });
+    twice.name = "valid/revoked-twice".into();
+    cases.push(twice);
     let mut unordered =
         trust("certificates-order", "Certificates in another order, which nobody is to rely on.", "", |trust| {
             let later = log.log_key().certify(&thief, "receipt", ORIGIN, 9);
