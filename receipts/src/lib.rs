@@ -10,6 +10,7 @@
 //! - [`bundle`]: receipts sealed into one file with everything that is needed to check them.
 //! - [`mod@verify`]: the check, offline and without trust in whoever handed the evidence over.
 //! - [`reader`]: receipts read back, for people and tools.
+//! - [`lineage`]: how the exchanges of agent runs hang together.
 //! - [`keys`]: who signs what, and on whose word.
 //!
 //! The formats are fixed in `receipts/SPEC.md`. No networking, no async runtime, nothing that depends on the other domain
@@ -26,6 +27,7 @@ mod durable;
 mod hex;
 pub mod journal;
 pub mod keys;
+pub mod lineage;
 pub mod lock;
 pub mod reader;
 pub mod receipt;

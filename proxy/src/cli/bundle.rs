@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clyra_receipts::SealError;
 use clyra_receipts::bundle::{self, BundleInfo, Sealed, Sealer};
+use clyra_receipts::lineage::openlineage;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
@@ -116,7 +117,8 @@ fn seal(args: &SealArgs) -> Result<(), Exit> {
         }
         error => Exit::usage(error),
     })?;
-    let mut sealer = sealer.with_key_access(Arc::new(Access::new(args.key_files.files())));
+    let mut sealer =
+        sealer.with_key_access(Arc::new(Access::new(args.key_files.files()))).with_lineage(openlineage::hook);
     let policies = remembered_policies(data_dir)
         .map_err(|error| Exit::usage(format!("the policies in {} cannot be read: {error}", data_dir.display())))?;
     let mut bundles = 0;

@@ -7,6 +7,7 @@ mod bundle;
 mod exit;
 mod key_files;
 mod keys;
+mod lineage;
 mod lines;
 mod policy;
 mod print;
@@ -41,6 +42,7 @@ enum Command {
     Verify(verify::Args),
     Bundle(bundle::Args),
     Receipts(receipts::Args),
+    Lineage(lineage::Args),
     Keys(keys::Args),
     Policy(policy::Args),
 }
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Receipts(args) => receipts::run(&args),
+        Command::Lineage(args) => lineage::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Policy(args) => policy::run(&args),
     };

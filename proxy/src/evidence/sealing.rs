@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clyra_receipts::KeyAccess;
 use clyra_receipts::bundle::{SealError, Sealed, Sealer};
+use clyra_receipts::lineage::openlineage;
 use tokio::sync::Mutex;
 
 use super::remembered_policies;
@@ -82,7 +83,9 @@ impl Sealing {
         let work = tokio::task::spawn_blocking(move || -> Result<Option<Sealed>, SealTaskError> {
             let sealer = match &mut *place {
                 Some(sealer) => sealer,
-                none => none.insert(Sealer::open(&data_dir)?.with_key_access(key_access)),
+                none => {
+                    none.insert(Sealer::open(&data_dir)?.with_key_access(key_access).with_lineage(openlineage::hook))
+                }
             };
             let sealed = sealer.seal(count, &remembered_policies(&data_dir)?);
             if sealed.is_err() {

@@ -14,7 +14,7 @@ use crate::guard::Gap;
 pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
     Attempt {
         id: record.id,
-        run: record.labels.run_id.as_deref().map(RunRef::new),
+        run: run(record),
         caller: caller(record),
         request: request(record),
         policy: policy(record),
@@ -32,7 +32,7 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
     Outcome {
         id: record.id,
         attempt_seq,
-        run: record.labels.run_id.as_deref().map(RunRef::new),
+        run: run(record),
         caller: caller(record),
         request: None,
         upstream: upstream(record),
@@ -56,7 +56,7 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
 pub(super) fn bypass(record: &Record, ended: bool) -> Bypass {
     Bypass {
         id: record.id,
-        run: record.labels.run_id.as_deref().map(RunRef::new),
+        run: run(record),
         caller: caller(record),
         request: request(record),
         upstream: upstream(record),
@@ -66,6 +66,11 @@ pub(super) fn bypass(record: &Record, ended: bool) -> Bypass {
         verdict: ended.then_some(record.verdict),
         ext: Default::default(),
     }
+}
+
+fn run(record: &Record) -> Option<RunRef> {
+    let id = record.labels.run_id.as_deref()?;
+    Some(RunRef { parent: record.labels.parent_run_id.clone(), parents: record.parents.clone(), ..RunRef::new(id) })
 }
 
 fn caller(record: &Record) -> Caller {

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::inspect::Inspect;
 use super::ledger::Ledger;
+use super::lineage::ToolCalls;
 use super::lock::{Contracts, SchemaError};
 use super::ports::{RequestHead, UpstreamTarget};
 use crate::siem::LineWriter;
@@ -85,6 +86,7 @@ pub struct Gateway {
     pub contracts: Contracts,
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
+    pub tool_calls: ToolCalls,
 }
 
 /// The parts that a gateway is made of.
@@ -109,6 +111,7 @@ impl Gateway {
         Ok(Gateway {
             inspect: Inspect::new(budget),
             contracts,
+            tool_calls: ToolCalls::default(),
             in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
             policy: parts.policy,
             engine: parts.engine,

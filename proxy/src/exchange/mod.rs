@@ -8,6 +8,7 @@ mod headers;
 mod inspect;
 pub mod judge;
 pub mod ledger;
+pub mod lineage;
 pub mod lock;
 pub mod ports;
 pub mod record;

@@ -22,6 +22,8 @@ pub const UNKNOWN_SURFACE: &str = "unknown";
 pub struct Labels {
     pub app: Option<String>,
     pub run_id: Option<String>,
+    /// The run that started this one.
+    pub parent_run_id: Option<String>,
     pub job_id: Option<String>,
     pub service_id: Option<String>,
     pub pipeline_id: Option<String>,
@@ -47,6 +49,7 @@ impl Labels {
         Labels {
             app: text("x-clyra-app"),
             run_id: text("x-clyra-run-id").or_else(trace),
+            parent_run_id: text("x-clyra-parent-run-id"),
             job_id: text("x-clyra-job-id"),
             service_id: text("x-clyra-service-id"),
             pipeline_id: text("x-clyra-pipeline-id"),
@@ -98,6 +101,8 @@ pub struct Record {
     pub stream: bool,
     pub messages: u32,
     pub tools: Vec<String>,
+    /// Outcomes whose tool calls the request answers.
+    pub parents: Vec<u64>,
     pub upstream: Option<Arc<str>>,
     pub mode: Mode,
     pub policy_hash: String,

@@ -116,6 +116,14 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
         tools: tools.filter_map(|t| t.get("name")?.as_str().map(|n| n.into_owned())).collect(),
         response_schema,
+        tool_results: root
+            .get("messages")
+            .into_iter()
+            .flat_map(|messages| messages.children())
+            .filter_map(|message| message.get("content"))
+            .flat_map(|content| content.children())
+            .filter_map(|block| Some(block.get("tool_use_id")?.as_str()?.into_owned()))
+            .collect(),
     }
 }
 
@@ -129,6 +137,11 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     let reason = message.get("stop_reason").or_else(|| root.at(&["delta", "stop_reason"]));
     if let Some(reason) = reason.and_then(|r| r.as_str()) {
         facts.finish_reason = Some(reason.into_owned());
+    }
+    let is_call = |block: &Value<'_>| block.get("type").and_then(|kind| kind.as_str()).as_deref() == Some("tool_use");
+    let blocks = message.get("content").into_iter().flat_map(|content| content.children());
+    for block in blocks.chain(root.get("content_block")).filter(is_call) {
+        facts.note_tool_call(block.get("id"));
     }
     for usage in [message.get("usage"), root.get("usage")].into_iter().flatten() {
         let total = &mut facts.usage;

@@ -84,6 +84,8 @@ pub struct RequestFacts {
     pub tools: Vec<String>,
     /// The JSON Schema of `response_format`, where the request asks for one.
     pub response_schema: Option<String>,
+    /// Ids of the tool calls whose results the request brings, the newest last.
+    pub tool_results: Vec<String>,
 }
 
 /// What an answer says of itself, collected over the document or the stream.
@@ -94,6 +96,23 @@ pub struct ResponseFacts {
     /// The last reason given.
     pub finish_reason: Option<String>,
     pub usage: Usage,
+    /// Ids of the tool calls that the answer makes, each once.
+    pub tool_calls: Vec<String>,
+}
+
+/// Tool calls of one answer whose ids are remembered; more than a model makes at once.
+const TOOL_CALLS_MAX: usize = 128;
+
+impl ResponseFacts {
+    /// Remembers the id of a tool call. Streams repeat it or leave it out after the first piece.
+    fn note_tool_call(&mut self, id: Option<Value<'_>>) {
+        if let Some(id) = id.and_then(|id| id.as_str()).filter(|id| !id.is_empty())
+            && self.tool_calls.len() < TOOL_CALLS_MAX
+            && !self.tool_calls.iter().any(|known| *known == id)
+        {
+            self.tool_calls.push(id.into_owned());
+        }
+    }
 }
 
 /// Token counts as the provider reports them; `None` where it does not.

@@ -169,6 +169,12 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
         tools,
         response_schema,
+        tool_results: root
+            .get("messages")
+            .into_iter()
+            .flat_map(|messages| messages.children())
+            .filter_map(|message| Some(message.get("tool_call_id")?.as_str()?.into_owned()))
+            .collect(),
     }
 }
 
@@ -179,6 +185,11 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     for choice in root.get("choices").into_iter().flat_map(|c| c.children()) {
         if let Some(reason) = choice.get("finish_reason").and_then(|r| r.as_str()) {
             facts.finish_reason = Some(reason.into_owned());
+        }
+        for part in ["message", "delta"] {
+            for call in choice.at(&[part, "tool_calls"]).into_iter().flat_map(|calls| calls.children()) {
+                facts.note_tool_call(call.get("id"));
+            }
         }
     }
     if let Some(usage) = root.get("usage").filter(|u| u.kind() == Kind::Object) {

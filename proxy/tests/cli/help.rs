@@ -22,6 +22,7 @@ const COMMANDS: &[&[&str]] = &[
     &["receipts", "show"],
     &["receipts", "prove"],
     &["receipts", "tiles"],
+    &["lineage"],
     &["keys"],
     &["keys", "init"],
     &["keys", "list"],

@@ -5,6 +5,7 @@ mod answers;
 mod bypass;
 mod contracts;
 mod leak_matrix;
+mod lineage;
 mod operations;
 mod recorded;
 mod requests;

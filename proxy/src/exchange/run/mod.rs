@@ -279,6 +279,7 @@ pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> R
         stream: false,
         messages: 0,
         tools: Vec::new(),
+        parents: Vec::new(),
         upstream: None,
         mode: gateway.policy.mode(),
         policy_hash: gateway.policy.hash().to_owned(),

@@ -93,6 +93,7 @@ impl Exchange<'_> {
             tracing::error!(request_id = %self.id, "no outcome receipt: {error}");
         })?;
         self.outcome_seq = Some(token.seq);
+        self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
         self.token = Some(token.to_string());
         Ok(())
     }
@@ -163,6 +164,7 @@ impl Exchange<'_> {
         self.record.stream = facts.stream;
         self.record.messages = facts.messages;
         self.record.tools.clone_from(&facts.tools);
+        self.record.parents = self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results);
     }
 
     pub(super) fn note_reply(&mut self, reply: &UpstreamReply) {
