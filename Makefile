@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-clients test-ts lint leak-matrix crash crash-long faults powercut bench clean
+.PHONY: help build quickstart test test-rust test-go test-clients test-ts lint leak-matrix crash crash-long faults powercut bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,12 +23,15 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
 
-test: test-rust test-clients ## run all tests; what is skipped is said
+test: test-rust test-go test-clients ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build trace
 	$(CARGO_TEST) --no-fail-fast
 	@$(SCRIPTS)/shared-data.sh
+
+test-go: ## test the independent verifier in Go and the action that runs it
+	@$(SCRIPTS)/go-verifier.sh
 
 test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
 	@$(SCRIPTS)/clients.sh
@@ -42,7 +45,7 @@ lint: ## check format, lints, docs, dependencies and scripts
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(SCRIPTS)/tools.sh cargo deny --locked check --hide-inclusion-graph bans licenses sources
-	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh
+	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh deploy/github-action/*/*.sh
 	$(SCRIPTS)/check-javascript.sh k6/*.js
 
 leak-matrix: ## print where a forbidden text could leak and that it does not
