@@ -1,6 +1,7 @@
 //! What happens to a sidecar in a process of its own when it is killed, starved or started where it should not be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod full;
 mod killed;
 mod startup;
 
