@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-go test-clients test-ts lint leak-matrix crash crash-long faults powercut bench clean
+.PHONY: help build quickstart test test-rust test-go test-clients test-ts lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,10 @@ powercut: ## cut the power at POINTS=500 places of a recorded block device; need
 	$(CAMPAIGN) powercut --points $(or $(POINTS),500) --mount data=writeback --seed 2
 	$(CAMPAIGN) powercut --points 50 --without fdatasync
 	$(CAMPAIGN) powercut --points 50 --without fsync,fdatasync
+
+seeded-bugs: ## put known bugs into a copy of the journal; each must be caught
+	@$(SCRIPTS)/prerequisites.sh build trace
+	$(CAMPAIGN) seeded-bugs
 
 bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build

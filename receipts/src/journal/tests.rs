@@ -564,6 +564,20 @@ fn a_flipped_bit_anywhere_is_a_torn_tail_at_the_end_and_damage_before_it() {
 }
 
 #[test]
+fn a_receipt_that_was_replaced_with_a_good_checksum_is_damage() {
+    let (directory, storage) = killed();
+    let journal = directory.path().join(JOURNAL_DIRECTORY);
+    let (name, content) = last_segment(&storage);
+    let (header, mut frames) = testing::pieces(&content);
+    frames.last_mut().unwrap().edit("\"verdict\":\"", "\"verdict\":\"x", false);
+    let after = storage.after_kill();
+    after.set(&journal.join(name), Some(testing::put(&header, &frames)));
+    let error = recover::recover(&after, &journal, ORIGIN, &recover::Evidence::default()).unwrap_err();
+    assert_eq!(error.code(), "W002");
+    assert!(error.to_string().contains("chain value"), "{error}");
+}
+
+#[test]
 fn what_was_known_durable_must_be_there() {
     let (directory, storage) = killed();
     let journal = directory.path().join(JOURNAL_DIRECTORY);

@@ -46,8 +46,9 @@ const CHANGING: [&str; 18] = [
 const LOOKING: [&str; 5] = ["read", "pread64", "getdents64", "flock", "statx"];
 
 /// Calls whose failure is no failure of the journal's promise, so that nothing needs to be said.
-const MAY_BE_SILENT: [(&str, &str); 2] = [
+const MAY_BE_SILENT: [(&str, &str); 3] = [
     ("fallocate", "a reserve that cannot be had is done without"),
+    ("ftruncate", "a reserve that cannot be given back is space, and no evidence"),
     ("statx", "what cannot be looked at is taken for missing, which making it then shows"),
 ];
 
@@ -244,11 +245,16 @@ impl Campaign<'_> {
 
     fn directory(&self, start: Start, job: usize) -> io::Result<PathBuf> {
         let data_dir = self.place.join(format!("data-{job}"));
+        let lock_record = crate::writer::lock_record(&data_dir);
         if data_dir.exists() {
             std::fs::remove_dir_all(&data_dir)?;
         }
+        if lock_record.exists() {
+            std::fs::remove_file(&lock_record)?;
+        }
         if start == Start::AfterCrash {
             copy(&self.template(), &data_dir)?;
+            std::fs::copy(crate::writer::lock_record(&self.template()), &lock_record)?;
         }
         Ok(data_dir)
     }
@@ -274,7 +280,7 @@ impl Campaign<'_> {
         for call in strace::read(&std::fs::read_to_string(&trace)?) {
             let count: &mut usize = counts.entry((call.thread, call.name.clone())).or_default();
             *count += 1;
-            if call.paths().iter().any(|path| Path::new(path).starts_with(&data_dir)) {
+            if concerns(&call, &data_dir) {
                 indices.entry(call.name).or_default().insert(*count);
             }
         }
@@ -321,13 +327,10 @@ impl Campaign<'_> {
         let struck = match point {
             Point::Call { .. } => {
                 let calls = strace::read(&std::fs::read_to_string(&trace).map_err(text)?);
-                let here = |call: &strace::Call| {
-                    (call.injected || call.result.is_none())
-                        && call.paths().iter().any(|path| Path::new(path).starts_with(&data_dir))
-                };
-                calls.iter().any(here)
+                let here = |call: &&strace::Call| (call.injected || call.result.is_none()) && concerns(call, &data_dir);
+                calls.iter().find(here).map(|call| (call.paths().pop().unwrap_or_default(), looks_at_a_tile(call)))
             }
-            Point::FileLimit(_) => !status.success() || !told.errors.is_empty(),
+            Point::FileLimit(_) => (!status.success() || !told.errors.is_empty()).then(|| ("a file".to_owned(), false)),
         };
         let unheard = status.success() && told.errors.is_empty();
         if unheard && !told.ended {
@@ -336,11 +339,16 @@ impl Campaign<'_> {
         let silent = unheard && !says_on_record(&data_dir);
         if let Point::Call { name, fault, .. } = point {
             let excused = MAY_BE_SILENT.iter().any(|(call, _)| call == name);
-            if struck && silent && fault.is_an_error() && !excused {
-                return Err("the fault struck, and nothing was said".to_owned());
+            if let Some((path, is_tile)) = &struck
+                && silent
+                && fault.is_an_error()
+                && !excused
+                && !is_tile
+            {
+                return Err(format!("the fault struck {path}, and nothing was said"));
             }
             let killed = status.signal() == Some(9) || status.code() == Some(128 + 9);
-            if struck && *fault == Fault::Kill && !killed {
+            if struck.is_some() && *fault == Fault::Kill && !killed {
                 return Err(format!("it was not killed: {status}"));
             }
         }
@@ -348,8 +356,20 @@ impl Campaign<'_> {
             let _no_births = BIRTHS.read().unwrap();
             check(&data_dir, &told)?
         };
-        Ok(Outcome { struck, acknowledged: told.acknowledged.len() - before, torn: found.torn })
+        Ok(Outcome { struck: struck.is_some(), acknowledged: told.acknowledged.len() - before, torn: found.torn })
     }
+}
+
+/// True if a call only looks at a tile of the tree, which is made again from the journal when it cannot be read.
+fn looks_at_a_tile(call: &strace::Call) -> bool {
+    let looks = LOOKING.contains(&call.name.as_str()) || call.name == "openat" && !call.arguments.contains("O_CREAT");
+    looks && call.paths().iter().any(|path| path.contains("/tlog/"))
+}
+
+/// True if a call is on something in the data directory, or on the lock record beside it.
+fn concerns(call: &strace::Call, data_dir: &Path) -> bool {
+    let lock_record = crate::writer::lock_record(data_dir).to_string_lossy().into_owned();
+    call.paths().iter().any(|path| Path::new(path).starts_with(data_dir) || path.starts_with(&lock_record))
 }
 
 /// True if a receipt in the journal says that something was wrong.

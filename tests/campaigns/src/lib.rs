@@ -4,6 +4,7 @@
 //! What each of them shows and cannot show is in `docs/durability.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+pub mod bugs;
 pub mod check;
 pub mod dice;
 pub mod faults;

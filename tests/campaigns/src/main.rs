@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use clyra_campaigns::powercut::Cuts;
-use clyra_campaigns::{faults, order, powercut, writer};
+use clyra_campaigns::{bugs, faults, order, powercut, writer};
 
 #[derive(Debug, Parser)]
 #[command(name = "campaign", about = "Campaigns that show what the journal promises")]
@@ -35,6 +35,12 @@ enum Campaign {
         #[command(flatten)]
         reach: faults::Reach,
     },
+    /// Put known bugs into a copy of the code, and see whether they are caught
+    SeededBugs {
+        /// Only those whose names contain this
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Cut the power at any point of the writer's life
     Powercut {
         #[command(flatten)]
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         Campaign::Write { data_dir, work } => return writer::run(&data_dir, &work),
         Campaign::Order { without } => order(without.as_deref()),
         Campaign::Faults { reach } => inject(&reach),
+        Campaign::SeededBugs { only } => seed(&only),
         Campaign::Powercut { cuts } => cut(&cuts),
     };
     match result {
@@ -101,6 +108,16 @@ fn inject(reach: &faults::Reach) -> io::Result<bool> {
         summary.failures.len()
     );
     Ok(summary.failures.is_empty())
+}
+
+fn seed(only: &str) -> io::Result<bool> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Beside what this was built into, so that the next time less is built.
+    let place = std::env::current_exe()?.ancestors().nth(2).map(|target| target.join("seeded-bugs"));
+    let place = place.ok_or_else(|| io::Error::other("not run by cargo"))?;
+    let summary = bugs::run(&root.canonicalize()?, &place, only)?;
+    println!("seeded bugs: {}/{} caught", summary.caught, summary.total);
+    Ok(summary.missed.is_empty())
 }
 
 fn cut(cuts: &Cuts) -> io::Result<bool> {

@@ -1,7 +1,7 @@
 //! The order of syncs, read from a trace of the writer's system calls. Whatever the file system: a receipt is acknowledged
 //! only after its bytes were written, synced, and the name of its segment was made durable; nothing gets its name before its
-//! content is durable; a checkpoint is published after its bundle and announced after both are durable; and what a process
-//! before left in the page cache is synced before anything is built upon it.
+//! content is durable; a checkpoint is published after its bundle and the lock record, and announced after all are durable; and
+//! what a process before left in the page cache is synced before anything is built upon it.
 //!
 //! This needs no power cut: a sync that is missing shows even where the file system would have forgiven it.
 
@@ -67,10 +67,13 @@ struct File {
     unsynced: Vec<(usize, Vec<u64>)>,
     /// Receipts that are durable in it.
     synced: BTreeSet<u64>,
+    /// What was written to it, if it is a lock record.
+    text: String,
 }
 
 struct Auditor<'a> {
     data_dir: &'a Path,
+    lock_record: String,
     files: BTreeMap<String, File>,
     /// Names that their directory's sync has not made durable yet, and since when they are there.
     names: BTreeMap<String, usize>,
@@ -79,7 +82,9 @@ struct Auditor<'a> {
 
 /// Audits the calls of one process. `left` is the last segment of the process before it.
 pub fn audit(calls: &[Call], data_dir: &Path, left: Option<&Path>) -> Audit {
-    let mut auditor = Auditor { data_dir, files: BTreeMap::new(), names: BTreeMap::new(), audit: Audit::default() };
+    let lock_record = crate::writer::lock_record(data_dir).to_string_lossy().into_owned();
+    let mut auditor =
+        Auditor { data_dir, lock_record, files: BTreeMap::new(), names: BTreeMap::new(), audit: Audit::default() };
     let mut left = left.map(|path| path.to_string_lossy().into_owned());
     // A sync counts from its end, and only for what had ended when it began. What is said counts from its beginning.
     let at = |call: &Call| if call.name == "writev" && says(call).is_some() { call.began } else { call.ended };
@@ -94,15 +99,21 @@ pub fn audit(calls: &[Call], data_dir: &Path, left: Option<&Path>) -> Audit {
         if !call.succeeded() || call.injected {
             continue;
         }
-        let paths: Vec<String> =
-            call.paths().into_iter().filter(|path| Path::new(path).starts_with(data_dir)).collect();
+        let inside = |path: &String| Path::new(path).starts_with(data_dir) || path.starts_with(&auditor.lock_record);
+        let at_the_lock = |path: &String| Path::new(path) == data_dir.parent().unwrap_or(data_dir);
+        let paths: Vec<String> = call.paths().into_iter().filter(|path| inside(path) || at_the_lock(path)).collect();
         let (Some(path), Some(last)) = (paths.first(), paths.last()) else { continue };
         if name == "openat" && call.arguments.contains("O_CREAT") {
             auditor.names.insert(last.clone(), call.ended);
             auditor.files.insert(last.clone(), File::default());
         } else if WRITES.contains(&name) {
             let receipts = journal::frames_in(&call.bytes()).iter().map(|frame| frame.seq).collect();
-            auditor.files.entry(path.clone()).or_default().unsynced.push((call.ended, receipts));
+            let is_lock_record = path.starts_with(&auditor.lock_record);
+            let file = auditor.files.entry(path.clone()).or_default();
+            file.unsynced.push((call.ended, receipts));
+            if is_lock_record {
+                file.text.push_str(&String::from_utf8_lossy(&call.bytes()));
+            }
         } else if SYNCS.contains(&name) {
             auditor.sync(path, call.began);
             if left.as_ref() == Some(path) {
@@ -155,6 +166,7 @@ impl Auditor<'_> {
         let published = Path::new(to).strip_prefix(self.data_dir.join("checkpoints")).ok();
         if let Some(size) = published.and_then(|name| name.to_str()?.parse::<u64>().ok()) {
             self.bundle_is_durable(size);
+            self.lock_record_is_durable(size);
         }
     }
 
@@ -175,6 +187,16 @@ impl Auditor<'_> {
         };
         if let Some(fault) = fault {
             self.fault(format!("checkpoint {size} was published while {fault}"));
+        }
+    }
+
+    /// The lock record must be that of a checkpoint, and durable, when the checkpoint gets its name.
+    fn lock_record_is_durable(&mut self, size: u64) {
+        let record = self.files.get(&self.lock_record);
+        let good =
+            record.is_some_and(|file| file.unsynced.is_empty() && file.text.contains(&format!("\"size\":\"{size}\"")));
+        if !good || self.names.contains_key(&self.lock_record) {
+            self.fault(format!("checkpoint {size} was published before the lock record was replaced"));
         }
     }
 

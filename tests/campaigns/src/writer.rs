@@ -4,15 +4,16 @@
 use std::fs::File;
 use std::io::{IoSlice, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use clyra_receipts::journal::LogOptions;
+use clyra_receipts::lock::{FileLock, LockStore};
 use clyra_receipts::receipt::{
     Attempt, BuildInfo, Caller, Coverage, CoverageRecord, Ext, Outcome, PolicyRecord, Request, Verdict,
 };
-use clyra_receipts::{AppendError, Log, Sealer, Token};
+use clyra_receipts::{AppendError, Log, Publication, Sealer, Token};
 use uuid::Uuid;
 
 /// Name of the log.
@@ -48,7 +49,18 @@ pub struct Work {
 pub fn options(data_dir: &Path, segment_bytes: u64) -> LogOptions {
     let build = BuildInfo { digest: None, version: "campaign".to_owned() };
     let new = LogOptions::new(data_dir, ORIGIN, build);
-    LogOptions { segment_bytes, receipt_key_rotate_receipts: KEY_RECEIPTS, ..new }
+    let lock: Option<Arc<dyn LockStore>> = Some(Arc::new(FileLock::new(lock_record(data_dir))));
+    LogOptions { segment_bytes, receipt_key_rotate_receipts: KEY_RECEIPTS, lock, ..new }
+}
+
+/// Where the lock record of a campaign's log is: beside the data directory, and in no copy of it.
+pub fn lock_record(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("lock-record")
+}
+
+/// What every campaign's sealer publishes to besides the data directory.
+pub(crate) fn publication(data_dir: &Path) -> Publication {
+    Publication { lock: options(data_dir, 0).lock, ..Publication::default() }
 }
 
 /// Says lines, each whole. `writev`, so that a fault in the journal's `write` does not hit the messenger.
@@ -122,9 +134,13 @@ fn seal(data_dir: &Path, log: &Log, place: &mut Option<Sealer>, voice: &Voice) {
     let sealed = (|| {
         let sealer = match &mut *place {
             Some(sealer) => sealer,
-            none => none.insert(Sealer::open(data_dir)?),
+            none => none.insert(Sealer::open(data_dir)?.publish_to(publication(data_dir))),
         };
-        sealer.seal(log.status().durable_count, &[])
+        let sealed = sealer.seal(log.status().durable_count, &[]);
+        if let Some(fault) = sealer.tlog_fault() {
+            voice.error("TLOG", fault);
+        }
+        sealed
     })();
     match sealed {
         Ok(None) => {}

@@ -40,6 +40,21 @@ fn fill(log: &Log) -> usize {
 }
 
 #[test]
+fn a_segment_may_grow_far_beyond_what_was_reserved_for_it_at_first() {
+    let directory = fast_directory();
+    let storage = Simulated::default();
+    let options = LogOptions { segment_bytes: 64 << 20, ..reserving(directory.path()) };
+    let (log, _) = open_with(options, &storage).unwrap();
+    storage.set_free(Some(64 << 20));
+    let mut attempt = attempt();
+    attempt.ext.insert("x", crate::canonical::Value::from("y".repeat(30_000))).unwrap();
+    for _ in 0..2 * RESERVE / 30_000 {
+        log.append_blocking(attempt.clone()).unwrap();
+    }
+    log.shutdown().unwrap();
+}
+
+#[test]
 fn a_full_disk_is_on_record_refuses_and_passes_without_poison() {
     let directory = fast_directory();
     let storage = Simulated::default();
