@@ -12,10 +12,10 @@ const EXCHANGES_MAX: usize = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     #[error(
-        "L001: no receipt names run {0:?}; `clyra receipts grep --kind attempt --json` shows the runs that there are"
+        "G001: no receipt names run {0:?}; `clyra receipts grep --kind attempt --json` shows the runs that there are"
     )]
     Unknown(String),
-    #[error("L002: the log has more than {EXCHANGES_MAX} exchanges with a run; name a part of it with --from and --to")]
+    #[error("G002: the log has more than {EXCHANGES_MAX} exchanges with a run; name a part of it with --from and --to")]
     TooMany,
 }
 

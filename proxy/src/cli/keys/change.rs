@@ -4,20 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clyra_receipts::bundle::{SealError, Sealer};
+use clyra_receipts::lineage::openlineage;
 use clyra_receipts::receipt::BuildInfo;
-use clyra_receipts::{Entry, KeyAccess, KeyPlace, Keys, Log, LogOptions};
+use clyra_receipts::{Entry, KeyAccess, KeyError, KeyPlace, Keys, Log, LogOptions};
 use serde_json::json;
 
 use super::super::exit::Exit;
 use super::super::key_files::KeyFileArgs;
 use super::super::print::{self, DataDir};
 use super::{EncryptArgs, access, place};
+use crate::evidence::remembered_policies;
 
 /// Put a new log key in the place of the old one.
 ///
 /// The root key certifies the new one, old and new vouch for each other in a `key.rotate` receipt, and the old private half
-/// is removed. Trees up to the present size stay with the old key. The sidecar must not be running. Receipt keys need no
-/// such care: the sidecar replaces them by itself.
+/// is removed. What is not sealed yet is sealed first: trees up to the present size stay with the old key. The sidecar must
+/// not be running. Receipt keys need no such care: the sidecar replaces them by itself.
 ///
 /// Example: clyra keys rotate --data-dir /var/lib/clyra
 #[derive(Debug, clap::Args)]
@@ -79,7 +81,7 @@ fn last_good(text: &str) -> Result<LastGood, String> {
 pub(super) fn rotate(args: &RotateArgs) -> Result<(), Exit> {
     let data_dir = &args.data_dir.path;
     let access: Arc<dyn KeyAccess> = Arc::new(access(&args.key_files, Some(&args.encrypt)));
-    let receipts = receipts(data_dir)?;
+    let receipts = receipts(data_dir, Some(&access))?;
     if receipts == 0 {
         return Err(Exit::usage(
             "the log has no receipts yet; there is nothing that the old key has to keep. Make new keys",
@@ -105,7 +107,7 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Exit> {
     let data_dir = &args.data_dir.path;
     let access: Arc<dyn KeyAccess> = Arc::new(access(&args.key_files, None));
     // Nobody may be serving the log with the key that is taken away.
-    let receipts = receipts(data_dir)?;
+    let receipts = receipts(data_dir, None)?;
     let mut keys = Keys::open_public(data_dir).map_err(Exit::usage)?;
     let LastGood(last_good_seq) = args.last_good_seq;
     if last_good_seq.is_some_and(|seq| seq >= receipts) {
@@ -128,16 +130,28 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Exit> {
     })
 }
 
-/// Receipts on disk; fails while a sidecar runs.
-fn receipts(data_dir: &Path) -> Result<u64, Exit> {
+/// Receipts on disk; fails while a sidecar runs. With `seal`, all of them are sealed first, so that no tree that the key in
+/// force has to sign is left to its successor; a revoked key signs nothing more.
+fn receipts(data_dir: &Path, seal: Option<&Arc<dyn KeyAccess>>) -> Result<u64, Exit> {
     if !data_dir.join("journal").is_dir() {
         return Ok(0);
     }
-    match Sealer::open_offline(data_dir) {
-        Ok((_, count)) => Ok(count),
-        Err(error @ SealError::Locked(_)) => Err(Exit::usage(format!("{error}; stop it first"))),
-        Err(error) => Err(Exit::usage(error)),
+    let (sealer, count) = Sealer::open_offline(data_dir).map_err(|error| match error {
+        SealError::Locked(_) => Exit::usage(format!("{error}; stop it first")),
+        error => Exit::usage(error),
+    })?;
+    if let Some(access) = seal {
+        let policies = remembered_policies(data_dir).map_err(Exit::usage)?;
+        let mut sealer = sealer.with_key_access(Arc::clone(access)).with_lineage(openlineage::hook);
+        loop {
+            match sealer.seal(count, &policies) {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(SealError::Keys(KeyError::Revoked { .. })) => break,
+                Err(error) => return Err(Exit::usage(error)),
+            }
+        }
     }
+    Ok(count)
 }
 
 /// Opens the log for these receipts; returns the number of the first.
