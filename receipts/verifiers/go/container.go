@@ -211,7 +211,15 @@ func walkTar(file io.Reader, fileSize int64, take takeMember) error {
 	}
 	defer decoder.Close()
 	plain := &inflated{in: decoder, left: uint64(fileSize)*inflationMax + inflationFreeBytes}
-	if err := walkPlainTar(plain, take); err != nil {
+	err = walkPlainTar(plain, take)
+	if err != nil && !plain.failed {
+		// Decoders differ in how much of a bad frame they pass on, so what stands in it counts only when it is good.
+		_, _ = io.Copy(io.Discard, plain)
+	}
+	if plain.failed {
+		return broken(codeContainer)
+	}
+	if err != nil {
 		return err
 	}
 	return one.end()
@@ -221,6 +229,8 @@ func walkTar(file io.Reader, fileSize int64, take takeMember) error {
 type inflated struct {
 	in   io.Reader
 	left uint64
+	// failed says that the frame is not good.
+	failed bool
 }
 
 func (r *inflated) Read(p []byte) (int, error) {
@@ -230,6 +240,7 @@ func (r *inflated) Read(p []byte) (int, error) {
 	}
 	r.left -= uint64(n)
 	if err != nil && err != io.EOF {
+		r.failed = true
 		err = broken(codeContainer)
 	}
 	return n, err
@@ -361,15 +372,14 @@ type frameReader struct {
 	store   [32]byte
 }
 
-// header reads the frame header: a content checksum, no dictionary, no reserved or unused bits, a window of at most
-// 2 MiB.
+// header reads the frame header: a content checksum, no dictionary, no reserved bit, a window of at most 2 MiB.
 func (r *frameReader) header() error {
 	head := r.store[:5]
 	if _, err := io.ReadFull(r.in, head); err != nil {
 		return containerRead(err)
 	}
 	descriptor := head[4]
-	if binary.LittleEndian.Uint32(head) != 0xFD2FB528 || descriptor&0b0001_1011 != 0 || descriptor&0b100 == 0 {
+	if binary.LittleEndian.Uint32(head) != 0xFD2FB528 || descriptor&0b0000_1011 != 0 || descriptor&0b100 == 0 {
 		return broken(codeContainer)
 	}
 	single := descriptor&0x20 != 0
