@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-go test-clients test-ts lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
+.PHONY: help build quickstart test test-rust test-go test-clients test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,14 @@ test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
 
 test-ts: ## test the TypeScript verifier, in Node and in a browser
 	@$(SCRIPTS)/ts-verifier.sh
+
+vectors: ## the three verifiers over the golden vectors: a matrix of who passes how many
+	@$(SCRIPTS)/prerequisites.sh build
+	@$(SCRIPTS)/verifiers.sh table
+
+mutations: ## every byte of a journal and of a bundle cut off and flipped, in all three verifiers
+	@$(SCRIPTS)/prerequisites.sh build
+	@$(SCRIPTS)/verifiers.sh mutations
 
 lint: ## check format, lints, docs, dependencies and scripts
 	@$(SCRIPTS)/prerequisites.sh build python

@@ -132,11 +132,12 @@ impl TrustFile {
             return Err(TrustFault::Limit);
         }
         let text = |name: &str| root.get(name).and_then(Value::as_str).ok_or(TrustFault::Shape);
+        let key_id = text("key_id")?;
         if text("alg")? != ALG {
             return Err(TrustFault::Alg);
         }
         let root = read_key(text("name")?, text("pub")?)?;
-        if file.get("root").and_then(|root| root.get("key_id")).and_then(Value::as_str) != Some(&root.id()) {
+        if key_id != root.id() {
             return Err(TrustFault::KeyId);
         }
         let (mut logs, mut receipts) = (Vec::new(), Vec::new());

@@ -5,4 +5,6 @@
 
 mod cases;
 mod forge;
+mod mutations;
 mod table;
+mod verifiers;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cases::{Case, cases};
 use crate::forge::{Files, hex, sha256};
+use crate::verifiers::Verifier;
 
 const SUMS: &str = "SHA256SUMS";
 
@@ -224,4 +225,37 @@ fn read_files(base: &Path) -> Files {
 
 fn sum_lines(files: &Files) -> String {
     files.iter().map(|(path, bytes)| format!("{}  {path}\n", hex(&sha256(bytes)))).collect()
+}
+
+/// The other verifiers over the same table: which cases each passes, and that all do.
+#[test]
+fn every_verifier_passes_the_table() {
+    let (base, rows) = (directory(), read_table());
+    let mut disagree = Vec::new();
+    for mut verifier in Verifier::all() {
+        let mut passed = 0;
+        for row in &rows {
+            let at = |path: &Value| base.join(path.as_str().unwrap()).to_str().unwrap().to_owned();
+            let inputs: Vec<String> = row["inputs"].as_array().unwrap().iter().map(at).collect();
+            let mut request = json!({"inputs": inputs});
+            for member in ["checkpoint", "witness_policy", "event"] {
+                if row[member].is_string() {
+                    request[member] = at(&row[member]).into();
+                }
+            }
+            if row["root"].is_string() {
+                request["root"] = row["root"].clone();
+            }
+            verifier.ask(&request);
+            let expected = row["verdict"].as_str().map(|path| std::fs::read_to_string(base.join(path)).unwrap());
+            let found = verifier.answer();
+            if found == expected {
+                passed += 1;
+            } else {
+                disagree.push(format!("{} {}\n  want {expected:?}\n  got  {found:?}", verifier.name, row["name"]));
+            }
+        }
+        println!("{:8} {passed:4} of {}", verifier.name, rows.len());
+    }
+    assert!(disagree.is_empty(), "{}", disagree.join("\n"));
 }

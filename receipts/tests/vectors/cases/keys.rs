@@ -91,6 +91,18 @@ pub(crate) fn cases() -> Vec<Case> {
         certificate("e302-issuer", "A certificate that names another issuer than its envelope.", "E302", 1, |body| {
             body["issuer"] = "0".repeat(64).into()
         }),
+        certificate("e302-certificate-text", "A certificate whose key_id is no digest.", "E302", 1, |body| {
+            body["key_id"] = "x".into();
+        }),
+        certificate("e302-issuer-text", "A certificate whose issuer is no digest.", "E302", 1, |body| {
+            body["issuer"] = "x".into();
+        }),
+        trust("e302-root-text", "The root key's id is no digest.", "E302", |trust| {
+            trust["root"]["key_id"] = "x".into()
+        }),
+        trust("e206-root-id", "The root key has no id.", "E206", |trust| {
+            drop(trust["root"].as_object_mut().unwrap().remove("key_id"));
+        }),
         certificate("e303-certificate", "A certificate of another algorithm.", "E303", 1, |body| {
             body["alg"] = "ed448".into()
         }),

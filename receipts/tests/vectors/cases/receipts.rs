@@ -244,6 +244,18 @@ pub(crate) fn cases() -> Vec<Case> {
         "E206 E207",
     );
     add(
+        "e206-key-id",
+        "A key_id that is no digest: it is looked for as it is.",
+        &with(|body| body["key_id"] = "x".into()),
+        "E206 E301 E302 E306",
+    );
+    add(
+        "e206-key-id-missing",
+        "No key_id: the key changes without a rotation, and back again.",
+        &with(|body| drop(body.as_object_mut().unwrap().remove("key_id"))),
+        "E206 E306",
+    );
+    add(
         "e302-envelope",
         "Envelope and body name different keys.",
         &with_line(|line| {
@@ -362,6 +374,11 @@ pub(crate) fn cases() -> Vec<Case> {
         &with_line(|line| [&b" ".repeat(65_600)[..], &line].concat()),
         "E106 E503 E506 E511",
     );
+    cases.push(of_log(
+        "valid/policy-hash-text",
+        "A policy hash that is no digest: a text is all that it must be.",
+        &with(|body| body["policy"]["hash"] = "none".into()),
+    ));
     cases.push(
         of_log(
             "valid/timestamp-digits",
