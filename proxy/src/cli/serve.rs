@@ -13,7 +13,7 @@ use super::policy::load_policy;
 use crate::admin::Admin;
 use crate::config::Settings;
 use crate::edge::{Edge, ServeOptions, Stop};
-use crate::evidence::{Sealing, remember_policy};
+use crate::evidence::{Retaining, Sealing, remember_policy};
 use crate::exchange::front::Front;
 use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
 use crate::exchange::ledger::Ledger;
@@ -37,6 +37,7 @@ pub struct Serving {
     edge: Edge<Front>,
     admin: Admin,
     sealing: Sealing,
+    retaining: Option<Retaining>,
     admin_address: SocketAddr,
 }
 
@@ -60,6 +61,8 @@ impl Serving {
         let key_access: Arc<dyn KeyAccess> = Arc::new(Access::new(settings.key_files.clone()));
         let mut options = LogOptions::new(&settings.data_dir, &settings.origin, build);
         options.key_access = Arc::clone(&key_access);
+        options.receipt_key_rotate = settings.evidence.receipt_key_rotate;
+        options.receipt_key_rotate_receipts = settings.evidence.receipt_key_rotate_receipts;
         let (log, boot) = Log::open(options).map_err(|error| {
             let hint = match error.code() {
                 UNWRITABLE_JOURNAL | UNWRITABLE_KEYS => {
@@ -116,7 +119,8 @@ impl Serving {
         })?;
         let admin_address = admin.address().map_err(Exit::internal)?;
         let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every, key_access);
-        Ok(Serving { gateway, boot, edge, admin, sealing, admin_address })
+        let retaining = settings.evidence.retention.map(|retention| Retaining::new(gateway.ledger.clone(), retention));
+        Ok(Serving { gateway, boot, edge, admin, sealing, retaining, admin_address })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -136,11 +140,16 @@ impl Serving {
     pub async fn run(self, stop: Stop) -> Result<(), Exit> {
         let admin = tokio::spawn(self.admin.serve());
         let sealing = tokio::spawn(self.sealing.clone().run());
+        let retaining = self.retaining.map(|retaining| tokio::spawn(retaining.run()));
         let stopped = self.edge.run(stop).await;
         sealing.abort();
         admin.abort();
-        // Both tasks hold the gateway; their end is awaited so that nothing is appended behind the shutdown receipt.
+        // The tasks hold the gateway; their end is awaited so that nothing is appended behind the shutdown receipt.
         let _ = tokio::join!(sealing, admin);
+        if let Some(retaining) = retaining {
+            retaining.abort();
+            let _ = retaining.await;
+        }
         if let Err(error) = self.sealing.once().await {
             tracing::error!("the last bundle was not sealed: {error}");
         }

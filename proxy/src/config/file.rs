@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::evidence::EvidenceEntries;
+
 /// Largest settings file; a real one has a page.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -31,15 +33,8 @@ pub(super) struct FileSettings {
     pub(super) limits: LimitEntries,
     pub(super) timeouts: TimeoutEntries,
     pub(super) events: EventEntries,
-    pub(super) seal_every_s: Option<u64>,
     pub(super) evidence: EvidenceEntries,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct EvidenceEntries {
-    pub(super) key_passphrase_file: Option<PathBuf>,
-    pub(super) key_identity_file: Option<PathBuf>,
+    pub(super) seal_every_s: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,12 +2,14 @@
 //!
 //! Everything is parsed into types before a port is bound or a file written; inside, nothing is checked twice.
 
+mod evidence;
 mod file;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use evidence::{EvidenceError, EvidenceSettings};
 pub use file::FileError;
 use file::FileSettings;
 
@@ -51,6 +53,7 @@ pub struct Settings {
     pub seal_every: Duration,
     /// What opens the log key where it is encrypted.
     pub key_files: KeyFiles,
+    pub evidence: EvidenceSettings,
     /// PEM file with the certificate authorities for upstream TLS.
     pub ca_file: Option<PathBuf>,
 }
@@ -66,6 +69,8 @@ pub enum ConfigError {
     Upstream { name: String, source: TargetError },
     #[error("upstream {name} is configured twice; give each upstream its own name")]
     UpstreamTwice { name: String },
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     #[error("no upstream is configured; pass --upstream openai=https://api.openai.com, or list it in clyra.yaml")]
     NoUpstream,
 }
@@ -127,6 +132,7 @@ impl Settings {
             events_rotate_bytes: file.events.rotate_bytes.unwrap_or(64 << 20),
             events_keep_files: file.events.keep_files.unwrap_or(16),
             seal_every: seconds(file.seal_every_s, 60),
+            evidence: file.evidence.settings()?,
             key_files: KeyFiles {
                 passphrase: flags.key_files.passphrase.or(file.evidence.key_passphrase_file.map(|p| base.join(p))),
                 identity: flags.key_files.identity.or(file.evidence.key_identity_file.map(|p| base.join(p))),

@@ -2,7 +2,9 @@
 //! a bundle can carry it.
 
 mod policies;
+mod retaining;
 mod sealing;
 
 pub use policies::{remember_policy, remembered_policies};
+pub use retaining::Retaining;
 pub use sealing::{SealTaskError, Sealing};

@@ -2,8 +2,10 @@
 
 mod filter;
 mod grep;
+mod hold;
 mod line;
 mod prove;
+mod prune;
 mod show;
 mod tail;
 mod tiles;
@@ -26,6 +28,8 @@ enum Command {
     Show(show::Args),
     Prove(prove::Args),
     Tiles(tiles::Args),
+    Hold(hold::Args),
+    Prune(prune::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -35,5 +39,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Command::Show(args) => show::run(args),
         Command::Prove(args) => prove::run(args),
         Command::Tiles(args) => tiles::run(args),
+        Command::Hold(args) => hold::run(args),
+        Command::Prune(args) => prune::run(args),
     }
 }
