@@ -21,7 +21,6 @@ pub struct Pending {
     answer: oneshot::Receiver<Result<Token, AppendError>>,
     /// The answer, where it was looked for before it was waited for.
     known: Option<Result<Token, AppendError>>,
-    since: Instant,
     metrics: Arc<Metrics>,
 }
 
@@ -51,11 +50,12 @@ impl Ledger {
 
     fn pending(&self, append: impl FnOnce(Box<dyn FnOnce(Result<Token, AppendError>) + Send>)) -> Pending {
         let (done, answer) = oneshot::channel();
-        let since = Instant::now();
+        let (since, metrics) = (Instant::now(), Arc::clone(&self.metrics));
         append(Box::new(move |result| {
+            metrics.receipt_wait.observe(since.elapsed().as_secs_f64());
             let _ = done.send(result);
         }));
-        Pending { answer, known: None, since, metrics: Arc::clone(&self.metrics) }
+        Pending { answer, known: None, metrics: Arc::clone(&self.metrics) }
     }
 
     pub fn log(&self) -> &Log {
@@ -74,11 +74,12 @@ impl Pending {
 
     /// Waits until the receipt is on disk.
     pub async fn durable(self) -> Result<Token, LedgerError> {
+        let since = Instant::now();
         let result = match self.known {
             Some(result) => result,
             None => self.answer.await.map_err(|_| LedgerError::Stopped)?,
         };
-        self.metrics.receipt_wait.observe(self.since.elapsed().as_secs_f64());
+        self.metrics.receipt_blocked.observe(since.elapsed().as_secs_f64());
         Ok(result?)
     }
 }

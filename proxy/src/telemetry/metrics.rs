@@ -65,6 +65,7 @@ pub struct Metrics {
     scan: Histogram,
     held: Histogram,
     pub receipt_wait: Histogram,
+    pub receipt_blocked: Histogram,
     pub journal_poisoned: Gauge,
     pub journal_durable_seq: Gauge<u64, AtomicU64>,
     pub journal_full: Gauge,
@@ -91,6 +92,7 @@ impl Metrics {
             scan: Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
             held: Histogram::new(exponential_buckets(64.0, 4.0, 10)),
             receipt_wait: Histogram::new(seconds()),
+            receipt_blocked: Histogram::new(exponential_buckets(0.000_01, 2.0, 20)),
             journal_poisoned: Gauge::default(),
             journal_durable_seq: Gauge::default(),
             journal_full: Gauge::default(),
@@ -120,7 +122,20 @@ impl Metrics {
         );
         with(&mut registry, "scan", "Time in detectors per exchange", Unit::Seconds, &metrics.scan);
         with(&mut registry, "held", "Most bytes of an answer held back at once", Unit::Bytes, &metrics.held);
-        with(&mut registry, "receipt_wait", "Wait for a receipt to be durable", Unit::Seconds, &metrics.receipt_wait);
+        with(
+            &mut registry,
+            "receipt_wait",
+            "From handing in a receipt until it is durable",
+            Unit::Seconds,
+            &metrics.receipt_wait,
+        );
+        with(
+            &mut registry,
+            "receipt_blocked",
+            "Time that an exchange stood still for a receipt: less than the wait by what the provider took meanwhile",
+            Unit::Seconds,
+            &metrics.receipt_blocked,
+        );
         registry.register("journal_poisoned", "1 after a failed write or sync", metrics.journal_poisoned.clone());
         registry.register("journal_durable_seq", "Highest sequence known on disk", metrics.journal_durable_seq.clone());
         registry.register(

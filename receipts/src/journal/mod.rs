@@ -20,6 +20,7 @@ mod sign;
 mod storage;
 mod tail;
 mod token;
+mod walk;
 mod writer;
 
 pub use chain::ChainValue;

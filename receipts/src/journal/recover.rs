@@ -8,12 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use super::LogError;
-use super::chain::{Chain, ChainValue};
-use super::frame::{Frame, FrameType, NOTHING_DURABLE};
-use super::pruned::{PRUNED, Pruned, is_prune_to};
-use super::read::{Next, SegmentReader};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, origin_digest, segment_first_seq, segment_name};
+use super::chain::ChainValue;
+use super::frame::NOTHING_DURABLE;
+use super::pruned::{PRUNED, Pruned};
+use super::segment::{segment_first_seq, segment_name};
 use super::storage::Storage;
+use super::walk::{Walk, Walked};
 use crate::canonical::{Limits, parse};
 use crate::durable::{TEMPORARY, temporary};
 use crate::hex;
@@ -62,21 +62,6 @@ pub(crate) struct LastReceipt {
     pub(crate) epoch: u64,
 }
 
-/// A segment walked to its end.
-struct Walked {
-    header: SegmentHeader,
-    /// End of the last whole frame.
-    good_bytes: u64,
-    frames: u64,
-    last: Option<Frame>,
-    next_seq: u64,
-    chain: ChainValue,
-    sealed: bool,
-    bad: bool,
-    /// A receipt in it says what `pruned.json` does.
-    prune_recorded: bool,
-}
-
 pub(crate) fn recover(
     storage: &dyn Storage,
     directory: &Path,
@@ -106,7 +91,6 @@ pub(crate) fn recover(
             state.pruned = Some(Removal { pruned, recorded: false, left });
         }
     }
-    let count = first_seqs.len();
     let mut known: Vec<(u64, &'static str)> = evidence.durable.clone();
     if let Some(removal) = &state.pruned {
         let size = removal.pruned.size();
@@ -120,10 +104,22 @@ pub(crate) fn recover(
     }
     let mut last_body = None;
     let mut last_segment = None;
-    for (index, first_seq) in first_seqs.into_iter().enumerate() {
+    let cut = state.pruned.as_ref().map(|removal| removal.pruned.size());
+    let walk = Walk { storage, directory, origin, checkpoint: evidence.checkpoint, cut };
+    for (first_seq, walked) in first_seqs.iter().copied().zip(walk.segments(&first_seqs)) {
         let path = directory.join(segment_name(first_seq));
-        let is_last = index + 1 == count;
-        let walked = walk(storage, &path, &state, origin, first_seq, is_last, evidence)?;
+        let walked = walked?;
+        let header = &walked.header;
+        let begins_log = state.next_seq == 0;
+        let continues = header.first_seq == first_seq
+            && first_seq == state.next_seq
+            && (header.number == state.next_segment || cut == Some(first_seq))
+            && (begins_log || header.prev_chain == state.chain);
+        if !continues {
+            let what = "it does not continue the segment before it";
+            return Err(LogError::CorruptMiddle { segment: path, offset: 0, what });
+        }
+        let walked = walked.into_whole()?;
         if let Some(frame) = &walked.last {
             if frame.header.durable_hwm != NOTHING_DURABLE {
                 known.push((frame.header.durable_hwm.saturating_add(1), "a later frame"));
@@ -157,90 +153,6 @@ pub(crate) fn recover(
         state.torn = settle(storage, &path, &walked)?;
     }
     Ok(state)
-}
-
-fn walk(
-    storage: &dyn Storage,
-    path: &Path,
-    state: &Recovered,
-    origin: &str,
-    first_seq: u64,
-    is_last: bool,
-    evidence: &Evidence,
-) -> Result<Walked, LogError> {
-    let corrupt = |offset, what| LogError::CorruptMiddle { segment: path.to_owned(), offset, what };
-    let io = |source| LogError::Io { path: path.to_owned(), source };
-    let (mut reader, header) = SegmentReader::open(storage.open(path).map_err(io)?).map_err(io)?;
-    let header = header.ok_or_else(|| corrupt(0, "its header is damaged"))?;
-    if header.origin_sha256 != origin_digest(origin) {
-        let directory = path.parent().unwrap_or(path).to_owned();
-        return Err(LogError::Origin { directory, origin: origin.to_owned() });
-    }
-    let begins_log = state.next_seq == 0;
-    let cut = state.pruned.as_ref().map(|removal| removal.pruned.size());
-    let continues = header.first_seq == first_seq
-        && first_seq == state.next_seq
-        && (header.number == state.next_segment || cut == Some(first_seq))
-        && (begins_log || header.prev_chain == state.chain);
-    if !continues {
-        return Err(corrupt(0, "it does not continue the segment before it"));
-    }
-    let chains = Chain::default();
-    let mut walked = Walked {
-        chain: header.prev_chain,
-        header,
-        good_bytes: SEGMENT_HEADER_BYTES as u64,
-        frames: 0,
-        last: None,
-        next_seq: first_seq,
-        sealed: false,
-        bad: false,
-        prune_recorded: false,
-    };
-    loop {
-        let offset = reader.offset();
-        match reader.next().map_err(io)? {
-            Next::End => return Ok(walked),
-            Next::Bad if is_last && !walked.sealed => {
-                if reader.has_later_frame(walked.next_seq).map_err(io)? {
-                    return Err(corrupt(offset, "a whole frame follows"));
-                }
-                walked.bad = true;
-                return Ok(walked);
-            }
-            Next::Bad => return Err(corrupt(offset, "the segment was finished")),
-            Next::Frame(frame) => {
-                if walked.sealed {
-                    return Err(corrupt(offset, "a frame follows the seal"));
-                }
-                if frame.header.seq != walked.next_seq {
-                    return Err(corrupt(offset, "its sequence number does not continue"));
-                }
-                match frame.header.kind {
-                    FrameType::Seal => walked.sealed = true,
-                    FrameType::Receipt => {
-                        let chain = chains.value(walked.next_seq, &frame.body);
-                        if chain != frame.header.chain {
-                            return Err(corrupt(offset, "its chain value is not that of its body"));
-                        }
-                        if let Some((size, expected)) = evidence.checkpoint
-                            && walked.next_seq + 1 == size
-                            && chain != expected
-                        {
-                            let directory = path.parent().unwrap_or(path).to_owned();
-                            return Err(LogError::Fork { directory, seq: walked.next_seq, size });
-                        }
-                        walked.prune_recorded |= cut.is_some_and(|cut| is_prune_to(&frame.body, cut));
-                        walked.chain = chain;
-                        walked.next_seq += 1;
-                        walked.frames += 1;
-                        walked.last = Some(frame);
-                    }
-                }
-                walked.good_bytes = reader.offset();
-            }
-        }
-    }
 }
 
 /// Makes the last segment durable as it was read, without its torn end.

@@ -266,9 +266,11 @@ impl Writer {
         if self.lack == Some(Lack::Segment) {
             return Ok(());
         }
+        // A disk that was full must have more than the least again, so that a few bytes that come and go do not end it.
+        let room = if self.lack.is_some() { self.reserve + self.reserve / 4 } else { self.reserve };
         // No more ahead than the segment may still grow.
         let ahead = self.reserve.min(self.segment_bytes.saturating_sub(self.tail.bytes));
-        match self.tail.make_room(self.reserve, ahead) {
+        match self.tail.make_room(room, ahead) {
             Ok(()) => self.has_space(queue),
             Err(error) if is_full(&error) => self.lacks(Lack::Reserve, queue),
             Err(error) => return Err(Poison::from_io("reserving space", &error)),

@@ -20,7 +20,7 @@ rules:
 ";
 
 /// Metrics that dashboards and alerts are built on: name, type.
-const METRICS: [(&str, &str); 21] = [
+const METRICS: [(&str, &str); 22] = [
     ("clyra_build", "info"),
     ("clyra_coverage_gaps", "counter"),
     ("clyra_exchange_seconds", "histogram"),
@@ -37,6 +37,7 @@ const METRICS: [(&str, &str); 21] = [
     ("clyra_lines_dropped", "gauge"),
     ("clyra_own_answers", "counter"),
     ("clyra_policy", "info"),
+    ("clyra_receipt_blocked_seconds", "histogram"),
     ("clyra_receipt_key_rotations", "gauge"),
     ("clyra_receipt_key_rotations_failed", "gauge"),
     ("clyra_receipt_wait_seconds", "histogram"),

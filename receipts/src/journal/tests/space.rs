@@ -192,45 +192,60 @@ fn finished_segments_give_their_reserve_back() {
     }
 }
 
-/// A file system of its own, in memory, taken away when dropped.
+/// A small file system of its own, taken away when dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None`, with a note, where nobody may mount.
-    fn mount(megabytes: usize) -> Option<Self> {
+    /// In memory; `None`, with a note, where nobody may mount.
+    fn in_memory(megabytes: usize) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let size = format!("size={megabytes}m");
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "clyra-test"])
-            .arg(directory.path())
-            .stderr(std::process::Stdio::null())
-            .status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(directory));
-        }
-        println!("SKIPPED: a real full disk was not tested, because mounting a tmpfs needs root");
-        None
+        let mounted = said_yes("mount", &["-t", "tmpfs", "-o", &size, "clyra-test"], directory.path());
+        Self::mounted(mounted, directory, "a tmpfs")
     }
+
+    /// ext4 in a file, on a loop device.
+    fn ext4(image: &Path, megabytes: usize) -> Option<Self> {
+        std::fs::File::create(image).unwrap().set_len((megabytes as u64) << 20).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        // Without a journal of its own and blocks for root alone, so that "full" means full.
+        let made = said_yes("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", "-m", "0"], image);
+        let image = image.to_str().unwrap();
+        let mounted = made && said_yes("mount", &["-o", "loop", image], directory.path());
+        Self::mounted(mounted, directory, "ext4 on a loop device")
+    }
+
+    fn mounted(mounted: bool, directory: tempfile::TempDir, what: &str) -> Option<Self> {
+        if !mounted {
+            println!("SKIPPED: a real full disk was not tested, because {what} could not be mounted; it needs root");
+        }
+        mounted.then_some(Self(directory))
+    }
+}
+
+fn said_yes(program: &str, arguments: &[&str], path: &Path) -> bool {
+    let quiet = std::process::Stdio::null;
+    let status = std::process::Command::new(program).args(arguments).arg(path).stdout(quiet()).stderr(quiet()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+        said_yes("umount", &[], self.0.path());
     }
 }
 
-#[test]
-fn a_real_file_system_that_fills_up_and_is_freed() {
-    let Some(disk) = SmallDisk::mount(4) else { return };
+/// A disk with 2 MiB of something else on it fills up, and is freed of that.
+fn fills_up_and_is_freed(disk: &SmallDisk) {
     let path = disk.0.path().join("data");
     let ballast = disk.0.path().join("ballast");
-    std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
+    std::fs::write(&ballast, vec![7; 2 << 20]).unwrap();
     let (log, _) = Log::open(reserving(&path)).unwrap();
     let taken = fill(&log);
     assert!(taken > 10, "{taken}");
     assert!(log.status().full && log.status().poisoned.is_none());
     // A new file on it has no chance.
-    let other = std::fs::write(disk.0.path().join("other"), vec![0; 2 << 20]);
+    let other = std::fs::write(disk.0.path().join("other"), vec![7; 2 << 20]);
     assert_eq!(other.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     std::fs::remove_file(disk.0.path().join("other")).unwrap();
     std::fs::remove_file(&ballast).unwrap();
@@ -241,4 +256,19 @@ fn a_real_file_system_that_fills_up_and_is_freed() {
     assert!(verdict.ok, "{verdict:?}");
     assert_eq!(verdict.stats.kinds.get("degraded"), Some(&2));
     assert!(Log::open(reserving(&path)).unwrap().1.clean);
+}
+
+#[test]
+fn a_real_file_system_in_memory_that_fills_up() {
+    if let Some(disk) = SmallDisk::in_memory(4) {
+        fills_up_and_is_freed(&disk);
+    }
+}
+
+#[test]
+fn a_real_file_system_on_a_device_that_fills_up() {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    if let Some(disk) = SmallDisk::ext4(image.path(), 8) {
+        fills_up_and_is_freed(&disk);
+    }
 }
