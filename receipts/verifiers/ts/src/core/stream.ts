@@ -389,17 +389,16 @@ export class ReceiptStream {
   }
 
   private checkKeyChange(body: Body): void {
-    const keyId = body.value.get("key_id");
+    const keyId = textMember(body.value, "key_id") ?? "";
     const announced = this.rotatedTo;
     this.rotatedTo = undefined;
     if (body.kind === "key.rotate") {
       const event = objectMember(body.value, "event");
       if (event?.get("purpose") === "receipt") this.rotatedTo = textMember(event, "new");
     }
-    if (!isDigestText(keyId)) {
-      this.keyId = undefined;
-      return;
-    }
+    // Without a process that it belongs to, nothing can be said.
+    const boot = objectMember(body.value, "boot");
+    if (typeof boot?.get("epoch") !== "number" || typeof boot.get("id") !== "string") return;
     if (this.keyId !== undefined && this.keyId !== keyId && announced !== keyId) {
       this.session.report.add("E306", this.source.path, body.seq);
     }
