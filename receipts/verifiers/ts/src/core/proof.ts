@@ -23,8 +23,9 @@ function checkInclusion(
   envelope: Uint8Array | undefined,
   envelopePath: string,
 ): JsonObject | undefined {
-  const receipt = envelope === undefined ? undefined : singleReceipt(session, trust, envelope, envelopePath);
   const proof = parseTlogProof(proofBytes);
+  const receipt =
+    envelope === undefined ? undefined : singleReceipt(session, trust, envelope, envelopePath, proof?.index);
   if (proof === undefined) {
     session.report.add("E405", proofPath);
     return receipt?.body;

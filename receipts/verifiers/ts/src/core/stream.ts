@@ -356,13 +356,13 @@ export class ReceiptStream {
     const id = boot?.get("id");
     const monoText = body.value.get("mono_ns");
     const mono = isDecimal(monoText) ? decimal(monoText) : undefined;
-    if (typeof epoch !== "number" || typeof id !== "string") return;
+    if (typeof epoch !== "number" || typeof id !== "string" || mono === undefined) return;
     const before = this.boot;
     if (body.seq === 0n && epoch !== 1) report.add("E509", path, body.seq);
     if (before !== undefined && before.epoch === epoch && before.id === id) {
       if (body.kind === "boot" && body.seq !== 1n) report.add("E509", path, body.seq);
-      if (mono !== undefined && this.mono !== undefined && mono < this.mono) report.add("E508", path, body.seq);
-      if (mono !== undefined) this.mono = mono;
+      if (this.mono !== undefined && mono < this.mono) report.add("E508", path, body.seq);
+      this.mono = mono;
       return;
     }
     if (before !== undefined) {
@@ -410,7 +410,7 @@ export class ReceiptStream {
     const { path, trust, anchors } = this.source;
     if (body.kind === "gap") report.add("E510", path, body.seq, "warning");
     const event = objectMember(body.value, "event");
-    if (event === undefined || body.faults.some(({ pointer }) => pointer.startsWith("/event"))) return;
+    if (event === undefined || body.faults.length > 0) return;
     if (body.kind === "key.rotate" && trust !== undefined) this.checkRotation(body, event, trust);
     else if (body.kind === "key.revoke" && trust !== undefined) {
       const known = trust.revocation(textMember(event, "key_id") ?? "");
@@ -421,7 +421,7 @@ export class ReceiptStream {
         known.sha256 === event.get("sha256");
       if (!same) report.add("E306", path, body.seq);
     } else if (body.kind === "prune") this.checkPrune(body, event);
-    else if (body.kind === "anchor" && anchors !== undefined && body.faults.length === 0) {
+    else if (body.kind === "anchor" && anchors !== undefined) {
       checkAnchor(this.session, anchors, anchorEvent(event), path, body.seq);
     }
   }
@@ -529,8 +529,9 @@ export function singleReceipt(
   trust: TrustFile | undefined,
   envelope: Uint8Array,
   path: string,
+  number: bigint | undefined,
 ): SingleReceipt | undefined {
-  const stream = new ReceiptStream(session, trust?.log, { path, trust, identity: trust, anchors: undefined }, { seq: undefined, chain: undefined, tree: undefined });
+  const stream = new ReceiptStream(session, trust?.log, { path, trust, identity: trust, anchors: undefined }, { seq: number, chain: undefined, tree: undefined });
   return stream.single(envelope);
 }
 
