@@ -23,7 +23,7 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
 
-test: test-rust test-go test-clients ## run all tests; what is skipped is said
+test: test-rust test-go test-ts test-clients ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build trace

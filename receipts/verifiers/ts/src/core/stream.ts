@@ -47,7 +47,7 @@ export function readReported(
 
 export interface SingleReceipt {
   readonly body: JsonObject;
-  readonly seq: bigint | undefined;
+  readonly seq: bigint;
   /** The canonical envelope. */
   readonly leaf: Uint8Array;
 }
@@ -234,12 +234,10 @@ export class ReceiptStream {
   single(bytes: Uint8Array): SingleReceipt | undefined {
     const envelope = this.open(bytes);
     const read = envelope === undefined ? undefined : this.read(envelope.payload, envelope.sig, envelope.keyid);
-    if (read === undefined) return undefined;
-    if (read.body !== undefined) this.count(read.body);
-    const seq = read.value.get("seq");
-    if (envelope === undefined) return undefined;
+    if (envelope === undefined || read?.body === undefined) return undefined;
+    this.count(read.body);
     const leaf = journalEnvelope(envelope.payload, envelope.sig, envelope.keyid);
-    return { body: read.value, seq: isDecimal(seq) ? BigInt(seq) : undefined, leaf };
+    return { body: read.value, seq: read.body.seq, leaf };
   }
 
   private count(body: Body): void {
@@ -529,7 +527,7 @@ export function singleReceipt(
   trust: TrustFile | undefined,
   envelope: Uint8Array,
   path: string,
-  number: bigint | undefined,
+  number: bigint,
 ): SingleReceipt | undefined {
   const stream = new ReceiptStream(session, trust?.log, { path, trust, identity: trust, anchors: undefined }, { seq: number, chain: undefined, tree: undefined });
   return stream.single(envelope);
