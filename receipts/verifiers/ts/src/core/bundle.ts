@@ -112,19 +112,29 @@ async function readContainer(input: BundleInput, sink: MemberSink): Promise<void
     const tar = new TarReader(sink);
     const limit = content.size * RATIO_MAX + MIB;
     let produced = 0;
+    let fault: ContainerError | undefined;
     const decoder = new ZstdDecoder((data) => {
       produced += data.length;
-      tar.push(data);
+      if (fault === undefined) {
+        try {
+          tar.push(data);
+        } catch (error) {
+          if (!(error instanceof ContainerError)) throw error;
+          fault = error;
+        }
+      }
       // What is attached may be of any kind, and is bounded by itself.
-      if (produced > limit + tar.artifacts) throw new ContainerError("E106");
+      if (produced > limit + tar.artifacts) throw fault ?? new ContainerError("E106");
     });
     try {
+      // A frame is read to its end also after a fault in the tar: that it is no good frame matters more.
       for await (const piece of pieces(content)) decoder.push(piece);
       decoder.end();
     } catch (error) {
       if (error instanceof ZstdError) throw new ContainerError("E108");
       throw error;
     }
+    if (fault !== undefined) throw fault;
     tar.end();
     return;
   }
@@ -550,7 +560,7 @@ class BundleCheck implements MemberSink {
     } else {
       open?.end();
       this.stream = new ReceiptStream(this.session, log, source, {
-        seq: manifest?.from ?? tree?.size,
+        seq: manifest?.from ?? 0n,
         chain: manifest?.prev,
         tree,
       });

@@ -5,7 +5,7 @@ import { type AnchorFiles, meetAnchorNotes } from "./anchor.js";
 import { blake3, chainValue, crc32c, keyHash, sha256 } from "./crypto.js";
 import { check, decimalText, digest, listOf, objectOf, oneOf } from "./form.js";
 import { isCanonical, isObject, JsonError, readJson, SMALL, type Value } from "./json.js";
-import { KeyError, TrustFile } from "./keys.js";
+import { isKeyDocument, KeyError, TrustFile } from "./keys.js";
 import { Frontier } from "./merkle.js";
 import { parseVerifierKey } from "./note.js";
 import { RECEIPT_BYTES_MAX } from "./receipt.js";
@@ -49,13 +49,13 @@ export interface JournalInput {
   readonly anchors: AnchorFiles | undefined;
 }
 
-/** An envelope of a file of its own. */
+/** A certificate or revocation of a file of its own. */
 async function readEnvelope(source: ByteSource): Promise<Value> {
   const bytes = await readAll(source, CERTIFICATE_BYTES_MAX);
   if (bytes === undefined) throw new KeyError("E206");
   try {
     const value = readJson(bytes, SMALL);
-    if (isCanonical(bytes, value)) return value;
+    if (isCanonical(bytes, value) && isKeyDocument(value)) return value;
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
   }
@@ -71,7 +71,7 @@ interface Keys {
 async function readKeys(session: Session, files: KeyFiles): Promise<Keys> {
   const path = "keys";
   let identity: Identity | undefined;
-  if (files.root === undefined || files.logs.length === 0 || files.receipts.length === 0) {
+  if (files.root === undefined || files.logs.length === 0) {
     session.report.add("E101", path);
     return { trust: undefined, identity };
   }

@@ -94,6 +94,23 @@ function signedBody(envelope: Value, type: string, form: Form): { envelope: Enve
   return { envelope: read, member: (name) => String(body.get(name)) };
 }
 
+/** Whether a value is a certificate or revocation that is good by itself, whoever signed it. */
+export function isKeyDocument(value: Value): boolean {
+  try {
+    const type = envelopeOf(value)?.payloadType;
+    if (type === REVOCATION_TYPE) {
+      signedBody(value, REVOCATION_TYPE, revocation);
+      return true;
+    }
+    const { member } = signedBody(value, KEY_TYPE, certificate);
+    const pub = fromBase64(member("pub")) ?? new Uint8Array(32);
+    return !isWeakKey(pub) && keyId(member("name"), pub) === member("key_id");
+  } catch (error) {
+    if (error instanceof KeyError) return false;
+    throw error;
+  }
+}
+
 function keyId(name: string, pub: Uint8Array): string {
   return hex(keyHash(name, 1, pub));
 }

@@ -286,7 +286,7 @@ export class ReceiptStream {
     const { report } = this.session;
     const { path, trust } = this.source;
     const keyId = value.get("key_id");
-    if (!isDigestText(keyId)) return;
+    if (typeof keyId !== "string") return;
     if (envelopeKey !== undefined && envelopeKey !== keyId) report.add("E302", path, seq);
     const alg = value.get("alg");
     if (typeof alg === "string" && alg !== "ed25519") {
