@@ -74,7 +74,7 @@ func (v *verification) verifyProof(in input) {
 	}
 	lone := &loneReceipt{v: v, t: t, path: receiptPath, pointers: true}
 	if p != nil {
-		lone.seq, lone.haveSeq = p.index, true
+		lone.seq = p.index
 	}
 	if err == nil {
 		lone.read(envelope)
@@ -143,7 +143,7 @@ func (v *verification) checkProof(p *tlogProof, t *trust, lone *loneReceipt, pat
 		good = false
 	}
 	if !good {
-		v.add(Finding{Code: codeInclusion, Severity: Error, Seq: lone.seq, HasSeq: lone.haveSeq, Path: path})
+		v.add(Finding{Code: codeInclusion, Severity: Error, Seq: lone.seq, HasSeq: true, Path: path})
 	}
 }
 
@@ -154,10 +154,9 @@ type loneReceipt struct {
 	path string
 	// pointers says whether findings tell places within the receipt.
 	pointers bool
-	// seq is the number that findings have: its own, or that of the proof.
-	seq     uint64
-	haveSeq bool
-	// envelope is the canonical spelling, body what it holds; nil where it could not be read.
+	// seq is the number that findings have: its own, or else that of the proof, or else 0.
+	seq uint64
+	// envelope is the canonical spelling, body what it holds; nil where it has no place in an order.
 	envelope []byte
 	body     *value
 }
@@ -167,7 +166,7 @@ func (l *loneReceipt) find(code, pointer string) {
 	if l.pointers && pointer != "" {
 		at += "#" + pointer
 	}
-	l.v.add(Finding{Code: code, Severity: Error, Seq: l.seq, HasSeq: l.haveSeq, Path: at})
+	l.v.add(Finding{Code: code, Severity: Error, Seq: l.seq, HasSeq: true, Path: at})
 }
 
 func (l *loneReceipt) read(data []byte) {
@@ -195,7 +194,7 @@ func (l *loneReceipt) read(data []byte) {
 		body, bodyCanonical, code = parseJSON(e.payload, smallJSON)
 	}
 	if seq, ok := body.decimalOf("seq"); ok {
-		l.seq, l.haveSeq = seq, true
+		l.seq = seq
 	}
 	if !canonical || code == "" && !bodyCanonical {
 		l.find(codeNotCanonical, "")
@@ -204,7 +203,6 @@ func (l *loneReceipt) read(data []byte) {
 		l.find(code, "")
 		return
 	}
-	l.envelope, l.body = canonicalJSON(doc), body
 	l.v.checkBody(body, l.find)
 	l.v.checkKeyAndSignature(l.t, body, e.payload, e.keyID, e.sig, l.seq, func(code string) { l.find(code, "") })
 	r := receipt{body: body}
@@ -216,6 +214,7 @@ func (l *loneReceipt) read(data []byte) {
 		return
 	}
 	r.seq = seq
+	l.envelope, l.body = canonicalJSON(doc), body
 	l.v.countReceipt(nil, nil, &r)
 	if log, _ := body.textOf("log"); l.t != nil && log != l.t.log {
 		l.find(codeOrigin, "")
@@ -256,7 +255,7 @@ func (v *verification) verifyEventProof(in input) {
 	p := v.openProof([]byte(proof), path)
 	lone := &loneReceipt{v: v, t: t, path: path}
 	if p != nil {
-		lone.seq, lone.haveSeq = p.index, true
+		lone.seq = p.index
 	}
 	lone.read(canonicalJSON(doc.get("receipt")))
 	v.checkProof(p, t, lone, path)
@@ -285,6 +284,6 @@ func (v *verification) checkEvent(doc *value, lone *loneReceipt, path string) {
 		good = false
 	}
 	if !good {
-		v.add(Finding{Code: codeInclusion, Severity: Error, Seq: lone.seq, HasSeq: lone.haveSeq, Path: path})
+		v.add(Finding{Code: codeInclusion, Severity: Error, Seq: lone.seq, HasSeq: true, Path: path})
 	}
 }

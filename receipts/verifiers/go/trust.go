@@ -68,7 +68,7 @@ var (
 		req("log", isText), req("name", isText), req("pub", base64Text), req("purpose", oneOf(purposeLog, purposeReceipt)),
 		req("v", oneOf(formatVersion)), req("valid_from_seq", decimalText))
 	revocationForm = exactly(
-		req("alg", isText), req("issued", timestampText), req("issuer", isText), req("key_id", digestText),
+		req("alg", isText), req("issued", timestampText), req("issuer", isText), req("key_id", isText),
 		req("last_good_seq", decimalOrNone), req("log", isText), req("reason", textUpTo(revocationReasonMax)),
 		req("v", oneOf(formatVersion)))
 )
@@ -152,9 +152,6 @@ func (b *trustBuilder) begin(log string, root *value) string {
 	key := newPublicKey(name, pub)
 	if id != hexOf(key.id) {
 		return codeKeyID
-	}
-	if name != log+"/root" {
-		return codeRotation
 	}
 	b.beginWith(log, key)
 	return ""
@@ -290,6 +287,9 @@ func (b *trustBuilder) revocation(v *value) string {
 
 // judge says whether the right keys issued everything.
 func (b *trustBuilder) judge() (*trust, []string) {
+	if b.t.root.name != b.t.log+"/root" {
+		return b.fail(codeRotation)
+	}
 	if code := b.authorise(); code != "" {
 		return b.fail(code)
 	}
