@@ -18,6 +18,7 @@ mod scan;
 pub mod serve;
 mod validate;
 mod verify;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ enum Command {
     Receipts(receipts::Args),
     Lineage(lineage::Args),
     Keys(keys::Args),
+    Witness(witness::Args),
     Policy(policy::Args),
 }
 
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Receipts(args) => receipts::run(&args),
         Command::Lineage(args) => lineage::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Witness(args) => witness::run(&args),
         Command::Policy(args) => policy::run(&args),
     };
     match result {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clyra_policy::Policy;
 use clyra_receipts::receipt::{BuildInfo, PolicyChange};
@@ -13,7 +13,7 @@ use super::policy::load_policy;
 use crate::admin::Admin;
 use crate::config::Settings;
 use crate::edge::{Edge, ServeOptions, Stop};
-use crate::evidence::{Retaining, Sealing, remember_policy};
+use crate::evidence::{PublicationPlan, Retaining, Sealing, StreamLeaves, remember_policy};
 use crate::exchange::front::Front;
 use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
 use crate::exchange::ledger::Ledger;
@@ -63,7 +63,12 @@ impl Serving {
         options.key_access = Arc::clone(&key_access);
         options.receipt_key_rotate = settings.evidence.receipt_key_rotate;
         options.receipt_key_rotate_receipts = settings.evidence.receipt_key_rotate_receipts;
-        let (log, boot) = Log::open(options).map_err(|error| {
+        let lock =
+            settings.lock.as_ref().map(|place| place.store(&settings.data_dir)).transpose().map_err(Exit::usage)?;
+        options.lock.clone_from(&lock);
+        // The lock record may be far away: what waits for it must not hold up the runtime.
+        let opened = tokio::task::spawn_blocking(move || Log::open(options)).await.map_err(Exit::internal)?;
+        let (log, boot) = opened.map_err(|error| {
             let hint = match error.code() {
                 UNWRITABLE_JOURNAL | UNWRITABLE_KEYS => {
                     "; check that the directory can be written and has space, or choose another with --data-dir"
@@ -93,12 +98,17 @@ impl Serving {
         })
         .map_err(Exit::usage)?;
         let metrics = Arc::new(Metrics::new(policy.hash(), policy.mode().as_str()));
+        let streams = settings
+            .stream_bytes_max
+            .map(|bytes_max| StreamLeaves::start(&settings.data_dir, bytes_max, Arc::clone(&metrics)).map_err(data));
+        let streams = streams.transpose()?;
         let gateway = Gateway::new(Parts {
             policy: Arc::new(policy),
             engine: Arc::new(engine),
             ledger: Ledger::new(log, Arc::clone(&metrics)),
             events,
             commitments,
+            streams,
             metrics,
             upstreams: Upstreams::new(settings.upstreams.clone())
                 .ok_or_else(|| Exit::usage("no upstream is configured"))?,
@@ -118,8 +128,15 @@ impl Serving {
             ))
         })?;
         let admin_address = admin.address().map_err(Exit::internal)?;
-        let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every, key_access);
         let retaining = settings.evidence.retention.map(|retention| Retaining::new(gateway.ledger.clone(), retention));
+        let plan = PublicationPlan {
+            lock,
+            witnesses: settings.witnesses.clone(),
+            witness_timeout: settings.witness_timeout,
+            metrics: Arc::clone(&gateway.metrics),
+            events: gateway.events.clone(),
+        };
+        let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every, key_access, plan);
         Ok(Serving { gateway, boot, edge, admin, sealing, retaining, admin_address })
     }
 
@@ -139,7 +156,14 @@ impl Serving {
     /// Serves until told to stop; then drains, seals what is left, and closes the journal.
     pub async fn run(self, stop: Stop) -> Result<(), Exit> {
         let admin = tokio::spawn(self.admin.serve());
-        let sealing = tokio::spawn(self.sealing.clone().run());
+        let fatal = Arc::new(OnceLock::new());
+        let (said, task, stopping) = (Arc::clone(&fatal), self.sealing.clone(), stop.clone());
+        let sealing = tokio::spawn(async move {
+            // It ends only when the log must not go on; then nothing more may be shown to anybody.
+            let error = task.run().await;
+            let _ = said.set(error.to_string());
+            stopping.drain();
+        });
         let retaining = self.retaining.map(|retaining| tokio::spawn(retaining.run()));
         let stopped = self.edge.run(stop).await;
         sealing.abort();
@@ -150,7 +174,9 @@ impl Serving {
             retaining.abort();
             let _ = retaining.await;
         }
-        if let Err(error) = self.sealing.once().await {
+        if fatal.get().is_none()
+            && let Err(error) = self.sealing.once().await
+        {
             tracing::error!("the last bundle was not sealed: {error}");
         }
         self.gateway.events.flush();
@@ -159,6 +185,9 @@ impl Serving {
         let closed = tokio::task::spawn_blocking(move || log.shutdown()).await.map_err(Exit::internal)?;
         let stopped = stopped.map_err(Exit::internal)?;
         closed.map_err(|error| Exit::internal(format!("the journal was not closed in good order: {error}")))?;
+        if let Some(error) = fatal.get() {
+            return Err(Exit::internal(format!("stopped, because the log must not go on: {error}")));
+        }
         if stopped.cut > 0 {
             tracing::warn!("{} exchanges were cut because they did not end within the drain limit", stopped.cut);
         }

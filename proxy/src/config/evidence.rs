@@ -23,6 +23,19 @@ pub(super) struct EvidenceEntries {
     retention_days: Option<u64>,
     prune_requires: Option<Requires>,
     regulated: bool,
+    pub(super) lock: Option<String>,
+    pub(super) lock_password_file: Option<PathBuf>,
+    pub(super) witnesses: Vec<WitnessFileEntry>,
+    pub(super) witness_timeout_s: Option<u64>,
+    pub(super) stream_proofs: Option<bool>,
+    pub(super) stream_bytes_max: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WitnessFileEntry {
+    pub(super) url: String,
+    pub(super) vkey: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

@@ -9,10 +9,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clyra_receipts::streams::StreamStore;
+use clyra_receipts::witness::WitnessKey;
+
 pub use evidence::{EvidenceError, EvidenceSettings};
 pub use file::FileError;
 use file::FileSettings;
 
+use crate::evidence::WitnessEntry;
+use crate::evidence::lock::{LockPlace, LockPlaceError};
 use crate::exchange::gateway::Limits;
 use crate::exchange::ports::UpstreamTarget;
 use crate::keys::KeyFiles;
@@ -54,6 +59,13 @@ pub struct Settings {
     /// What opens the log key where it is encrypted.
     pub key_files: KeyFiles,
     pub evidence: EvidenceSettings,
+    /// Where the lock record is; `None`: nowhere.
+    pub lock: Option<LockPlace>,
+    pub witnesses: Vec<WitnessEntry>,
+    /// For all that is asked of a witness at a time.
+    pub witness_timeout: Duration,
+    /// Most bytes of leaf hashes of released events; `None`: none are kept.
+    pub stream_bytes_max: Option<u64>,
     /// PEM file with the certificate authorities for upstream TLS.
     pub ca_file: Option<PathBuf>,
 }
@@ -64,13 +76,33 @@ pub enum ConfigError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("--upstream {given}: write it as NAME=URL, for example openai=https://api.openai.com")]
-    UpstreamForm { given: String },
+    UpstreamForm {
+        given: String,
+    },
     #[error("upstream {name}: {source}")]
-    Upstream { name: String, source: TargetError },
+    Upstream {
+        name: String,
+        source: TargetError,
+    },
     #[error("upstream {name} is configured twice; give each upstream its own name")]
-    UpstreamTwice { name: String },
+    UpstreamTwice {
+        name: String,
+    },
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    #[error(transparent)]
+    Lock(#[from] LockPlaceError),
+    #[error("evidence.witnesses, {url}: {fault}; a witness's verifier key is name+hash+base64 with type 0x04")]
+    WitnessKey {
+        url: String,
+        fault: clyra_receipts::keys::KeyFault,
+    },
+    #[error("evidence.witnesses: {0}")]
+    WitnessUrl(TargetError),
+    #[error("evidence.witnesses: {name} stands twice")]
+    WitnessTwice {
+        name: String,
+    },
     #[error("no upstream is configured; pass --upstream openai=https://api.openai.com, or list it in clyra.yaml")]
     NoUpstream,
 }
@@ -111,6 +143,18 @@ impl Settings {
         if upstreams.is_empty() {
             return Err(ConfigError::NoUpstream);
         }
+        let password_file = file.evidence.lock_password_file.as_ref().map(|path| base.join(path));
+        let lock = file.evidence.lock.as_deref().map(|lock| LockPlace::parse(lock, base, password_file)).transpose()?;
+        let mut witnesses: Vec<WitnessEntry> = Vec::with_capacity(file.evidence.witnesses.len());
+        for entry in &file.evidence.witnesses {
+            let key = WitnessKey::from_vkey(&entry.vkey)
+                .map_err(|fault| ConfigError::WitnessKey { url: entry.url.clone(), fault })?;
+            let target = UpstreamTarget::parse(key.name(), &entry.url).map_err(ConfigError::WitnessUrl)?;
+            if witnesses.iter().any(|other| other.key == key) {
+                return Err(ConfigError::WitnessTwice { name: key.name().to_owned() });
+            }
+            witnesses.push(WitnessEntry { target: target.into(), key });
+        }
         let defaults = Limits::default();
         let seconds = |given: Option<u64>, default: u64| Duration::from_secs(given.unwrap_or(default));
         Ok(Settings {
@@ -133,6 +177,14 @@ impl Settings {
             events_keep_files: file.events.keep_files.unwrap_or(16),
             seal_every: seconds(file.seal_every_s, 60),
             evidence: file.evidence.settings()?,
+            lock,
+            witnesses,
+            witness_timeout: seconds(file.evidence.witness_timeout_s, 10),
+            stream_bytes_max: file
+                .evidence
+                .stream_proofs
+                .unwrap_or(true)
+                .then(|| file.evidence.stream_bytes_max.unwrap_or(StreamStore::BYTES_MAX)),
             key_files: KeyFiles {
                 passphrase: flags.key_files.passphrase.or(file.evidence.key_passphrase_file.map(|p| base.join(p))),
                 identity: flags.key_files.identity.or(file.evidence.key_identity_file.map(|p| base.join(p))),
@@ -171,6 +223,20 @@ mod tests {
         assert_eq!(settings.listen.port(), 2);
         assert_eq!(settings.upstreams.len(), 1);
         assert_eq!((&*settings.upstreams[0].name, settings.upstreams[0].port), ("local", 9));
+    }
+
+    #[test]
+    fn the_places_of_evidence_are_read() {
+        let with = |evidence: &str| load(Overrides::default(), &format!("{FILE}evidence:\n{evidence}"));
+        let settings = with("  lock: file:lock/record\n  stream_proofs: false\n").unwrap();
+        assert!(matches!(settings.lock, Some(LockPlace::File(path)) if path.ends_with("lock/record")));
+        assert_eq!(settings.stream_bytes_max, None);
+        let vkey = "w.example/1+b5da7fef+BIj5XXeMbq5NNkYmWkJ7hFZlbR7OuCdqqgT4WQkTjNrz";
+        let witness = |vkey: &str| with(&format!("  witnesses: [{{ url: 'https://w.example/x', vkey: '{vkey}' }}]\n"));
+        assert!(witness("w.example").unwrap_err().to_string().contains("0x04"));
+        assert!(witness(vkey).is_err(), "a hash that is not of this key");
+        assert!(with("  lock: nowhere\n").unwrap_err().to_string().contains("file:/path"));
+        assert_eq!(load(Overrides::default(), FILE).unwrap().stream_bytes_max, Some(StreamStore::BYTES_MAX));
     }
 
     #[test]

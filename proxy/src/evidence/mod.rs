@@ -1,10 +1,15 @@
 //! Evidence in the background: bundles are sealed while traffic goes on, and each policy that was in force is kept so that
 //! a bundle can carry it.
 
+pub mod lock;
 mod policies;
 mod retaining;
 mod sealing;
+mod streams;
+mod witnesses;
 
 pub use policies::{remember_policy, remembered_policies};
 pub use retaining::Retaining;
-pub use sealing::{SealTaskError, Sealing};
+pub use sealing::{PublicationPlan, SealTaskError, Sealing};
+pub use streams::StreamLeaves;
+pub use witnesses::{WitnessEntry, Witnesses};

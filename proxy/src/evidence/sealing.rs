@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clyra_receipts::KeyAccess;
-use clyra_receipts::bundle::{SealError, Sealed, Sealer};
+use clyra_receipts::bundle::{Publication, SealError, Sealed, Sealer};
 use clyra_receipts::lineage::openlineage;
+use clyra_receipts::lock::LockStore;
 use tokio::sync::Mutex;
 
-use super::remembered_policies;
+use super::{WitnessEntry, Witnesses, remembered_policies};
 use crate::exchange::ledger::{Ledger, LedgerError};
+use crate::siem::LineWriter;
+use crate::telemetry::Metrics;
+use crate::upstream::TrustError;
 
 /// Why a bundle was not sealed. The log goes on; the next attempt seals what this one did not.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +28,43 @@ pub enum SealTaskError {
     Policies(#[from] std::io::Error),
     #[error(transparent)]
     Receipt(#[from] LedgerError),
+    #[error("the witnesses cannot be asked: {0}")]
+    Witnesses(TrustError),
     #[error("the task ended early")]
     Ended,
+}
+
+impl SealTaskError {
+    /// Stable code where there is one.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Seal(error) => error.code(),
+            _ => "",
+        }
+    }
+}
+
+/// Where checkpoints go besides the data directory.
+#[derive(Debug)]
+pub struct PublicationPlan {
+    pub lock: Option<Arc<dyn LockStore>>,
+    pub witnesses: Vec<WitnessEntry>,
+    pub witness_timeout: Duration,
+    pub metrics: Arc<Metrics>,
+    pub events: LineWriter,
+}
+
+impl PublicationPlan {
+    fn publication(&self) -> Result<Publication, TrustError> {
+        let mut publication = Publication { lock: self.lock.clone(), ..Publication::default() };
+        if !self.witnesses.is_empty() {
+            let (metrics, events) = (Arc::clone(&self.metrics), self.events.clone());
+            let cosigner = Witnesses::new(&self.witnesses, self.witness_timeout, metrics, events)?;
+            publication.cosigner = Some(Box::new(cosigner));
+            publication.witnesses = self.witnesses.iter().map(|witness| witness.key.clone()).collect();
+        }
+        Ok(publication)
+    }
 }
 
 /// Seals the log of one data directory. Clones share the one sealer.
@@ -36,17 +75,33 @@ pub struct Sealing {
     every: Duration,
     key_access: Arc<dyn KeyAccess>,
     sealer: Arc<Mutex<Option<Sealer>>>,
+    plan: Arc<PublicationPlan>,
     /// Receipts up to and including the one about the last bundle: as long as there are no more, nothing happened.
     quiet: Arc<AtomicU64>,
 }
 
 impl Sealing {
-    pub fn new(data_dir: &Path, ledger: Ledger, every: Duration, key_access: Arc<dyn KeyAccess>) -> Sealing {
-        Sealing { data_dir: data_dir.into(), ledger, every, key_access, sealer: Arc::default(), quiet: Arc::default() }
+    pub fn new(
+        data_dir: &Path,
+        ledger: Ledger,
+        every: Duration,
+        key_access: Arc<dyn KeyAccess>,
+        plan: PublicationPlan,
+    ) -> Sealing {
+        Sealing {
+            data_dir: data_dir.into(),
+            ledger,
+            every,
+            key_access,
+            sealer: Arc::default(),
+            plan: Arc::new(plan),
+            quiet: Arc::default(),
+        }
     }
 
-    /// Seals for ever, at its interval; also when idle, so that nothing having happened is provable too.
-    pub async fn run(self) {
+    /// Seals for ever, at its interval; also when idle, so that nothing having happened is provable too. Ends only when the
+    /// log must not go on: then with the reason.
+    pub async fn run(self) -> SealTaskError {
         let mut ticks = tokio::time::interval(self.every.max(Duration::from_secs(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first tick is immediate, and there is nothing to seal yet.
@@ -64,7 +119,12 @@ impl Sealing {
                 tracing::error!("no heartbeat was recorded: {error}");
             }
             if let Err(error) = self.once().await {
+                self.plan.metrics.seal_failures.inc();
+                self.plan.events.send(crate::siem::notice_line("seal_failed", error.code()));
                 tracing::error!("no bundle was sealed: {error}");
+                if matches!(&error, SealTaskError::Seal(error) if error.is_fatal()) {
+                    return error;
+                }
             }
         }
     }
@@ -80,14 +140,20 @@ impl Sealing {
         let mut place = Arc::clone(&self.sealer).lock_owned().await;
         let data_dir = self.data_dir.clone();
         let key_access = Arc::clone(&self.key_access);
+        let plan = Arc::clone(&self.plan);
         let work = tokio::task::spawn_blocking(move || -> Result<Option<Sealed>, SealTaskError> {
             let sealer = match &mut *place {
                 Some(sealer) => sealer,
                 none => {
-                    none.insert(Sealer::open(&data_dir)?.with_key_access(key_access).with_lineage(openlineage::hook))
+                    let publication = plan.publication().map_err(SealTaskError::Witnesses)?;
+                    let sealer = Sealer::open(&data_dir)?.with_key_access(key_access).with_lineage(openlineage::hook);
+                    none.insert(sealer.publish_to(publication))
                 }
             };
             let sealed = sealer.seal(count, &remembered_policies(&data_dir)?);
+            if let Some(fault) = sealer.tlog_fault() {
+                tracing::error!("the tiles in tlog/ are behind: {fault}");
+            }
             if sealed.is_err() {
                 // Whatever state the failure left is read anew from disk the next time.
                 *place = None;

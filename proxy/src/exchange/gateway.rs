@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::lineage::ToolCalls;
 use super::lock::{Contracts, SchemaError};
 use super::ports::{RequestHead, UpstreamTarget};
+use crate::evidence::StreamLeaves;
 use crate::siem::LineWriter;
 use crate::surface::Dialect;
 use crate::telemetry::{Metrics, WriterKind};
@@ -79,6 +80,8 @@ pub struct Gateway {
     pub events: LineWriter,
     /// Salts of commitments, apart from the receipts: destroying them is erasure.
     pub commitments: LineWriter,
+    /// Leaf hashes of released events, where they are kept.
+    pub streams: Option<StreamLeaves>,
     pub metrics: Arc<Metrics>,
     pub upstreams: Upstreams,
     pub call: UpstreamService,
@@ -97,6 +100,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub events: LineWriter,
     pub commitments: LineWriter,
+    pub streams: Option<StreamLeaves>,
     pub metrics: Arc<Metrics>,
     pub upstreams: Upstreams,
     pub call: UpstreamService,
@@ -118,6 +122,7 @@ impl Gateway {
             ledger: parts.ledger,
             events: parts.events,
             commitments: parts.commitments,
+            streams: parts.streams,
             metrics: parts.metrics,
             upstreams: parts.upstreams,
             call: parts.call,

@@ -39,6 +39,11 @@ struct GapLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabels {
+    witness: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriterLabels {
     file: WriterKind,
 }
@@ -74,6 +79,9 @@ pub struct Metrics {
     pub key_rotations: Gauge<u64, AtomicU64>,
     pub key_rotations_failed: Gauge<u64, AtomicU64>,
     lines_dropped: Family<WriterLabels, Gauge<u64, AtomicU64>>,
+    pub streams_dropped: Counter,
+    witness_failures: Family<WitnessLabels, Counter>,
+    pub seal_failures: Counter,
 }
 
 impl Metrics {
@@ -101,6 +109,9 @@ impl Metrics {
             key_rotations: Gauge::default(),
             key_rotations_failed: Gauge::default(),
             lines_dropped: Family::default(),
+            streams_dropped: Counter::default(),
+            witness_failures: Family::default(),
+            seal_failures: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("exchanges", "Exchanges that ended", metrics.exchanges.clone());
@@ -157,6 +168,14 @@ impl Metrics {
             &metrics.key_rotations_failed,
         );
         registry.register("lines_dropped", "Lines lost to a full queue or disk", metrics.lines_dropped.clone());
+        let streams = "Streams of which no event can be proven later";
+        registry.register("streams_dropped", streams, metrics.streams_dropped.clone());
+        registry.register(
+            "witness_failures",
+            "Cosignatures that a witness did not give",
+            metrics.witness_failures.clone(),
+        );
+        registry.register("seal_failures", "Seals that were not made", metrics.seal_failures.clone());
         let info = [("hash", policy_hash.to_owned()), ("mode", policy_mode.to_owned())];
         registry.register("policy", "The policy in force", Info::new(info.to_vec()));
         registry.register("build", "This binary", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
@@ -200,6 +219,11 @@ impl Metrics {
     /// Counts an answer that Clyra made itself.
     pub fn own_answer(&self, code: &'static str) {
         self.own_answers.get_or_create(&CodeLabels { code: code.into() }).inc();
+    }
+
+    /// Counts a witness, by its configured name, that gave no cosignature.
+    pub fn witness_failed(&self, witness: &str) {
+        self.witness_failures.get_or_create(&WitnessLabels { witness: witness.into() }).inc();
     }
 
     pub fn lines_dropped(&self, file: WriterKind, count: u64) {

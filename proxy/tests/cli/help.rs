@@ -34,6 +34,7 @@ const COMMANDS: &[&[&str]] = &[
     &["keys", "export"],
     &["keys", "rotate"],
     &["keys", "revoke"],
+    &["witness"],
     &["policy"],
     &["policy", "lint"],
     &["policy", "hash"],

@@ -93,6 +93,8 @@ struct Exchange<'g> {
     received: Option<Committer>,
     released: Option<Committer>,
     token: Option<String>,
+    /// Leaf hashes of the released events, where they are kept and were not too many.
+    event_leaves: Option<Vec<clyra_receipts::tree::Hash>>,
     /// Bytes of the answer that were read to see what it is.
     ahead: Option<Bytes>,
 }
@@ -115,6 +117,7 @@ impl<'g> Exchange<'g> {
             received: committer(),
             released: committer(),
             token: None,
+            event_leaves: None,
             ahead: None,
         }
     }

@@ -132,7 +132,7 @@ impl Exchange<'_> {
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
-        let mut events = EventTree::new();
+        let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
         self.record.events = Some((events.events(), events.root_hex()));
         self.record.facts = guard.facts.clone();
@@ -143,6 +143,7 @@ impl Exchange<'_> {
         let (tail, schema) = match end {
             Ok(end) => (end.tail, end.schema),
             Err(stop) => {
+                self.event_leaves = events.into_leaves();
                 // The provider stops generating now, before anything else is done.
                 reply.body.abort().await;
                 if truncated && matches!(stop, Stop::Upstream(_)) {
@@ -156,6 +157,7 @@ impl Exchange<'_> {
             events.push(part.bytes());
         }
         self.record.events = Some((events.events(), events.root_hex()));
+        self.event_leaves = events.into_leaves();
         self.note_released(&tail);
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;

@@ -94,6 +94,9 @@ impl Exchange<'_> {
         })?;
         self.outcome_seq = Some(token.seq);
         self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
+        if let (Some(streams), Some(_)) = (&self.gateway.streams, &self.record.events) {
+            streams.keep(token.seq, self.event_leaves.take());
+        }
         self.token = Some(token.to_string());
         Ok(())
     }
