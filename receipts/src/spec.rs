@@ -52,10 +52,9 @@ fn every_kind_and_member_is_listed() {
     }
 }
 
-/// The published schema of receipts has the members of the tables here, no more and no fewer.
+/// The published schemas have the members of the tables here, no more and no fewer.
 #[test]
-fn the_schema_of_receipts_has_the_same_members() {
-    const SCHEMA: &str = include_str!("../../schemas/pef/receipt.schema.json");
+fn the_schemas_have_the_same_members() {
     fn collect(at: &serde_json::Value, whole: &serde_json::Value, names: &mut BTreeSet<String>) {
         if let Some(part) = at["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
             collect(&whole["$defs"][part], whole, names);
@@ -64,22 +63,27 @@ fn the_schema_of_receipts_has_the_same_members() {
             names.insert(name.clone());
             collect(member, whole, names);
         }
-        collect_list(&at["allOf"], whole, names);
+        for part in at["allOf"].as_array().into_iter().flatten() {
+            collect(part, whole, names);
+        }
         if at["items"].is_object() {
             collect(&at["items"], whole, names);
         }
     }
-    fn collect_list(list: &serde_json::Value, whole: &serde_json::Value, names: &mut BTreeSet<String>) {
-        for part in list.as_array().into_iter().flatten() {
-            collect(part, whole, names);
-        }
-    }
-    let whole: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
-    assert_eq!(whole["oneOf"].as_array().unwrap().len(), Kind::ALL.len());
+    let published = |at: &serde_json::Value, whole: &serde_json::Value| {
+        let mut names = BTreeSet::new();
+        collect(at, whole, &mut names);
+        names
+    };
+    let ours = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<String>>();
+    let receipt: serde_json::Value =
+        serde_json::from_str(include_str!("../../schemas/pef/receipt.schema.json")).unwrap();
+    assert_eq!(receipt["oneOf"].as_array().unwrap().len(), Kind::ALL.len());
     for kind in Kind::ALL {
-        let mut published = BTreeSet::new();
-        collect(&whole["$defs"][kind.name()], &whole, &mut published);
-        let ours: BTreeSet<String> = shape::names(kind).into_iter().map(str::to_owned).collect();
-        assert_eq!(published, ours, "{}", kind.name());
+        let name = kind.name();
+        assert_eq!(published(&receipt["$defs"][name], &receipt), ours(shape::names(kind)), "{name}");
     }
+    let manifest: serde_json::Value =
+        serde_json::from_str(include_str!("../../schemas/pef/manifest.schema.json")).unwrap();
+    assert_eq!(published(&manifest, &manifest), ours(shape::names_in(&shape::MANIFEST)), "manifest");
 }

@@ -344,22 +344,17 @@ fn of_kind(kind: Kind) -> &'static [Field] {
 /// Every member name that a receipt of this kind may have, at any depth.
 #[cfg(test)]
 pub(crate) fn names(kind: Kind) -> Vec<&'static str> {
-    fn collect(shape: &Shape, names: &mut Vec<&'static str>) {
-        match shape {
-            Object(fields) => {
-                for field in *fields {
-                    names.push(field.name);
-                    collect(&field.shape, names);
-                }
-            }
-            List(inner) | Map(inner) | Shape::Ascending(inner, _) => collect(inner, names),
-            _ => {}
-        }
+    [names_in(&Object(COMMON)), names_in(&Object(of_kind(kind)))].concat()
+}
+
+/// Every member name of a form, at any depth.
+#[cfg(test)]
+pub(crate) fn names_in(shape: &Shape) -> Vec<&'static str> {
+    match shape {
+        Object(fields) => fields.iter().flat_map(|field| [vec![field.name], names_in(&field.shape)].concat()).collect(),
+        List(inner) | Map(inner) | Shape::Ascending(inner, _) => names_in(inner),
+        _ => Vec::new(),
     }
-    let mut names = Vec::new();
-    collect(&Object(COMMON), &mut names);
-    collect(&Object(of_kind(kind)), &mut names);
-    names
 }
 
 /// A bundle's `manifest.json`.

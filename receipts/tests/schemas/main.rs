@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use clyra_receipts::receipt::BuildInfo;
+use clyra_receipts::{Attempt, Log, LogOptions, Sealer};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
@@ -190,6 +192,35 @@ fn every_document_of_good_evidence_is_valid() {
     let elsewhere = ["common", "hold", "lock"];
     let all: BTreeSet<&str> = schemas.0.keys().map(String::as_str).filter(|name| !elsewhere.contains(name)).collect();
     assert_eq!(seen, all);
+}
+
+/// What the crate itself writes, and not only what the vectors' own writer does.
+#[test]
+fn every_document_that_a_log_leaves_is_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    let build = BuildInfo { digest: None, version: "0.1.0".into() };
+    let (log, _) = Log::open(LogOptions::new(directory.path(), "test.example/log", build)).unwrap();
+    let attempt: Attempt = serde_json::from_value(json!({
+        "id": "019aa4c0-0000-7000-8000-000000000000", "run": {"id": "r", "parent": "p", "parents": [0, 1]},
+        "caller": {"app": "a"}, "request": {"bytes": 1, "messages": [], "stream": true, "surface": "s", "tools": []},
+        "policy": {"decision": "allow", "exceptions": [], "hash": "h", "rules": [], "shadow": []},
+        "checks": [], "findings": [], "coverage": {"level": "full", "reasons": []},
+    }))
+    .unwrap();
+    log.append_blocking(attempt).unwrap();
+    let mut sealer = Sealer::open(directory.path()).unwrap();
+    sealer.seal(log.status().durable_count, &[]).unwrap().unwrap();
+    log.shutdown().unwrap();
+    let schemas = Schemas::load();
+    let documents = Documents::of_case(directory.path()).0;
+    let mut seen = BTreeSet::new();
+    for (schema, path, document) in documents {
+        assert_eq!(schemas.fault(schema, document.as_ref().unwrap()), None, "{path} as {schema}: {document:?}");
+        seen.insert(schema);
+    }
+    for schema in ["receipt", "segment-seal", "certificate", "manifest", "statement", "keys", "checkpoint-frontier"] {
+        assert!(seen.contains(schema), "{schema}");
+    }
 }
 
 /// Forms that a JSON Schema cannot say: the order of a list, how two members are to each other, what a payload holds.
