@@ -4,7 +4,7 @@
 import { compareText, fromBase64, hex } from "./bytes.js";
 import { isWeakKey, keyHash, sha256 } from "./crypto.js";
 import { type Envelope, envelopeOf, envelopeSignedBy, KEY_TYPE, REVOCATION_TYPE } from "./dsse.js";
-import { base64Of, check, decimalText, digest, type Form, objectOf, oneOf, text, textOf, timestamp } from "./form.js";
+import { base64Of, check, decimalText, type Form, objectOf, oneOf, text, textOf, timestamp } from "./form.js";
 import { canonicalBytes, isCanonical, isObject, JsonError, LARGE, readJson, SMALL, type Value } from "./json.js";
 import { type Checkpoint, noteSignedBy, type VerifierKey } from "./note.js";
 import { lastGood } from "./receipt.js";
@@ -45,8 +45,8 @@ const certificate = objectOf({
   required: {
     alg: text,
     issued: timestamp,
-    issuer: digest,
-    key_id: digest,
+    issuer: text,
+    key_id: text,
     log: text,
     name: text,
     pub: base64Of(32),
@@ -60,8 +60,8 @@ const revocation = objectOf({
   required: {
     alg: text,
     issued: timestamp,
-    issuer: digest,
-    key_id: digest,
+    issuer: text,
+    key_id: text,
     last_good_seq: lastGood,
     log: text,
     reason: textOf(256),
@@ -69,7 +69,7 @@ const revocation = objectOf({
   },
 });
 
-const rootForm = objectOf({ required: { alg: text, key_id: digest, name: text, pub: base64Of(32) } });
+const rootForm = objectOf({ required: { alg: text, key_id: text, name: text, pub: base64Of(32) } });
 
 /** Reads a document and its canonical spelling; any fault is a KeyError with its code. */
 function readDocument(bytes: Uint8Array, bounds: typeof SMALL): Value {
@@ -84,27 +84,34 @@ function readDocument(bytes: Uint8Array, bounds: typeof SMALL): Value {
   return value;
 }
 
-function signedBody(envelope: Value, type: string, form: Form): { envelope: Envelope; member: (name: string) => string } {
-  const read = envelopeOf(envelope);
-  if (read === undefined || read.payloadType !== type) throw new KeyError("E206");
-  const body = readDocument(read.payload, SMALL);
-  if (check(body, form).length > 0 || !isObject(body)) throw new KeyError("E206");
-  if (body.get("alg") !== "ed25519") throw new KeyError("E303");
-  if (body.get("issuer") !== read.keyid) throw new KeyError("E302");
-  return { envelope: read, member: (name) => String(body.get(name)) };
+interface Signed {
+  readonly envelope: Envelope;
+  readonly member: (name: string) => string;
+  /** Of a certificate: the key. */
+  readonly pub: Uint8Array | undefined;
 }
 
-/** Whether a value is a certificate or revocation that is good by itself, whoever signed it. */
+/** All that can be said of a certificate or revocation by itself, whoever signed it. Throws KeyError. */
+function signedBody(value: Value, type: string, form: Form): Signed {
+  const envelope = envelopeOf(value);
+  if (envelope === undefined || envelope.payloadType !== type) throw new KeyError("E206");
+  const body = readDocument(envelope.payload, SMALL);
+  if (check(body, form).length > 0 || !isObject(body)) throw new KeyError("E206");
+  if (body.get("alg") !== "ed25519") throw new KeyError("E303");
+  const member = (name: string) => String(body.get(name));
+  const pub = body.has("pub") ? fromBase64(member("pub")) : undefined;
+  if (pub !== undefined && isWeakKey(pub)) throw new KeyError("E307");
+  if (pub !== undefined && keyId(member("name"), pub) !== member("key_id")) throw new KeyError("E302");
+  if (member("issuer") !== envelope.keyid) throw new KeyError("E302");
+  return { envelope, member, pub };
+}
+
+/** Whether a value is a certificate or revocation that is good by itself. */
 export function isKeyDocument(value: Value): boolean {
   try {
-    const type = envelopeOf(value)?.payloadType;
-    if (type === REVOCATION_TYPE) {
-      signedBody(value, REVOCATION_TYPE, revocation);
-      return true;
-    }
-    const { member } = signedBody(value, KEY_TYPE, certificate);
-    const pub = fromBase64(member("pub")) ?? new Uint8Array(32);
-    return !isWeakKey(pub) && keyId(member("name"), pub) === member("key_id");
+    if (envelopeOf(value)?.payloadType === REVOCATION_TYPE) signedBody(value, REVOCATION_TYPE, revocation);
+    else signedBody(value, KEY_TYPE, certificate);
+    return true;
   } catch (error) {
     if (error instanceof KeyError) return false;
     throw error;
@@ -164,36 +171,36 @@ export class TrustFile {
     if (certs.length > CERTIFICATES_MAX || revoked.length > REVOCATIONS_MAX) throw new KeyError("E106");
     if (isWeakKey(rootPub)) throw new KeyError("E307");
     if (keyId(rootName, rootPub) !== rootKeyId) throw new KeyError("E302");
+    const certificates = certs.map((value) => signedBody(value, KEY_TYPE, certificate));
+    const revocations = revoked.map((value) => signedBody(value, REVOCATION_TYPE, revocation));
+    let before = "";
+    for (const { member } of revocations) {
+      if (compareText(before, member("key_id")) > 0) throw new KeyError("E206");
+      before = member("key_id");
+    }
     if (rootName !== `${log}/root`) throw new KeyError("E306");
     const file = new TrustFile(log, rootKeyId, rootName, rootPub);
-    file.revoke(revoked);
-    file.certify(certs);
+    revocations.forEach((one, i) => file.revoke(one, revoked[i] ?? null));
+    file.certify(certificates);
     return file;
   }
 
-  private revoke(envelopes: readonly Value[]): void {
-    let before = "";
-    for (const value of envelopes) {
-      const { envelope, member } = signedBody(value, REVOCATION_TYPE, revocation);
-      if (member("log") !== this.log || member("issuer") !== this.rootKeyId) throw new KeyError("E306");
-      if (!envelopeSignedBy(envelope, this.rootPub)) throw new KeyError("E306");
-      const id = member("key_id");
-      if (compareText(before, id) > 0) throw new KeyError("E206");
-      before = id;
-      if (this.revoked.has(id)) continue;
-      const good = member("last_good_seq");
-      this.revoked.set(id, {
-        keyId: id,
-        lastGood: good === "none" ? undefined : BigInt(good),
-        lastGoodText: good,
-        reason: member("reason"),
-        sha256: hex(sha256(canonicalBytes(value))),
-      });
-    }
+  private revoke({ envelope, member }: Signed, value: Value): void {
+    if (member("log") !== this.log || member("issuer") !== this.rootKeyId) throw new KeyError("E306");
+    if (!envelopeSignedBy(envelope, this.rootPub)) throw new KeyError("E306");
+    const id = member("key_id");
+    if (this.revoked.has(id)) return;
+    const good = member("last_good_seq");
+    this.revoked.set(id, {
+      keyId: id,
+      lastGood: good === "none" ? undefined : BigInt(good),
+      lastGoodText: good,
+      reason: member("reason"),
+      sha256: hex(sha256(canonicalBytes(value))),
+    });
   }
 
-  private certify(envelopes: readonly Value[]): void {
-    const bodies = envelopes.map((value) => signedBody(value, KEY_TYPE, certificate));
+  private certify(bodies: readonly Signed[]): void {
     const starts = { log: new Array<bigint>(), receipt: new Array<bigint>() };
     for (const { member } of bodies) {
       const purpose = member("purpose") === "log" ? "log" : "receipt";
@@ -212,12 +219,9 @@ export class TrustFile {
     };
     // Log keys first, so that an order of the file other than the usual one means the same.
     for (const purpose of ["log", "receipt"] as const) {
-      for (const { envelope, member } of bodies) {
-        if (member("purpose") !== purpose) continue;
-        const pub = fromBase64(member("pub")) ?? new Uint8Array(32);
+      for (const { envelope, member, pub } of bodies) {
+        if (member("purpose") !== purpose || pub === undefined) continue;
         const id = member("key_id");
-        if (isWeakKey(pub)) throw new KeyError("E307");
-        if (keyId(member("name"), pub) !== id) throw new KeyError("E302");
         const name = purpose === "log" ? this.log : `${this.log}/receipt`;
         if (member("log") !== this.log || member("name") !== name) throw new KeyError("E306");
         if (this.byId.has(id)) throw new KeyError("E306");

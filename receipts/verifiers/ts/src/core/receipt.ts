@@ -118,15 +118,15 @@ const findings = listOf(
 );
 
 const schema = objectOf({
-  required: { digest, lock: text, verdict: text },
+  required: { digest: text, lock: text, verdict: text },
   optional: {
-    repair: objectOf({ required: { digest, kind: text } }),
+    repair: objectOf({ required: { digest: text, kind: text } }),
     violation: objectOf({ required: { keyword: text, offset: count, pointer: text } }),
   },
 });
 
 const policy = objectOf({
-  required: { decision: text, hash: digest, rules: listOf(objectOf({ required: { action: text, id: text } })) },
+  required: { decision: text, hash: text, rules: listOf(objectOf({ required: { action: text, id: text } })) },
   optional: { exceptions: listOf(text), shadow: listOf(objectOf({ required: { decision: text, id: text } })) },
 });
 
@@ -188,7 +188,7 @@ const KINDS: Record<string, Members> = {
     required: { caller, coverage, policy, request },
     optional: { ext: anyObject, response, run, upstream, verdict },
   },
-  genesis: event({ required: { created: timestamp, log: text, root: digest }, optional: { policy: digest } }),
+  genesis: event({ required: { created: timestamp, log: text, root: text }, optional: { policy: text } }),
   boot: event({
     required: { clean: bool },
     optional: {
@@ -197,7 +197,7 @@ const KINDS: Record<string, Members> = {
     },
   }),
   shutdown: event({ required: { receipts: count } }),
-  "policy.change": event({ required: { source: text, to: digest }, optional: { from: digest } }),
+  "policy.change": event({ required: { source: text, to: text }, optional: { from: text } }),
   degraded: event({ required: { reason: text, state: oneOf("entered", "left") } }),
   gap: event({ required: { exchanges: count, reason: text } }),
   seal: event({ required: { from: decimalText, root: digest, sha256: digest, to: decimalText } }),
@@ -205,16 +205,16 @@ const KINDS: Record<string, Members> = {
   "clock.step": event({ required: { from: timestamp, step_us: integer } }),
   "key.rotate": event({
     required: {
-      new: digest,
+      new: text,
       new_sig: base64Of(64),
-      old: digest,
+      old: text,
       old_sig: base64Of(64),
       purpose: oneOf("log", "receipt"),
       valid_from_seq: decimalText,
     },
   }),
   "key.revoke": event({
-    required: { key_id: digest, last_good_seq: lastGood, reason: textOf(REASON_BYTES_MAX), sha256: digest },
+    required: { key_id: text, last_good_seq: lastGood, reason: textOf(REASON_BYTES_MAX), sha256: digest },
   }),
   anchor: event({
     required: {
