@@ -91,10 +91,20 @@ before(async () => {
   for (const domain of ["Page", "Runtime", "Network", "Log"]) await chromium.send(`${domain}.enable`);
 });
 
-after(() => {
+after(async () => {
   if (browser === undefined) return;
-  chromium.process.kill("SIGKILL");
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  const gone = new Promise((done) => chromium.process.once("exit", done));
+  chromium.session = undefined;
+  void chromium.send("Browser.close");
+  const insist = setTimeout(() => chromium.process.kill("SIGKILL"), 10_000);
+  await gone;
+  clearTimeout(insist);
+  try {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
+  } catch (error) {
+    // A process of the browser's own may write for a moment longer; its files are in the temporary directory.
+    console.log(`left behind: ${profile} (${String(error)})`);
+  }
 });
 
 /** A fresh page, from a file. */
