@@ -1,11 +1,13 @@
 //! Clyra: an inline firewall sidecar for LLM traffic.
 
 pub mod admin;
+pub mod anchor;
 pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod evidence;
 pub mod exchange;
+mod fetch;
 pub mod guard;
 pub mod json;
 pub mod keys;

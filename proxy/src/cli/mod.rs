@@ -3,6 +3,7 @@
 //! Exit status: 0 all well; 1 the thing checked is bad; 2 usage, configuration or input that cannot be read; 3 internal
 //! error.
 
+mod anchor;
 mod bundle;
 mod exit;
 mod key_files;
@@ -42,6 +43,7 @@ enum Command {
     Validate(validate::Args),
     Verify(verify::Args),
     Bundle(bundle::Args),
+    Anchor(anchor::Args),
     Receipts(receipts::Args),
     Lineage(lineage::Args),
     Keys(keys::Args),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Anchor(args) => anchor::run(&args),
         Command::Receipts(args) => receipts::run(&args),
         Command::Lineage(args) => lineage::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -11,6 +11,7 @@ use clyra_receipts::{BootReport, KeyAccess, Log, LogOptions};
 use super::exit::Exit;
 use super::policy::load_policy;
 use crate::admin::Admin;
+use crate::anchor::Anchoring;
 use crate::config::Settings;
 use crate::edge::{Edge, ServeOptions, Stop};
 use crate::evidence::{PublicationPlan, Retaining, Sealing, StreamLeaves, remember_policy};
@@ -38,6 +39,7 @@ pub struct Serving {
     admin: Admin,
     sealing: Sealing,
     retaining: Option<Retaining>,
+    anchoring: Anchoring,
     admin_address: SocketAddr,
 }
 
@@ -137,7 +139,15 @@ impl Serving {
             events: gateway.events.clone(),
         };
         let sealing = Sealing::new(&settings.data_dir, gateway.ledger.clone(), settings.seal_every, key_access, plan);
-        Ok(Serving { gateway, boot, edge, admin, sealing, retaining, admin_address })
+        let anchoring = Anchoring::new(
+            &settings.anchors,
+            settings.ca_file.as_deref(),
+            &settings.data_dir,
+            &gateway.ledger,
+            &gateway.metrics,
+        )
+        .map_err(Exit::usage)?;
+        Ok(Serving { gateway, boot, edge, admin, sealing, anchoring, retaining, admin_address })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -165,11 +175,13 @@ impl Serving {
             stopping.drain();
         });
         let retaining = self.retaining.map(|retaining| tokio::spawn(retaining.run()));
+        let anchoring = tokio::spawn(self.anchoring.run(self.sealing.sealed()));
         let stopped = self.edge.run(stop).await;
         sealing.abort();
+        anchoring.abort();
         admin.abort();
         // The tasks hold the gateway; their end is awaited so that nothing is appended behind the shutdown receipt.
-        let _ = tokio::join!(sealing, admin);
+        let _ = tokio::join!(sealing, anchoring, admin);
         if let Some(retaining) = retaining {
             retaining.abort();
             let _ = retaining.await;

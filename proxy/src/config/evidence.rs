@@ -7,6 +7,8 @@ use clyra_receipts::LogOptions;
 use clyra_receipts::retention::{Cover, Retention};
 use serde::Deserialize;
 
+use crate::anchor::AnchorEntry;
+
 /// Least days that regulated logs are kept: six months, as the EU AI Act (Articles 19 and 26) asks of high-risk systems.
 const REGULATED_DAYS_MIN: u64 = 184;
 
@@ -18,6 +20,7 @@ const DAY_S: u64 = 86_400;
 pub(super) struct EvidenceEntries {
     pub(super) key_passphrase_file: Option<PathBuf>,
     pub(super) key_identity_file: Option<PathBuf>,
+    pub(super) anchors: Vec<AnchorEntry>,
     receipt_key_rotate_minutes: Option<u64>,
     receipt_key_rotate_receipts: Option<u64>,
     retention_days: Option<u64>,

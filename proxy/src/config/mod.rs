@@ -16,6 +16,7 @@ pub use evidence::{EvidenceError, EvidenceSettings};
 pub use file::FileError;
 use file::FileSettings;
 
+use crate::anchor::{AnchorConfigError, AnchorSettings};
 use crate::evidence::WitnessEntry;
 use crate::evidence::lock::{LockPlace, LockPlaceError};
 use crate::exchange::gateway::Limits;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub witness_timeout: Duration,
     /// Most bytes of leaf hashes of released events; `None`: none are kept.
     pub stream_bytes_max: Option<u64>,
+    /// Where checkpoints are anchored.
+    pub anchors: Vec<AnchorSettings>,
     /// PEM file with the certificate authorities for upstream TLS.
     pub ca_file: Option<PathBuf>,
 }
@@ -76,33 +79,23 @@ pub enum ConfigError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("--upstream {given}: write it as NAME=URL, for example openai=https://api.openai.com")]
-    UpstreamForm {
-        given: String,
-    },
+    UpstreamForm { given: String },
     #[error("upstream {name}: {source}")]
-    Upstream {
-        name: String,
-        source: TargetError,
-    },
+    Upstream { name: String, source: TargetError },
     #[error("upstream {name} is configured twice; give each upstream its own name")]
-    UpstreamTwice {
-        name: String,
-    },
+    UpstreamTwice { name: String },
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
     #[error(transparent)]
     Lock(#[from] LockPlaceError),
     #[error("evidence.witnesses, {url}: {fault}; a witness's verifier key is name+hash+base64 with type 0x04")]
-    WitnessKey {
-        url: String,
-        fault: clyra_receipts::keys::KeyFault,
-    },
+    WitnessKey { url: String, fault: clyra_receipts::keys::KeyFault },
     #[error("evidence.witnesses: {0}")]
     WitnessUrl(TargetError),
     #[error("evidence.witnesses: {name} stands twice")]
-    WitnessTwice {
-        name: String,
-    },
+    WitnessTwice { name: String },
+    #[error(transparent)]
+    Anchor(#[from] AnchorConfigError),
     #[error("no upstream is configured; pass --upstream openai=https://api.openai.com, or list it in clyra.yaml")]
     NoUpstream,
 }
@@ -190,6 +183,7 @@ impl Settings {
                 identity: flags.key_files.identity.or(file.evidence.key_identity_file.map(|p| base.join(p))),
                 recipients: Vec::new(),
             },
+            anchors: AnchorSettings::check(file.evidence.anchors, base)?,
             ca_file: file.ca_file.map(|p| base.join(p)),
         })
     }

@@ -11,7 +11,7 @@ use clyra_receipts::KeyAccess;
 use clyra_receipts::bundle::{Publication, SealError, Sealed, Sealer};
 use clyra_receipts::lineage::openlineage;
 use clyra_receipts::lock::LockStore;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{WitnessEntry, Witnesses, remembered_policies};
 use crate::exchange::ledger::{Ledger, LedgerError};
@@ -78,6 +78,8 @@ pub struct Sealing {
     plan: Arc<PublicationPlan>,
     /// Receipts up to and including the one about the last bundle: as long as there are no more, nothing happened.
     quiet: Arc<AtomicU64>,
+    /// Size of the newest checkpoint of this process; 0 before there is one.
+    newest: Arc<watch::Sender<u64>>,
 }
 
 impl Sealing {
@@ -96,7 +98,13 @@ impl Sealing {
             sealer: Arc::default(),
             plan: Arc::new(plan),
             quiet: Arc::default(),
+            newest: Arc::default(),
         }
+    }
+
+    /// Changes with each checkpoint, once it is on record.
+    pub fn sealed(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
     }
 
     /// Seals for ever, at its interval; also when idle, so that nothing having happened is provable too. Ends only when the
@@ -164,6 +172,7 @@ impl Sealing {
         if let Some(sealed) = &sealed {
             let token = self.ledger.append(sealed.record()).durable().await?;
             self.quiet.store(token.seq + 1, Ordering::Relaxed);
+            self.newest.send_replace(sealed.size);
         }
         Ok(sealed)
     }

@@ -55,6 +55,25 @@ pub enum WriterKind {
     Commitments,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnchorLabels {
+    anchor: String,
+    outcome: AnchorOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnchorName {
+    anchor: String,
+}
+
+/// What came of a try to anchor a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum AnchorOutcome {
+    Confirmed,
+    Pending,
+    Failed,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,6 +101,8 @@ pub struct Metrics {
     pub streams_dropped: Counter,
     witness_failures: Family<WitnessLabels, Counter>,
     pub seal_failures: Counter,
+    anchors: Family<AnchorLabels, Counter>,
+    anchors_open: Family<AnchorName, Gauge<u64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -112,6 +133,8 @@ impl Metrics {
             streams_dropped: Counter::default(),
             witness_failures: Family::default(),
             seal_failures: Counter::default(),
+            anchors: Family::default(),
+            anchors_open: Family::default(),
             registry: Registry::default(),
         };
         registry.register("exchanges", "Exchanges that ended", metrics.exchanges.clone());
@@ -176,6 +199,8 @@ impl Metrics {
             metrics.witness_failures.clone(),
         );
         registry.register("seal_failures", "Seals that were not made", metrics.seal_failures.clone());
+        registry.register("anchors", "Tries to anchor a checkpoint", metrics.anchors.clone());
+        registry.register("anchors_open", "Anchors that were begun and not finished", metrics.anchors_open.clone());
         let info = [("hash", policy_hash.to_owned()), ("mode", policy_mode.to_owned())];
         registry.register("policy", "The policy in force", Info::new(info.to_vec()));
         registry.register("build", "This binary", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
@@ -224,6 +249,16 @@ impl Metrics {
     /// Counts a witness, by its configured name, that gave no cosignature.
     pub fn witness_failed(&self, witness: &str) {
         self.witness_failures.get_or_create(&WitnessLabels { witness: witness.into() }).inc();
+    }
+
+    /// Counts a try of this anchor of the settings.
+    pub fn anchored(&self, anchor: &str, outcome: AnchorOutcome) {
+        self.anchors.get_or_create(&AnchorLabels { anchor: anchor.to_owned(), outcome }).inc();
+    }
+
+    /// Anchors that were begun at this place and are not finished.
+    pub fn anchors_open(&self, anchor: &str, count: u64) {
+        self.anchors_open.get_or_create(&AnchorName { anchor: anchor.to_owned() }).set(count);
     }
 
     pub fn lines_dropped(&self, file: WriterKind, count: u64) {

@@ -2,4 +2,4 @@
 
 mod metrics;
 
-pub use metrics::{Metrics, WriterKind};
+pub use metrics::{AnchorOutcome, Metrics, WriterKind};

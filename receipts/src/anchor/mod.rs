@@ -23,5 +23,10 @@ pub const PROOF_MAX_BYTES: usize = 1024 * 1024;
 /// What the name of a checkpoint note's file ends in, after the dot.
 pub const NOTE_ENDING: &str = "note";
 
+/// Seconds since 1970 as evidence writes a time.
+pub fn timestamp(seconds: u64) -> String {
+    crate::clock::rfc3339(seconds.saturating_mul(1_000_000))
+}
+
 #[cfg(test)]
 mod tests;

@@ -134,6 +134,22 @@ impl Token {
         }
     }
 
+    /// Time of the stamp to the second, as evidence writes a time.
+    pub fn at(&self) -> String {
+        let mut out = String::with_capacity(27);
+        // What stands before the digits from this one on.
+        for (index, digit) in self.seconds.chars().enumerate() {
+            match index {
+                4 | 6 => out.push('-'),
+                8 => out.push('T'),
+                10 | 12 => out.push(':'),
+                _ => {}
+            }
+            out.push(digit);
+        }
+        out + ".000000Z"
+    }
+
     fn from_token(token: &Element<'_>) -> Result<Self, ResponseFault> {
         let malformed = ResponseFault::Malformed;
         let signed = typed(token, ID_SIGNED_DATA)?.elements(tag::SEQUENCE)?;

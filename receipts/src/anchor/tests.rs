@@ -301,7 +301,7 @@ fn a_request_is_answered_by_its_own_response_only() {
             .replace(' ', "")
     );
     let answer = Token::from_response(&token(&[7; 32], "20261121034104.5Z", 0x80_0102)).unwrap();
-    assert_eq!(answer.seconds, "20261121034104");
+    assert_eq!((answer.seconds.as_str(), answer.at().as_str()), ("20261121034104", "2026-11-21T03:41:04.000000Z"));
     assert!(request.is_answered_by(&answer));
     assert!(!Request { nonce: 1, ..request.clone() }.is_answered_by(&answer));
     assert!(!Request { digest: [8; 32], ..request.clone() }.is_answered_by(&answer));

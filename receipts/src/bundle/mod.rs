@@ -29,7 +29,7 @@ pub(crate) use manifest::{
 };
 pub use publisher::Publication;
 pub use seal::{SealError, Sealed, Sealer};
-pub use store::{BundleInfo, inspect, list};
+pub use store::{BundleInfo, files_from, inspect, list, newest_note};
 pub(crate) use store::{
     bundle_range, checkpoint_sizes, list_bundle_files, newest_checkpoint, read_root, stored_checkpoint,
 };

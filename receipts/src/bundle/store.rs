@@ -71,6 +71,18 @@ pub(crate) fn list_bundle_files(data_dir: &Path) -> std::io::Result<Vec<(PathBuf
     Ok(files.into_iter().map(|(_, path, name)| (path, name)).collect())
 }
 
+/// Bundle files whose receipts begin at this number or later: path, name, and where they end.
+pub fn files_from(data_dir: &Path, from: u64) -> std::io::Result<Vec<(PathBuf, String, u64)>> {
+    let files = list_bundle_files(data_dir)?.into_iter();
+    let ranged = files.filter_map(|(path, name)| bundle_range(&name).map(|(start, end)| (path, name, start, end)));
+    Ok(ranged.filter(|(_, _, start, _)| *start >= from).map(|(path, name, _, end)| (path, name, end)).collect())
+}
+
+/// The note of the newest checkpoint.
+pub fn newest_note(data_dir: &Path) -> Result<Option<Vec<u8>>, SealError> {
+    Ok(newest_checkpoint(data_dir)?.map(|stored| stored.bytes))
+}
+
 /// The bundles of a data directory, in the order of their receipts.
 pub fn list(data_dir: &Path) -> Result<Vec<BundleInfo>, SealError> {
     let files = list_bundle_files(data_dir).map_err(SealError::io(data_dir))?;

@@ -1,0 +1,1 @@
+//! Anchors against servers of their own on the loopback.
