@@ -7,6 +7,7 @@ mod help;
 mod keys;
 mod policy;
 mod receipts;
+mod retention;
 mod scan;
 mod validate;
 
