@@ -61,7 +61,7 @@ impl SignedNote {
             return Err(malformed);
         }
         let note = std::str::from_utf8(bytes).map_err(|_| malformed)?;
-        if note.chars().any(|character| character.is_ascii_control() && character != '\n') {
+        if note.chars().any(|character| character < ' ' && character != '\n') {
             return Err(malformed);
         }
         // The signatures begin after the last empty line.

@@ -40,7 +40,7 @@ func parseNote(data []byte) (n note, ok bool) {
 		return n, false
 	}
 	for _, c := range data {
-		if c < 0x20 && c != '\n' || c == 0x7f {
+		if c < 0x20 && c != '\n' {
 			return n, false
 		}
 	}

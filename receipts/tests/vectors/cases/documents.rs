@@ -491,6 +491,9 @@ fn notes() -> Vec<Case> {
     good("note-extension", "checkpoint: an extension line, which means nothing here.", &|note| {
         signed(&(body(note) + "extension\n"))
     });
+    good("note-delete", "checkpoint: an extension line with U+007F, which signed notes do not forbid.", &|note| {
+        signed(&(body(note) + "a\u{7f}b\n"))
+    });
     good("note-strangers", "checkpoint: signatures of strangers beside that of the log.", &|note| {
         format!("{note}{}", many(99))
     });
