@@ -89,6 +89,8 @@ fn old_segments_leave_and_the_log_goes_on() {
     let (log, _) = Log::open(small(directory.path())).unwrap();
     exchange(&log);
     log.shutdown().unwrap();
+    let verdict = crate::verify(&[directory.path()], &crate::VerifyOptions::default()).unwrap();
+    assert!(verdict.ok, "{:?}", verdict.findings);
     let first = JournalScan::new(&journal(directory.path()), 0);
     assert!(first.is_err(), "what was removed is not read");
     assert!(JournalScan::new(&journal(directory.path()), again.to).unwrap().next().unwrap().is_some());
