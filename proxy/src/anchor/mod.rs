@@ -14,8 +14,6 @@ mod rfc3161;
 mod settings;
 mod state;
 pub mod task;
-#[cfg(test)]
-mod tests;
 
 use std::path::PathBuf;
 

@@ -1,1 +1,0 @@
-//! Anchors against servers of their own on the loopback.
