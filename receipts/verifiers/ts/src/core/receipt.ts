@@ -188,7 +188,7 @@ const KINDS: Record<string, Members> = {
     required: { caller, coverage, policy, request },
     optional: { ext: anyObject, response, run, upstream, verdict },
   },
-  genesis: event({ required: { created: timestamp, log: text, root: text }, optional: { policy: text } }),
+  genesis: event({ required: { created: timestamp, log: text, root: digest }, optional: { policy: text } }),
   boot: event({
     required: { clean: bool },
     optional: {
@@ -205,16 +205,16 @@ const KINDS: Record<string, Members> = {
   "clock.step": event({ required: { from: timestamp, step_us: integer } }),
   "key.rotate": event({
     required: {
-      new: text,
+      new: digest,
       new_sig: base64Of(64),
-      old: text,
+      old: digest,
       old_sig: base64Of(64),
       purpose: oneOf("log", "receipt"),
       valid_from_seq: decimalText,
     },
   }),
   "key.revoke": event({
-    required: { key_id: text, last_good_seq: lastGood, reason: textOf(REASON_BYTES_MAX), sha256: digest },
+    required: { key_id: digest, last_good_seq: lastGood, reason: textOf(REASON_BYTES_MAX), sha256: digest },
   }),
   anchor: event({
     required: {

@@ -337,7 +337,8 @@ export class ReceiptStream {
       const good =
         body.kind === "genesis" &&
         event !== undefined &&
-        (identity === undefined || (event.get("log") === identity.log && event.get("root") === identity.rootKeyId)) &&
+        event.get("log") === body.value.get("log") &&
+        (identity === undefined || event.get("root") === identity.rootKeyId) &&
         body.prev === hex(derive("pef.v0 genesis", canonicalBytes(event)));
       if (!good) report.add("E504", path, body.seq);
       return;
