@@ -1,3 +1,5 @@
+mod attached;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
