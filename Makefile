@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-go test-clients test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
+.PHONY: help build quickstart test test-rust test-go test-thirdparty test-clients test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,7 +23,7 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
 
-test: test-rust test-go test-ts test-clients test-anchors ## run all tests; what is skipped is said
+test: test-rust test-go test-ts test-thirdparty test-clients test-anchors ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build trace
@@ -35,6 +35,10 @@ test-go: ## test the independent verifier in Go and the action that runs it
 
 test-anchors: ## anchor with an S3 server, a time-stamp authority and a calendar; others' tools judge
 	@$(SCRIPTS)/anchors.sh
+
+test-thirdparty: ## evidence before libraries that others wrote (Go's sumdb, DSSE)
+	@$(SCRIPTS)/prerequisites.sh build
+	@$(SCRIPTS)/thirdparty.sh
 
 test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
 	@$(SCRIPTS)/clients.sh

@@ -16,7 +16,7 @@ pub(crate) fn data_dir() -> TempDir {
     dir
 }
 
-fn record(dir: &Path) {
+pub(crate) fn record(dir: &Path) {
     let build = BuildInfo { digest: None, version: "0".into() };
     let (log, _) = Log::open(LogOptions::new(dir.join("d"), "clyra.local/log", build)).unwrap();
     for _ in 0..5 {

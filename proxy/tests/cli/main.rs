@@ -9,6 +9,7 @@ mod policy;
 mod receipts;
 mod retention;
 mod scan;
+mod thirdparty;
 mod validate;
 
 use std::io::Write;
