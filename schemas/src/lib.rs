@@ -25,6 +25,7 @@
 
 mod analysis;
 mod contract;
+mod csv;
 mod limits;
 mod locate;
 mod lock;
@@ -34,6 +35,7 @@ mod verdict;
 mod violation;
 
 pub use contract::{Contract, ContractError, ContractSource, Draft};
+pub use csv::{CsvContract, CsvContractError, CsvLock, Formulas, LineEnding};
 pub use limits::{Limits, SCHEMA_DEPTH_MAX, SCHEMA_EXPANSION_MAX, SCHEMA_NESTING_MAX};
 pub use lock::{End, Lock, Mode, Outcome, Released, Step};
 pub use verdict::{Judgement, Verdict};

@@ -38,7 +38,7 @@ pub enum End {
 }
 
 impl End {
-    fn is_complete(self) -> bool {
+    pub(crate) fn is_complete(self) -> bool {
         matches!(self, Self::Stop | Self::ToolCalls)
     }
 }
@@ -281,7 +281,7 @@ const KEYWORDS: &[&str] = &[
 ];
 
 /// The keyword of an error, as a word of our own rather than of the error. The schema `false` has none and is `false`.
-fn keyword(error: &ValidationError<'_>) -> &'static str {
+pub(crate) fn keyword(error: &ValidationError<'_>) -> &'static str {
     let name = error.kind().keyword();
     KEYWORDS.iter().find(|&&known| known == name).copied().unwrap_or("false")
 }

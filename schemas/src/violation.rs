@@ -54,6 +54,16 @@ pub enum ViolationKind {
     TooCostly,
     /// The schema refuses it.
     Schema,
+    /// Not CSV (RFC 4180 and the contract's dialect).
+    CsvSyntax,
+    /// A record has another number of fields than there are columns.
+    ColumnCount,
+    /// The header names other columns.
+    Header,
+    /// More records than the contract allows.
+    TooManyRows,
+    /// Fewer records than the contract asks for.
+    TooFewRows,
 }
 
 impl ViolationKind {
@@ -74,6 +84,11 @@ impl ViolationKind {
             Self::Number => "number",
             Self::TooCostly => "too_costly",
             Self::Schema => "schema",
+            Self::CsvSyntax => "csv_syntax",
+            Self::ColumnCount => "column_count",
+            Self::Header => "header",
+            Self::TooManyRows => "too_many_rows",
+            Self::TooFewRows => "too_few_rows",
         }
     }
 
@@ -92,6 +107,11 @@ impl ViolationKind {
             Self::Number => "a number is longer or larger than the limit",
             Self::TooCostly => "checking the document would cost more than the limit",
             Self::Schema => "the schema refuses this value",
+            Self::CsvSyntax => "this cannot stand here in CSV",
+            Self::ColumnCount => "a record has another number of fields than there are columns",
+            Self::Header => "the header names other columns than the contract",
+            Self::TooManyRows => "there are more records than the limit",
+            Self::TooFewRows => "there are fewer records than the contract asks for",
         }
     }
 }

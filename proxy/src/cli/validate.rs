@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clyra_schemas::{
-    Contract, ContractError, ContractSource, End, Judgement, Limits, Lock, Mode, Outcome as Judged, Released,
+    Contract, ContractError, ContractSource, CsvContract, CsvLock, End, Judgement, Limits, Lock, Mode,
+    Outcome as Judged, Released,
 };
 use clyra_schemas::{Step, Verdict, Violation};
 use serde_json::json;
@@ -24,6 +25,9 @@ use crate::json::{Doc, Limits as JsonLimits};
 /// that the schema does not mention) and the keyword. Never prints text of the document. Status 0 if it passes, 1 if
 /// not, 2 if the schema cannot be used.
 ///
+/// With --format csv the document is CSV (RFC 4180, strictly), and the schema a CSV contract: {"columns": [{"name", "schema",
+/// "required", "unique"}], "delimiter", "line_ending", "header", "rows_min", "rows_max", "formulas"}; see docs/csv.md.
+///
 /// With --batch, each line of stdin is {"id","schema","document","chunk"}: the document is a string with the text, or
 /// any other JSON value as it is written there; without "schema" the one of --schema is used; "chunk" feeds the document
 /// in pieces of about so many bytes. Each line out is {"id","verdict","offset","pointer","keyword","early"}.
@@ -31,7 +35,7 @@ use crate::json::{Doc, Limits as JsonLimits};
 /// Example: clyra validate --schema invoice.schema.json < answer.json
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The JSON Schema
+    /// The JSON Schema, or the CSV contract
     #[arg(long, value_name = "FILE", required_unless_present = "batch")]
     schema: Option<PathBuf>,
     /// What the document is
@@ -45,9 +49,12 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
+    /// JSON, held to a JSON Schema
     Json,
+    /// CSV (RFC 4180), held to a CSV contract
+    Csv,
 }
 
 /// Largest schema file: four times the text that a schema may have, for its white space.
@@ -57,13 +64,22 @@ const SCHEMA_FILE_BYTES_MAX: u64 = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let Format::Json = args.format;
-    let contract = args.schema.as_deref().map(contract_of).transpose()?;
-    if args.batch {
-        return batch::run(contract);
-    }
-    let Some(contract) = contract else { return Err(Exit::usage("--schema is missing")) };
-    let fault = judge(contract, io::stdin()).map_err(|error| Exit::usage(format!("stdin cannot be read: {error}")))?;
+    let unreadable = |error: io::Error| Exit::usage(format!("stdin cannot be read: {error}"));
+    let missing = || Exit::usage("--schema is missing");
+    let fault = match (args.format, args.batch) {
+        (Format::Csv, true) => return Err(Exit::usage("--batch is for JSON documents; leave out --format csv")),
+        (Format::Csv, false) => {
+            let contract = csv_contract_of(args.schema.as_deref().ok_or_else(missing)?)?;
+            judge(&mut CsvLock::new(contract), io::stdin()).map_err(unreadable)?
+        }
+        (Format::Json, batch) => {
+            let contract = args.schema.as_deref().map(contract_of).transpose()?;
+            if batch {
+                return batch::run(contract);
+            }
+            judge(&mut Lock::new(contract.ok_or_else(missing)?, Mode::Buffer), io::stdin()).map_err(unreadable)?
+        }
+    };
     let verdict = fault.as_ref().map_or_else(|| Judged::Pass.into(), Fault::verdict);
     print::result(|out| match (&fault, args.json) {
         (_, true) => writeln!(out, "{}", json!(verdict)),
@@ -100,14 +116,42 @@ impl Fault {
     fn text(&self) -> String {
         match self {
             Self::Violation(violation) => violation.to_string(),
-            Self::Utf8 { at } => format!("byte {at}: this is not UTF-8, and JSON is"),
+            Self::Utf8 { at } => format!("byte {at}: this is not UTF-8"),
         }
     }
 }
 
+/// A lock of either format.
+trait Judge {
+    fn feed(&mut self, text: &str, out: &mut Released) -> Step;
+    fn finish(&mut self, out: &mut Released) -> Judged;
+}
+
+impl Judge for Lock {
+    fn feed(&mut self, text: &str, out: &mut Released) -> Step {
+        Lock::feed(self, text, out)
+    }
+
+    fn finish(&mut self, out: &mut Released) -> Judged {
+        Lock::finish(self, End::Stop, out)
+    }
+}
+
+impl Judge for CsvLock {
+    fn feed(&mut self, text: &str, out: &mut Released) -> Step {
+        let step = CsvLock::feed(self, text, out);
+        // The verdict is what is asked for; records that have passed are not kept.
+        out.text.clear();
+        step
+    }
+
+    fn finish(&mut self, out: &mut Released) -> Judged {
+        CsvLock::finish(self, End::Stop, out)
+    }
+}
+
 /// Judges what `input` brings, as it comes. `None` if it passes.
-fn judge(contract: Arc<Contract>, mut input: impl Read) -> io::Result<Option<Fault>> {
-    let mut lock = Lock::new(contract, Mode::Buffer);
+fn judge(lock: &mut dyn Judge, mut input: impl Read) -> io::Result<Option<Fault>> {
     let mut released = Released::default();
     let mut buffer = vec![0; READ_BYTES];
     // Bytes of an unfinished character at the start of the buffer, and the offset in the document where they stand.
@@ -134,7 +178,7 @@ fn judge(contract: Arc<Contract>, mut input: impl Read) -> io::Result<Option<Fau
             return Ok(utf8);
         }
         if read == 0 {
-            return Ok(match lock.finish(End::Stop, &mut released) {
+            return Ok(match lock.finish(&mut released) {
                 Judged::Block(violation) => Some(Fault::Violation(violation)),
                 _ => None,
             });
@@ -148,6 +192,19 @@ fn judge(contract: Arc<Contract>, mut input: impl Read) -> io::Result<Option<Fau
 
 /// Reads and compiles a schema file.
 fn contract_of(path: &Path) -> Result<Arc<Contract>, Exit> {
+    let bytes = schema_text(path)?;
+    compile(&bytes).map_err(|error| Exit::usage(format!("schema {}: {error} [{}]", path.display(), error.code())))
+}
+
+/// The same for a CSV contract.
+fn csv_contract_of(path: &Path) -> Result<Arc<CsvContract>, Exit> {
+    let document = serde_json::from_slice(&schema_text(path)?).unwrap_or(serde_json::Value::Null);
+    CsvContract::compile(&document)
+        .map_err(|error| Exit::usage(format!("schema {}: {error} [{}]", path.display(), error.code())))
+}
+
+/// The text of a schema file, strict JSON.
+fn schema_text(path: &Path) -> Result<Vec<u8>, Exit> {
     let fail = |what: &dyn std::fmt::Display| Exit::usage(format!("schema {}: {what}", path.display()));
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| fail(&format!("cannot be read: {error}")))?;
@@ -158,7 +215,7 @@ fn contract_of(path: &Path) -> Result<Arc<Contract>, Exit> {
     }
     // Strictly first: a schema with a member twice would silently mean something else.
     Doc::parse(&bytes, JsonLimits::default()).map_err(|error| fail(&format!("not JSON: {error}")))?;
-    compile(&bytes).map_err(|error| fail(&format!("{error} [{}]", error.code())))
+    Ok(bytes)
 }
 
 /// Compiles the text of a schema that is known to be strict JSON. What cannot be represented is no schema either.

@@ -85,3 +85,25 @@ fn a_batch_ends_with_the_worst_of_its_lines() {
             .is(0);
     assert_eq!(ran.json_lines()[0]["verdict"], "pass");
 }
+
+#[test]
+fn csv_is_held_to_its_contract() {
+    let dir = temp();
+    let contract = json!({"columns": [
+        {"name": "id", "schema": {"type": "integer"}}, {"name": "note", "schema": {"type": "string", "maxLength": 5}}]});
+    std::fs::write(dir.path().join("c.json"), contract.to_string()).unwrap();
+    let run = |input: &str| {
+        clyra(dir.path(), &["validate", "--format", "csv", "--schema", "c.json", "--json"], input.as_bytes())
+    };
+    assert_eq!(run("id,note\r\n1,a\r\n").is(0).json()["verdict"], "pass");
+    let wrong = run("id,note\r\n1,a\r\n2,too long\r\n").is(1);
+    assert_eq!(
+        wrong.json(),
+        json!({"verdict": "violation", "offset": 16, "pointer": "/1/note", "keyword": "maxLength", "early": true})
+    );
+    assert_eq!(run("id,note\r\n1,a\"b\r\n").is(1).json()["keyword"], "csv_syntax");
+    std::fs::write(dir.path().join("c.json"), "{}").unwrap();
+    assert!(run("").is(2).stderr.contains("[csv_contract_form]"));
+    let batch = clyra(dir.path(), &["validate", "--format", "csv", "--batch"], b"");
+    assert!(batch.is(2).stderr.contains("--batch is for JSON"));
+}

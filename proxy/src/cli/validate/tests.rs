@@ -19,7 +19,7 @@ impl Read for Dribble<'_> {
 }
 
 fn judged(document: &[u8], chunk: usize) -> Option<Fault> {
-    judge(compile(SCHEMA.as_bytes()).unwrap(), Dribble(document, chunk)).unwrap()
+    judge(&mut Lock::new(compile(SCHEMA.as_bytes()).unwrap(), Mode::Buffer), Dribble(document, chunk)).unwrap()
 }
 
 #[test]
