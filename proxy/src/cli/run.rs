@@ -52,9 +52,9 @@ pub(super) fn run(args: Args) -> Outcome {
     let runtime = super::serve::runtime()?;
     runtime.block_on(async {
         let serving = Serving::start(settings).await?;
-        print_start(&serving);
         let stop = Stop::new();
-        let signals = tokio::spawn(stop.clone().on_signals());
+        let signals = tokio::spawn(stop.clone().on_signals().map_err(Exit::internal)?);
+        print_start(&serving);
         let result = serving.run(stop).await;
         signals.abort();
         result

@@ -98,11 +98,10 @@ pub fn serve<H: Handler>(options: ServeOptions, handler: Arc<H>, stop: Stop) -> 
     }
     let runtime = runtime.thread_name("clyra-edge").enable_all().build().map_err(EdgeError::Runtime)?;
     let stopped = runtime.block_on(async {
-        let signals = stop.clone().on_signals();
-        tokio::select! {
-            stopped = edge.run(stop) => stopped,
-            Err(error) = signals => Err(EdgeError::Signals(error)),
-        }
+        let signals = tokio::spawn(stop.clone().on_signals().map_err(EdgeError::Signals)?);
+        let stopped = edge.run(stop).await;
+        signals.abort();
+        stopped
     });
     // A name look-up cannot be interrupted; nobody waits for its answer any more.
     runtime.shutdown_timeout(limits::GOODBYE_MAX);

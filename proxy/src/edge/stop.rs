@@ -52,19 +52,21 @@ impl Stop {
         self.reached(Level::Now).await;
     }
 
-    /// Drains on SIGTERM or SIGINT, stops at once on a second one. Resolves after the second; an error means that the
-    /// handlers could not be installed.
-    pub async fn on_signals(self) -> std::io::Result<()> {
+    /// Drains on SIGTERM or SIGINT, stops at once on a second one; what is returned does it and resolves after the second.
+    /// The handlers are in place when this returns: whoever is told afterwards that the sidecar is ready may stop it in good
+    /// order. An error means that they could not be installed.
+    pub fn on_signals(self) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        for level in [Level::Drain, Level::Now] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        Ok(async move {
+            for level in [Level::Drain, Level::Now] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                self.raise(level);
             }
-            self.raise(level);
-        }
-        Ok(())
+        })
     }
 
     fn raise(&self, level: Level) {

@@ -82,11 +82,9 @@ async fn demonstrate(args: Args) -> Outcome {
     if args.once {
         stop.drain();
     } else {
-        let signals = stop.clone().on_signals();
-        tokio::select! {
-            () = stop.asked() => {}
-            result = signals => result.map_err(Exit::internal)?,
-        }
+        let signals = tokio::spawn(stop.clone().on_signals().map_err(Exit::internal)?);
+        stop.asked().await;
+        signals.abort();
     }
     server.await.map_err(Exit::internal)??;
     simulator.stop().await;
