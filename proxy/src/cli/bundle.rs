@@ -1,11 +1,14 @@
 //! `clyra bundle`: evidence sealed into files that can be handed over.
 
+mod attach;
+mod custody;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clyra_receipts::SealError;
-use clyra_receipts::bundle::{self, BundleInfo, Sealed, Sealer};
+use clyra_receipts::bundle::{self, Action, BundleInfo, Copied, CustodyNote, Sealed, Sealer};
 use clyra_receipts::lineage::openlineage;
 use serde_json::{Value, json};
 
@@ -15,7 +18,7 @@ use super::print::{self, DataDir, plain};
 use crate::evidence::remembered_policies;
 use crate::keys::Access;
 
-/// Seal evidence into bundles, and list, copy or look into them.
+/// Seal evidence into bundles, and list, copy, look into or add to them.
 ///
 /// Example: clyra bundle list --data-dir /var/lib/clyra
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,9 @@ enum Command {
     List(ListArgs),
     Export(ExportArgs),
     Inspect(InspectArgs),
+    Attach(attach::AttachArgs),
+    Custody(custody::CustodyArgs),
+    Redact(custody::RedactArgs),
 }
 
 /// Seal what is not in a bundle yet, while no sidecar runs on the data directory.
@@ -62,6 +68,8 @@ struct ListArgs {
 
 /// Copy a bundle to hand it over, and print the SHA-256 of the copy. Nothing is overwritten.
 ///
+/// Files beside the bundle (BUNDLE.externals) are copied with it. With --actor the copy's custody log says who took it.
+///
 /// Example: clyra bundle export 0-1842.pef --out /media/audit --data-dir /var/lib/clyra
 #[derive(Debug, clap::Args)]
 struct ExportArgs {
@@ -71,8 +79,14 @@ struct ExportArgs {
     /// File or directory to copy to
     #[arg(long, value_name = "PATH", value_parser = print::target())]
     out: PathBuf,
+    /// Who takes the copy: adds an `exported` entry to its custody log
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// Anything else worth knowing, for the custody log
+    #[arg(long, value_name = "TEXT", requires = "actor")]
+    note: Option<String>,
     #[command(flatten)]
-    data_dir: DataDir,
+    signer: custody::SignerArgs,
     /// Print a JSON document
     #[arg(long)]
     json: bool,
@@ -99,6 +113,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         Command::List(args) => list(args),
         Command::Export(args) => export(args),
         Command::Inspect(args) => inspect(args),
+        Command::Attach(args) => attach::run(args),
+        Command::Custody(args) => custody::run(args),
+        Command::Redact(args) => custody::redact(args),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -177,12 +194,27 @@ fn list(args: &ListArgs) -> Result<(), Exit> {
 }
 
 fn export(args: &ExportArgs) -> Result<(), Exit> {
-    let from = find(&args.bundle, &args.data_dir.path);
-    let bundle::Copied { path, sha256, .. } = bundle::export(&from, &args.out, None).map_err(Exit::usage)?;
-    print::result(|out| match args.json {
-        true => writeln!(out, "{}", json!({"path": path.to_string_lossy(), "sha256": sha256})),
+    let from = find(&args.bundle, &args.signer.data_dir.path);
+    let copy = match &args.actor {
+        None => bundle::export(&from, &args.out, None),
+        Some(actor) => {
+            let note = CustodyNote { action: Action::Exported, actor: actor.clone(), note: args.note.clone() };
+            bundle::export(&from, &args.out, Some((&note, &args.signer.open()?)))
+        }
+    };
+    copied(&copy.map_err(Exit::usage)?, args.json)
+}
+
+/// Tells of a bundle file that was written.
+fn copied(copy: &Copied, json: bool) -> Result<(), Exit> {
+    print::result(|out| match json {
+        true => writeln!(
+            out,
+            "{}",
+            json!({"path": copy.path.to_string_lossy(), "sha256": copy.sha256, "externals": copy.externals})
+        ),
         // As `sha256sum` writes it, so that `sha256sum -c` reads it.
-        false => writeln!(out, "{sha256}  {}", path.display()),
+        false => writeln!(out, "{}  {}", copy.sha256, copy.path.display()),
     })
 }
 
@@ -212,6 +244,7 @@ fn info_json(info: &BundleInfo) -> Value {
     json!({
         "path": info.path.to_string_lossy(), "log": info.log, "from": info.from, "to": info.to, "bytes": info.bytes,
         "created": info.created, "root": info.root, "kinds": info.kinds, "verdicts": info.verdicts, "files": files,
+        "about": info.about,
     })
 }
 

@@ -96,6 +96,11 @@ impl Line<'_> {
         self.doc.root(self.bytes)
     }
 
+    /// The line as it was read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<Value<'_>> {
         self.root().get(name)
     }

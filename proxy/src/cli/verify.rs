@@ -1,5 +1,7 @@
 //! `clyra verify`: checks evidence offline, without trust in whoever handed it over.
 
+mod batch;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,12 +20,29 @@ use super::print::{self, plain};
 /// something is, 2 if there is nothing to verify. Without --root it can tell that the evidence is whole and agrees with
 /// itself, but not whose it is.
 ///
+/// With --batch it reads JSON Lines from stdin, {"inputs": [paths], "root"?, "checkpoint"?, "witness_policy"?,
+/// "event"?}, and writes the canonical verdict
+/// of each, or {"error": text}, on a line: many verdicts for one start.
+///
 /// Example: clyra verify evidence/0-1842.pef --root "$(cat root.vkey)"
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Bundles, journal directories, data directories, tlog-proofs, event proofs
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present = "batch")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    known: Known,
+    /// Print the canonical verdict, a JSON document
+    #[arg(long)]
+    json: bool,
+    /// Verify what stdin names, line by line
+    #[arg(long, conflicts_with_all = ["paths", "root", "checkpoint", "witness_policy", "event", "json"])]
+    batch: bool,
+}
+
+/// What the reader knows from elsewhere; in a batch, of each line.
+#[derive(Debug, clap::Args)]
+struct Known {
     /// The log's root key that you were given apart from the evidence: a verifier key, or a file with one
     #[arg(long, value_name = "VKEY")]
     root: Option<String>,
@@ -36,22 +55,27 @@ pub(super) struct Args {
     /// The event, byte for byte as it was received, that an event proof must be about
     #[arg(long, value_name = "FILE")]
     event: Option<PathBuf>,
-    /// Print the canonical verdict, a JSON document
-    #[arg(long)]
-    json: bool,
+}
+
+impl Known {
+    fn options(&self) -> Result<VerifyOptions, Exit> {
+        Ok(VerifyOptions {
+            trusted_root: self.root.as_deref().map(root_key).transpose()?,
+            remembered_checkpoint: self.checkpoint.as_deref().map(read).transpose()?,
+            witness_policy: self.witness_policy.as_deref().map(witness_policy).transpose()?,
+            event: self.event.as_deref().map(event).transpose()?,
+        })
+    }
 }
 
 /// Longest key file or checkpoint: both have a few hundred bytes, a checkpoint a few thousand with its cosignatures.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let options = VerifyOptions {
-        trusted_root: args.root.as_deref().map(root_key).transpose()?,
-        remembered_checkpoint: args.checkpoint.as_deref().map(read).transpose()?,
-        witness_policy: args.witness_policy.as_deref().map(witness_policy).transpose()?,
-        event: args.event.as_deref().map(event).transpose()?,
-    };
-    let verdict = verify(&args.paths, &options).map_err(Exit::usage)?;
+    if args.batch {
+        return batch::run();
+    }
+    let verdict = verify(&args.paths, &args.known.options()?).map_err(Exit::usage)?;
     print::result(|out| {
         if args.json {
             out.write_all(&verdict.to_json())?;

@@ -181,3 +181,62 @@ fn a_running_log_is_not_sealed_from_outside() {
     assert!(ran.stderr.contains("S001") && ran.stderr.contains("a running sidecar seals by itself"), "{ran:?}");
     log.shutdown().unwrap();
 }
+
+#[test]
+fn files_are_attached_handed_on_and_taken_out_again() {
+    let dir = data_dir();
+    let run = |args: &[&str]| clyra(dir.path(), args, b"");
+    std::fs::write(dir.path().join("card.txt"), "a model card").unwrap();
+    let attached = run(&["bundle", "attach", "card.txt", "--data-dir", "d", "--json"]).is(0).json();
+    let digest = attached["sha256"].as_str().unwrap();
+    assert_eq!((&attached["bytes"], &attached["name"]), (&json!(12), &json!("card.txt")));
+    let name = run(&["bundle", "seal", "--data-dir", "d", "--json"]).is(0).json()["path"].as_str().unwrap().to_owned();
+    let text = run(&["bundle", "inspect", &name]).is(0).stdout;
+    assert!(text.contains(digest), "{text}");
+
+    let args = ["bundle", "export", &name, "--out", "copy.pef", "--data-dir", "d", "--actor", "Desk 7", "--note", "n"];
+    run(&args).is(0);
+    let args = ["bundle", "custody", "add", "copy.pef", "--action", "opened", "--actor", "Audit", "--data-dir", "d"];
+    run(&args).is(0);
+    let shown = run(&["bundle", "custody", "show", "copy.pef", "--json"]).is(0).json_lines();
+    assert_eq!((&shown[0]["action"], &shown[1]["actor"]), (&json!("exported"), &json!("Audit")));
+    let text = run(&["bundle", "custody", "show", "copy.pef"]).is(0).stdout;
+    assert!(text.contains("exported     Desk 7  (n)") && text.contains("signed by clyra.local/log+"), "{text}");
+
+    let args =
+        ["bundle", "redact", "copy.pef", "--artifact", digest, "--actor", "DPO", "--out", "r.pef", "--data-dir", "d"];
+    run(&args).is(0);
+    let verdict = run(&["verify", "r.pef", "--json"]).is(0).json();
+    assert_eq!(verdict["findings"][0]["code"], "E804");
+    assert!(
+        run(&["bundle", "redact", "r.pef", "--artifact", digest, "--actor", "DPO", "--out", "x", "--data-dir", "d"])
+            .is(2)
+            .stderr
+            .contains("S010")
+    );
+    assert!(
+        run(&["bundle", "custody", "add", "r.pef", "--action", "opened", "--actor", "A", "--key", "k"])
+            .is(2)
+            .stdout
+            .is_empty()
+    );
+}
+
+#[test]
+fn many_verdicts_come_line_by_line() {
+    let dir = data_dir();
+    let root = clyra(dir.path(), &["keys", "export", "--root", "--data-dir", "d"], b"").is(0).stdout;
+    let good = json!({"inputs": ["d"], "root": root.trim_end()});
+    let missing = json!({"inputs": ["none.pef"]});
+    let unknown = json!({"inputs": ["d"], "x": 1});
+    let lines = format!("{good}\n{missing}\n\n{unknown}\n{good}\n");
+    let ran = clyra(dir.path(), &["verify", "--batch"], lines.as_bytes()).is(0);
+    let verdicts = ran.json_lines();
+    assert_eq!(verdicts.len(), 4);
+    let alone = clyra(dir.path(), &["verify", "d", "--root", root.trim_end(), "--json"], b"").is(0);
+    assert_eq!(ran.stdout.lines().next(), Some(alone.stdout.trim_end()));
+    assert_eq!(verdicts[0], verdicts[3]);
+    assert!(verdicts[1]["error"].as_str().unwrap().contains("none.pef"), "{verdicts:?}");
+    assert!(verdicts[2]["error"].as_str().unwrap().contains('x'), "{verdicts:?}");
+    assert!(clyra(dir.path(), &["verify", "d", "--batch"], b"").is(2).stderr.contains("--batch"));
+}

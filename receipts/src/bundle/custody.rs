@@ -65,6 +65,13 @@ pub struct CustodyEntry {
     pub signer: String,
 }
 
+impl CustodyEntry {
+    /// What was taken out, in hexadecimal.
+    pub fn digest(&self) -> Option<String> {
+        self.sha256.map(|digest| hex::encode(&digest))
+    }
+}
+
 /// What somebody wants to have written into a custody log.
 #[derive(Debug, Clone)]
 pub struct CustodyNote {
