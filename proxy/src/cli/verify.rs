@@ -20,9 +20,8 @@ use super::print::{self, plain};
 /// something is, 2 if there is nothing to verify. Without --root it can tell that the evidence is whole and agrees with
 /// itself, but not whose it is.
 ///
-/// With --batch it reads JSON Lines from stdin, {"inputs": [paths], "root"?, "checkpoint"?, "witness_policy"?,
-/// "event"?}, and writes the canonical verdict
-/// of each, or {"error": text}, on a line: many verdicts for one start.
+/// With --batch it reads JSON Lines from stdin, {"inputs": [paths], "root"?, "checkpoint"?, "witness_policy"?, "event"?}, and
+/// writes a line for each: its canonical verdict, or {"error": text}.
 ///
 /// Example: clyra verify evidence/0-1842.pef --root "$(cat root.vkey)"
 #[derive(Debug, clap::Args)]
