@@ -3,7 +3,7 @@
 //! A file is read in one pass and in bounded memory; nothing is ever extracted to disk, so a path in an archive can do no harm.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use super::tar::{Entry, TarError, TarReader, is_member_path};
@@ -39,8 +39,14 @@ pub(crate) struct Member {
 type ZstdReader = zstd::Decoder<'static, BufReader<File>>;
 
 enum Source {
+    /// Not a frame as it must be, by its first bytes.
+    Unsound,
     Archive(Box<TarReader<Metered>>),
-    Directory { root: PathBuf, paths: std::vec::IntoIter<String>, open: Option<File> },
+    Directory {
+        root: PathBuf,
+        paths: std::vec::IntoIter<String>,
+        open: Option<File>,
+    },
 }
 
 /// A bundle being read.
@@ -67,14 +73,26 @@ pub(crate) fn open_bundle(path: &Path) -> io::Result<Container> {
         paths.sort();
         Source::Directory { root: path.to_owned(), paths: paths.into_iter(), open: None }
     } else {
-        let file = File::open(path)?;
+        let mut file = File::open(path)?;
+        if !has_checksum(&mut file)? {
+            return Ok(Container::new(Source::Unsound));
+        }
         let compressed = file.metadata()?.len();
         let mut decoder = zstd::Decoder::new(file)?.single_frame();
         decoder.window_log_max(ZSTD_WINDOW_LOG)?;
         let budget = compressed.saturating_mul(RATIO_MAX).saturating_add(1024 * 1024);
         Source::Archive(Box::new(TarReader::new(Metered { input: Some(decoder), left: budget })))
     };
-    Ok(Container { source, members: 0, bytes: 0, artifact_bytes: 0, current: None })
+    Ok(Container::new(source))
+}
+
+/// True for a frame whose header says that a checksum follows the content: without one, damage could go unnoticed.
+fn has_checksum(file: &mut File) -> io::Result<bool> {
+    const CHECKSUM_FLAG: u8 = 1 << 2;
+    let mut start = Vec::new();
+    file.by_ref().take(5).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start.get(4).is_some_and(|descriptor| descriptor & CHECKSUM_FLAG != 0))
 }
 
 /// Files below a directory, as member paths. Two levels are what a bundle has; links and other things count as files with
@@ -119,9 +137,24 @@ impl Read for Metered {
 }
 
 impl Container {
+    fn new(source: Source) -> Self {
+        Self { source, members: 0, bytes: 0, artifact_bytes: 0, current: None }
+    }
+
+    /// After a fault: a frame that is not good in itself is that, whatever was met in it before. Reads on to its end, as far
+    /// as it may be decompressed.
+    pub(crate) fn judge(mut self, fault: ContainerFault) -> ContainerFault {
+        let Source::Archive(archive) = &mut self.source else { return fault };
+        match io::copy(archive.input(), &mut io::sink()) {
+            Err(error) if error.kind() != io::ErrorKind::FileTooLarge => ContainerFault::Form,
+            _ => fault,
+        }
+    }
+
     /// The next member, in ascending order of paths; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Member>, ContainerFault> {
         let member = match &mut self.source {
+            Source::Unsound => return Err(ContainerFault::Form),
             Source::Archive(archive) => match archive.next() {
                 Ok(Entry::End) => None,
                 Ok(Entry::Member { path, size }) => Some(Member { path, size }),
@@ -197,6 +230,7 @@ impl Read for Container {
     /// Reads the current member.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
+            Source::Unsound => Ok(0),
             Source::Archive(archive) => archive.read(buffer),
             Source::Directory { open, .. } => open.as_mut().map_or(Ok(0), |file| file.read(buffer)),
         }

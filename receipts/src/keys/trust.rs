@@ -47,6 +47,8 @@ pub(crate) struct TrustFile {
     revoked: Vec<Revocation>,
     /// Positions in `receipts` by key id.
     by_id: HashMap<String, usize>,
+    /// False when its certificates do not hold: then log and root are known, and no signature is worth looking at.
+    pub(crate) holds: bool,
 }
 
 /// What a key id means at a sequence number.
@@ -72,7 +74,7 @@ impl TrustFile {
         logs.sort_by_key(|certificate| certificate.valid_from_seq);
         receipts.sort_by_key(|certificate| certificate.valid_from_seq);
         let by_id = receipts.iter().enumerate().map(|(at, certificate)| (certificate.key.id(), at)).collect();
-        Self { log: log.to_owned(), root, logs, receipts, revoked, by_id }
+        Self { log: log.to_owned(), root, logs, receipts, revoked, by_id, holds: true }
     }
 
     /// Canonical bytes with the certificates that matter for receipts `[from, to)`.

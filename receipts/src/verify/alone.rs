@@ -172,7 +172,7 @@ fn look_at_body(
         if text("alg").is_some_and(|alg| alg != ALG) {
             alone.faults.push(Fault::new(Code::E303, "an algorithm other than ed25519"));
         } else {
-            alone.signed = trust.map(|trust| is_signed(key_id, bytes, signature, trust));
+            alone.signed = trust.filter(|trust| trust.holds).map(|trust| is_signed(key_id, bytes, signature, trust));
         }
         alone.key_id = Some(key_id.to_owned());
     }

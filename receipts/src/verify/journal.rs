@@ -120,8 +120,9 @@ fn read_pruned(journal: &Path, label: &str, report: &mut Report) -> io::Result<O
 
 fn trust_of(keys: &Path, session: &mut Session<'_>) -> Option<TrustFile> {
     match read_trust(keys) {
-        Ok(trust) => {
-            if !trust.is_authorised() {
+        Ok(mut trust) => {
+            trust.holds = trust.is_authorised();
+            if !trust.holds {
                 session.report.trust(TrustFault::Unauthorised, "keys");
             }
             session.check_root(&trust, "keys");

@@ -29,7 +29,7 @@ pub(super) fn check(
     if !receipt.formed {
         return;
     }
-    match (receipt.kind, trust) {
+    match (receipt.kind, trust.filter(|trust| trust.holds)) {
         (Kind::KeyRotate, Some(trust)) => rotation(receipt, trust, path, report),
         (Kind::KeyRevoke, Some(trust)) => revocation(receipt, trust, path, report),
         (Kind::Prune, _) => pruning(receipt, beginning, path, report),

@@ -102,7 +102,7 @@ pub(super) fn survey(path: &Path) -> io::Result<Survey> {
             Ok(Some(_)) => {}
         }
     };
-    Ok(Survey { place, fault })
+    Ok(Survey { place, fault: fault.map(|fault| container.judge(fault)) })
 }
 
 fn claimed(manifest: &[u8]) -> Option<(String, u64)> {
