@@ -31,6 +31,11 @@ pub(crate) fn envelope(payload_type: &str, payload: &[u8], key_id: &str, signatu
     text.into_bytes()
 }
 
+/// True for padded standard base64 without stray bits.
+pub(crate) fn is_base64(text: &str) -> bool {
+    BASE64.decode(text).is_ok()
+}
+
 /// The 64 bytes of a signature in padded standard base64.
 pub(crate) fn decode_signature(text: &str) -> Option<[u8; 64]> {
     BASE64.decode(text).ok()?.try_into().ok()

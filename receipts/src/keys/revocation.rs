@@ -5,7 +5,6 @@ use super::{ALG, KeyError, PublicKey, TrustFault};
 use crate::canonical::{Limits, Value, is_canonical, parse, to_vec};
 use crate::clock;
 use crate::dsse::{self, Envelope};
-use crate::hex;
 use crate::receipt::{FORMAT, parse_decimal};
 
 /// Payload type of a revocation's envelope.
@@ -89,9 +88,7 @@ impl Revocation {
             NONE => None,
             number => Some(parse_decimal(number).ok_or(TrustFault::Shape)?),
         };
-        let formed = clock::is_timestamp(text("issued")?)
-            && hex::decode_32(text("key_id")?).is_some()
-            && text("reason")?.len() <= REASON_MAX_BYTES;
+        let formed = clock::is_timestamp(text("issued")?) && text("reason")?.len() <= REASON_MAX_BYTES;
         if !formed {
             return Err(TrustFault::Shape);
         }

@@ -314,11 +314,14 @@ pub(crate) fn read_trust(directory: &Path) -> Result<TrustFile, KeyError> {
         .into_iter()
         .map(|(path, value)| Revocation::read(&value).map_err(|fault| KeyError::malformed(&path, fault)))
         .collect::<Result<Vec<_>, _>>()?;
-    let first = logs.iter().min_by_key(|certificate| certificate.valid_from_seq);
-    let origin = match first {
-        Some(certificate) => certificate.log.clone(),
-        None => return Err(KeyError::Missing(directory.join(LOG_CERTIFICATES))),
-    };
+    if logs.is_empty() {
+        return Err(KeyError::Missing(directory.join(LOG_CERTIFICATES)));
+    }
+    // The root key names the log; certificates are held against it.
+    let origin = root.name().strip_suffix("/root").unwrap_or_default().to_owned();
+    if !is_origin(&origin) {
+        return Err(KeyError::malformed(&root_path, "it is not the root key of a log"));
+    }
     Ok(TrustFile::new(&origin, root, logs, receipts, revoked))
 }
 

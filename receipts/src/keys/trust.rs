@@ -176,8 +176,18 @@ impl TrustFile {
                     && certificate.is_signed_by(&log.key)
             })
         };
+        // A trust file was read by these rules already; the files of a directory are taken as they lie.
+        let own = |list: &[Certificate], purpose: Purpose| {
+            list.iter().all(|certificate| {
+                certificate.purpose == purpose
+                    && certificate.log == self.log
+                    && certificate.key.name() == purpose.key_name(&self.log)
+            })
+        };
         let mut ids = std::collections::HashSet::new();
-        self.logs.iter().all(|certificate| certificate.is_signed_by(&self.root))
+        own(&self.logs, Purpose::Log)
+            && own(&self.receipts, Purpose::Receipt)
+            && self.logs.iter().all(|certificate| certificate.is_signed_by(&self.root))
             && self.revoked.iter().all(|revocation| revocation.log == self.log && revocation.is_signed_by(&self.root))
             && self.receipts.iter().all(issued)
             && self.certificates().all(|certificate| ids.insert(certificate.key.id()))

@@ -26,6 +26,8 @@ pub(crate) enum Shape {
     BlockHeader,
     /// Lower-case hexadecimal digits, two for each byte.
     Hex,
+    /// Padded standard base64 without stray bits.
+    Base64,
     /// Base64 of 64 bytes.
     Signature,
     /// A UUID in lower case with hyphens.
@@ -65,11 +67,11 @@ pub(crate) const fn may(name: &'static str, shape: Shape) -> Field {
 }
 
 use Shape::{
-    Any, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Hex, Integer, List, Map, Object, OneOf, Signature,
-    Text, Timestamp, Uuid,
+    Any, Base64, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Hex, Integer, List, Map, Object, OneOf,
+    Signature, Text, Timestamp, Uuid,
 };
 
-const COMMITMENT: Shape = Object(&[must("alg", OneOf(&["hmac-sha256"])), may("salt", Text), must("value", Digest)]);
+const COMMITMENT: Shape = Object(&[must("alg", OneOf(&["hmac-sha256"])), may("salt", Base64), must("value", Digest)]);
 
 const CALLER: Shape = Object(&[
     may("app", Text),
@@ -476,6 +478,7 @@ fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<Sha
         DecimalOrNone => text(|text| text == "none" || parse_decimal(text).is_some()),
         BlockHeader => text(|text| text.len() == 160 && text.bytes().all(hex::is_digit)),
         Hex => text(|text| hex::decode(text).is_some()),
+        Base64 => text(|text| dsse::is_base64(text)),
         Signature => text(|text| dsse::decode_signature(text).is_some()),
         Decimal => text(|text| parse_decimal(text).is_some()),
         Digest => text(|text| hex::decode_32(text).is_some()),
