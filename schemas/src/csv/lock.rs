@@ -71,10 +71,11 @@ impl CsvLock {
     /// Takes the next fragment of text and adds to `out` the records that it completes. After a violation, or after
     /// [`CsvLock::finish`], text is dropped.
     pub fn feed(&mut self, text: &str, out: &mut Released) -> Step {
-        if self.violation.is_none() && !self.finished {
-            if let Err(violation) = self.take(text, out) {
-                self.violate(violation);
-            }
+        if self.violation.is_none()
+            && !self.finished
+            && let Err(violation) = self.take(text, out)
+        {
+            self.violate(violation);
         }
         match &self.violation {
             Some(violation) => Step::Violation(violation.clone()),
