@@ -50,10 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn good<P: AsRef<Path>>(inputs: &[P], options: &VerifyOptions) -> Result<(), Box<dyn Error>> {
     let verdict = verify(inputs, options)?;
-    match verdict.ok {
-        true => Ok(println!("         {} receipts are good", verdict.stats.receipts)),
-        false => Err(String::from_utf8_lossy(&verdict.to_json()).into()),
+    if !verdict.ok {
+        return Err(String::from_utf8_lossy(&verdict.to_json()).into());
     }
+    println!("         {} receipts are good", verdict.stats.receipts);
+    Ok(())
 }
 
 /// Runs a step and tells its time and peak memory.

@@ -234,7 +234,8 @@ fn lineage_sees_each_receipt_of_a_bundle_once() {
     let first = sealer.seal(4, &[]).unwrap().unwrap();
     let second = sealer.seal(count, &[]).unwrap().unwrap();
     let lines = |path: &Path| String::from_utf8(members(path)[LINEAGE].clone()).unwrap();
-    let starts = |path: &Path| lines(path).lines().map(|line| line[..5].to_owned()).collect::<Vec<_>>();
+    let starts =
+        |path: &Path| lines(path).lines().map(|line| line.chars().take(5).collect::<String>()).collect::<Vec<_>>();
     assert_eq!(starts(&first.path), ["1 gen", "2 boo", "3 att", "4 out"]);
     assert_eq!(starts(&second.path), ["1 att", "2 out", "3 shu"]);
     let receipts = members(&second.path)[RECEIPTS].clone();
