@@ -456,7 +456,10 @@ fn archives_that_mean_harm_are_refused_within_bounds() {
     let out = fast_directory();
     let path = out.path().join("x.pef");
     let judge_tar = |tar: &[u8]| {
-        std::fs::write(&path, zstd::encode_all(tar, 3).unwrap()).unwrap();
+        let mut frame = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        frame.include_checksum(true).unwrap();
+        io::Write::write_all(&mut frame, tar).unwrap();
+        std::fs::write(&path, frame.finish().unwrap()).unwrap();
         found(&verify(&[&path], &VerifyOptions::default()).unwrap())
     };
     let first = |codes: Vec<String>| codes.into_iter().next().unwrap();
@@ -478,6 +481,9 @@ fn archives_that_mean_harm_are_refused_within_bounds() {
     assert_eq!(first(judge_tar(&bomb)), "E106 x.pef", "six megabytes of nothing in some hundred bytes");
     let many: Vec<u8> = (0..5000).flat_map(|index| member(&format!("a{index:05}"), b'0', "")).collect();
     assert_eq!(first(judge_tar(&many)), "E106 x.pef");
+    // A good tar, but nothing that would show damage in its frame.
+    std::fs::write(&path, zstd::encode_all(&[0; 1024][..], 3).unwrap()).unwrap();
+    assert_eq!(first(found(&verify(&[&path], &VerifyOptions::default()).unwrap())), "E108 x.pef");
     for garbage in [&b""[..], b"x", &[0; 1024]] {
         std::fs::write(&path, garbage).unwrap();
         assert_eq!(first(found(&verify(&[&path], &VerifyOptions::default()).unwrap())), "E108 x.pef");
