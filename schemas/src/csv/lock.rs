@@ -14,7 +14,7 @@ use crate::violation::{Violation, ViolationKind};
 /// Text that is remembered of the fields of one unique column. Past it uniqueness cannot be vouched for.
 const UNIQUE_BYTES_MAX: usize = 8 << 20;
 
-/// Holds one CSV text to its contract. See [`super`].
+/// Holds one CSV text to its contract: releases whole records that keep it, and nothing after the first violation.
 #[derive(Debug)]
 pub struct CsvLock {
     contract: Arc<CsvContract>,
