@@ -20,7 +20,7 @@ rules:
 ";
 
 /// Metrics that dashboards and alerts are built on: name, type.
-const METRICS: [(&str, &str); 22] = [
+const METRICS: [(&str, &str); 24] = [
     ("clyra_build", "info"),
     ("clyra_coverage_gaps", "counter"),
     ("clyra_exchange_seconds", "histogram"),
@@ -43,6 +43,8 @@ const METRICS: [(&str, &str); 22] = [
     ("clyra_receipt_wait_seconds", "histogram"),
     ("clyra_redactions", "counter"),
     ("clyra_scan_seconds", "histogram"),
+    ("clyra_seal_failures", "counter"),
+    ("clyra_streams_dropped", "counter"),
 ];
 
 /// A page of OpenMetrics text: families with their types, and samples by name and labels.
