@@ -7,15 +7,21 @@ use serde_json::Value;
 
 use crate::contract::{Contract, ContractSource};
 use crate::locate::{self, Segment};
+use crate::repair::{Edit, RepairPolicy};
 use crate::syntax::{Fault, Syntax};
 use crate::violation::{Violation, ViolationKind};
 
 /// When text is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Mode {
     /// Nothing before the whole document has passed.
     Buffer,
+    /// Each value once it has been checked; the document's last bracket once the whole has passed.
+    Verified,
+    /// Each byte while some continuation could still be valid; the document's last bracket once the whole has passed.
+    Cutoff,
+    /// At once. The verdict is for the record.
+    Observe,
 }
 
 /// How the answer ended, as the provider said.
@@ -43,18 +49,11 @@ impl End {
     }
 }
 
-/// Text that may go to the client. The lock adds to it, the caller takes from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Released {
-    /// The text.
-    pub text: String,
-}
-
 /// Where a lock stands after a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The document goes on; so many bytes are held.
+    /// The document goes on; so many bytes of what came may not leave yet.
     Hold {
         /// How many.
         bytes: usize,
@@ -69,42 +68,75 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The document is released, byte for byte as it came.
+    /// All of the document may leave, with the edits that the lock named.
     Pass,
-    /// Nothing is released.
+    /// Nothing more may leave.
     Block(Violation),
 }
 
 /// Holds one document to its contract.
+///
+/// The caller keeps the text. After each call, [`Lock::settled`] says how much of it may leave, and
+/// [`Lock::take_edits`] what is to be changed in it on the way ([`Release`](crate::Release) does that for a text in one hand).
 #[derive(Debug)]
 pub struct Lock {
     contract: Arc<Contract>,
     mode: Mode,
-    held: String,
+    repair: RepairPolicy,
+    /// The document so far, mended.
+    document: String,
+    edits: Vec<Edit>,
     syntax: Syntax,
     violation: Option<Violation>,
     passed: bool,
 }
 
 impl Lock {
-    /// A lock for one document.
+    /// A lock for one document, which mends what `repair` allows.
     #[must_use]
-    pub fn new(contract: Arc<Contract>, mode: Mode) -> Self {
+    pub fn new(contract: Arc<Contract>, mode: Mode, repair: RepairPolicy) -> Self {
         let syntax = Syntax::new(&contract.limits);
-        Self { contract, mode, held: String::new(), syntax, violation: None, passed: false }
+        Self {
+            contract,
+            mode,
+            repair,
+            document: String::new(),
+            edits: Vec::new(),
+            syntax,
+            violation: None,
+            passed: false,
+        }
     }
 
-    /// When this lock releases text.
+    /// When this lock lets text leave.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Takes the next fragment of decoded text. In [`Mode::Buffer`] nothing is added to `out`. After a violation, or
-    /// after [`Lock::finish`], text is dropped.
-    pub fn feed(&mut self, text: &str, _out: &mut Released) -> Step {
+    /// What this lock may mend.
+    #[must_use]
+    pub fn repair(&self) -> RepairPolicy {
+        self.repair
+    }
+
+    /// Bytes of the text as it came, from its beginning, that may leave now. Never falls. After a violation it stands where it
+    /// was; after [`Outcome::Pass`] it is [`u64::MAX`].
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        if self.passed || self.mode == Mode::Observe { u64::MAX } else { 0 }
+    }
+
+    /// The edits that were decided since the last call, in the order of the text. None of them touches a byte that was settled
+    /// before it was decided.
+    pub fn take_edits(&mut self) -> Vec<Edit> {
+        std::mem::take(&mut self.edits)
+    }
+
+    /// Takes the next fragment of decoded text. After a violation, or after [`Lock::finish`], text is dropped.
+    pub fn feed(&mut self, text: &str) -> Step {
         if self.violation.is_none() && !self.passed {
-            let room = self.contract.limits.doc_bytes.saturating_sub(self.held.len());
+            let room = self.contract.limits.doc_bytes.saturating_sub(self.document.len());
             let fits = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
             match self.syntax.feed(fits) {
                 Err(fault) => self.violate(of_fault(fault, true)),
@@ -112,22 +144,21 @@ impl Lock {
                     let at = self.contract.limits.doc_bytes as u64;
                     self.violate(Violation::of_text(at, ViolationKind::TooLarge, true));
                 }
-                Ok(()) => self.held.push_str(text),
+                Ok(()) => self.document.push_str(text),
             }
         }
         match &self.violation {
             Some(violation) => Step::Violation(violation.clone()),
             None if self.syntax.is_complete() => Step::Complete,
-            None => Step::Hold { bytes: self.held.len() },
+            None => Step::Hold { bytes: self.document.len() },
         }
     }
 
-    /// Ends the document and judges it; on [`Outcome::Pass`] its text is added to `out`. A second call gives the same
-    /// verdict and adds nothing.
+    /// Ends the document and judges it. A second call gives the same verdict.
     ///
     /// A document whose root had closed before the answer was cut off is judged like any other; one that had not is
     /// [`ViolationKind::Interrupted`].
-    pub fn finish(&mut self, end: End, out: &mut Released) -> Outcome {
+    pub fn finish(&mut self, end: End) -> Outcome {
         if let Some(violation) = &self.violation {
             return Outcome::Block(violation.clone());
         }
@@ -137,7 +168,7 @@ impl Lock {
         match self.judge(end) {
             Ok(()) => {
                 self.passed = true;
-                out.text.push_str(&std::mem::take(&mut self.held));
+                self.document = String::new();
                 Outcome::Pass
             }
             Err(violation) => {
@@ -148,13 +179,13 @@ impl Lock {
     }
 
     fn violate(&mut self, violation: Violation) {
-        self.held = String::new();
+        self.document = String::new();
         self.violation = Some(violation);
     }
 
     fn judge(&mut self, end: End) -> Result<(), Violation> {
         let interrupted = !end.is_complete() && !self.syntax.is_complete();
-        let at = self.held.len() as u64;
+        let at = self.document.len() as u64;
         match self.syntax.finish() {
             _ if interrupted => Err(Violation::of_text(at, ViolationKind::Interrupted, false)),
             Err(Fault { kind: ViolationKind::Empty, .. })
@@ -165,16 +196,17 @@ impl Lock {
             Err(Fault { kind: ViolationKind::Empty, .. }) if end == End::ToolCalls => Ok(()),
             Err(fault) => Err(of_fault(fault, false)),
             Ok(()) => {
-                let value = serde_json::from_str(&self.held).map_err(|error| self.unreadable(&error))?;
-                self.judge_value(&self.held, &value)
+                let value = serde_json::from_str(&self.document).map_err(|error| self.unreadable(&error))?;
+                self.judge_value(&self.document, &value)
             }
         }
     }
 
     /// The text is JSON, so what the reader cannot take is a number that is too large for it.
     fn unreadable(&self, error: &serde_json::Error) -> Violation {
-        let before: usize = self.held.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-        let at = (before + error.column().saturating_sub(1)).min(self.held.len());
+        let before: usize =
+            self.document.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let at = (before + error.column().saturating_sub(1)).min(self.document.len());
         Violation::of_text(at as u64, ViolationKind::Number, false)
     }
 

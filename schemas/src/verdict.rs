@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::contract::{Contract, ContractError};
-use crate::lock::{End, Lock, Mode, Outcome, Released, Step};
+use crate::lock::{End, Lock, Mode, Outcome, Step};
+use crate::repair::RepairPolicy;
 use crate::violation::Violation;
 
 /// What came of one document and one schema. Serialised, it is the part of an output line of `clyra validate` that is about the
@@ -43,19 +44,18 @@ impl Verdict {
     /// Judges the document that `pieces` make up, fed one after the other as a stream would.
     pub fn of<'a>(contract: Result<Arc<Contract>, ContractError>, pieces: impl IntoIterator<Item = &'a str>) -> Self {
         let mut lock = match contract {
-            Ok(contract) => Lock::new(contract, Mode::Buffer),
+            Ok(contract) => Lock::new(contract, Mode::Buffer, RepairPolicy::NONE),
             Err(error) => {
                 let verdict = Judgement::UnreadableSchema;
                 return Self { verdict, offset: None, pointer: None, keyword: Some(error.code()), early: false };
             }
         };
-        let mut released = Released::default();
         for piece in pieces {
-            if let Step::Violation(violation) = lock.feed(piece, &mut released) {
+            if let Step::Violation(violation) = lock.feed(piece) {
                 return violation.into();
             }
         }
-        lock.finish(End::Stop, &mut released).into()
+        lock.finish(End::Stop).into()
     }
 }
 

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use clyra_schemas::{
-    Contract, ContractError, ContractSource, End, Limits, Lock, Mode, Outcome, Released, Step, Violation, ViolationKind,
+    Contract, ContractError, ContractSource, End, Limits, Lock, Mode, Outcome, Release, RepairPolicy, Step, Violation,
+    ViolationKind,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,20 +17,23 @@ fn contract(schema: &Value) -> Arc<Contract> {
 
 /// Feeds `text` in pieces and returns the verdict, with what was released.
 fn run(contract: &Arc<Contract>, text: &str, size: usize, end: End) -> (Outcome, String) {
-    let mut lock = Lock::new(contract.clone(), Mode::Buffer);
-    let mut out = Released::default();
+    let mut lock = Lock::new(contract.clone(), Mode::Buffer, RepairPolicy::NONE);
+    let mut release = Release::default();
     let mut piece = String::new();
     for c in text.chars() {
         piece.push(c);
         if piece.len() >= size {
-            lock.feed(&std::mem::take(&mut piece), &mut out);
-            assert_eq!(out.text, "", "buffer mode releases nothing before the end");
+            release.push(&piece);
+            lock.feed(&std::mem::take(&mut piece));
+            assert_eq!(lock.settled(), 0, "buffer mode releases nothing before the end");
         }
     }
-    lock.feed(&piece, &mut out);
-    let outcome = lock.finish(end, &mut out);
-    assert_eq!(lock.finish(end, &mut out), outcome, "a second end changes nothing");
-    (outcome, out.text)
+    release.push(&piece);
+    lock.feed(&piece);
+    let outcome = lock.finish(end);
+    assert_eq!(lock.finish(end), outcome, "a second end changes nothing");
+    let out = release.take(lock.take_edits(), lock.settled());
+    (outcome, out)
 }
 
 fn violation(schema: &Value, text: &str) -> Violation {
@@ -94,24 +98,22 @@ fn the_first_wrong_byte_is_named() {
 
 #[test]
 fn a_syntax_error_is_found_while_the_text_comes() {
-    let mut lock = Lock::new(contract(&json!(true)), Mode::Buffer);
-    let mut out = Released::default();
-    assert_eq!(lock.feed("{\"a\": [", &mut out), Step::Hold { bytes: 7 });
-    let Step::Violation(found) = lock.feed("1, }", &mut out) else { unreachable!() };
+    let mut lock = Lock::new(contract(&json!(true)), Mode::Buffer, RepairPolicy::NONE);
+    assert_eq!(lock.feed("{\"a\": ["), Step::Hold { bytes: 7 });
+    let Step::Violation(found) = lock.feed("1, }") else { unreachable!() };
     assert_eq!((found.kind, found.at, found.early), (ViolationKind::Syntax, 10, true));
-    assert!(matches!(lock.feed("]}", &mut out), Step::Violation(_)), "once wrong, always wrong");
-    assert!(matches!(lock.finish(End::Stop, &mut out), Outcome::Block(_)));
-    assert_eq!(out.text, "");
+    assert!(matches!(lock.feed("]}"), Step::Violation(_)), "once wrong, always wrong");
+    assert!(matches!(lock.finish(End::Stop), Outcome::Block(_)));
+    assert_eq!(lock.settled(), 0);
 }
 
 #[test]
 fn the_end_of_the_root_is_announced() {
-    let mut lock = Lock::new(contract(&json!(true)), Mode::Buffer);
-    let mut out = Released::default();
-    assert_eq!(lock.feed("[1]", &mut out), Step::Complete);
-    assert_eq!(lock.feed("\n", &mut out), Step::Complete);
-    let mut lock = Lock::new(contract(&json!(true)), Mode::Buffer);
-    assert_eq!(lock.feed("12", &mut out), Step::Hold { bytes: 2 }, "another digit may come");
+    let mut lock = Lock::new(contract(&json!(true)), Mode::Buffer, RepairPolicy::NONE);
+    assert_eq!(lock.feed("[1]"), Step::Complete);
+    assert_eq!(lock.feed("\n"), Step::Complete);
+    let mut lock = Lock::new(contract(&json!(true)), Mode::Buffer, RepairPolicy::NONE);
+    assert_eq!(lock.feed("12"), Step::Hold { bytes: 2 }, "another digit may come");
 }
 
 #[test]

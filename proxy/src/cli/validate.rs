@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clyra_schemas::{
     Contract, ContractError, ContractSource, CsvContract, CsvLock, End, Judgement, Limits, Lock, Mode,
-    Outcome as Judged, Released,
+    Outcome as Judged, Released, RepairPolicy,
 };
 use clyra_schemas::{Step, Verdict, Violation};
 use serde_json::json;
@@ -77,7 +77,8 @@ pub(super) fn run(args: &Args) -> Outcome {
             if batch {
                 return batch::run(contract);
             }
-            judge(&mut Lock::new(contract.ok_or_else(missing)?, Mode::Buffer), io::stdin()).map_err(unreadable)?
+            judge(&mut Lock::new(contract.ok_or_else(missing)?, Mode::Buffer, RepairPolicy::NONE), io::stdin())
+                .map_err(unreadable)?
         }
     };
     let verdict = fault.as_ref().map_or_else(|| Judged::Pass.into(), Fault::verdict);
@@ -123,36 +124,33 @@ impl Fault {
 
 /// A lock of either format.
 trait Judge {
-    fn feed(&mut self, text: &str, out: &mut Released) -> Step;
-    fn finish(&mut self, out: &mut Released) -> Judged;
+    fn feed(&mut self, text: &str) -> Step;
+    fn finish(&mut self) -> Judged;
 }
 
 impl Judge for Lock {
-    fn feed(&mut self, text: &str, out: &mut Released) -> Step {
-        Lock::feed(self, text, out)
+    fn feed(&mut self, text: &str) -> Step {
+        Lock::feed(self, text)
     }
 
-    fn finish(&mut self, out: &mut Released) -> Judged {
-        Lock::finish(self, End::Stop, out)
+    fn finish(&mut self) -> Judged {
+        Lock::finish(self, End::Stop)
     }
 }
 
 impl Judge for CsvLock {
-    fn feed(&mut self, text: &str, out: &mut Released) -> Step {
-        let step = CsvLock::feed(self, text, out);
+    fn feed(&mut self, text: &str) -> Step {
         // The verdict is what is asked for; records that have passed are not kept.
-        out.text.clear();
-        step
+        CsvLock::feed(self, text, &mut Released::default())
     }
 
-    fn finish(&mut self, out: &mut Released) -> Judged {
-        CsvLock::finish(self, End::Stop, out)
+    fn finish(&mut self) -> Judged {
+        CsvLock::finish(self, End::Stop, &mut Released::default())
     }
 }
 
 /// Judges what `input` brings, as it comes. `None` if it passes.
 fn judge(lock: &mut dyn Judge, mut input: impl Read) -> io::Result<Option<Fault>> {
-    let mut released = Released::default();
     let mut buffer = vec![0; READ_BYTES];
     // Bytes of an unfinished character at the start of the buffer, and the offset in the document where they stand.
     let (mut kept, mut at) = (0, 0);
@@ -171,14 +169,14 @@ fn judge(lock: &mut dyn Judge, mut input: impl Read) -> io::Result<Option<Fault>
                 (text.unwrap_or_default(), (error.error_len().is_some() || read == 0).then_some(Fault::Utf8 { at }))
             }
         };
-        if let Step::Violation(violation) = lock.feed(text, &mut released) {
+        if let Step::Violation(violation) = lock.feed(text) {
             return Ok(Some(Fault::Violation(violation)));
         }
         if utf8.is_some() {
             return Ok(utf8);
         }
         if read == 0 {
-            return Ok(match lock.finish(&mut released) {
+            return Ok(match lock.finish() {
                 Judged::Block(violation) => Some(Fault::Violation(violation)),
                 _ => None,
             });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use clyra_schemas::{Contract, End, Lock, Mode, Outcome, Released as Out, Step, Violation};
+use clyra_schemas::{Contract, End, Lock, Mode, Outcome, RepairPolicy, Step, Violation};
 
 use super::judge::SchemaBreach;
 use crate::surface::{Channel, ResponseFacts};
@@ -55,12 +55,12 @@ impl Locks {
     }
 
     pub(super) fn feed(&mut self, key: &str, text: &str) -> Option<SchemaBreach> {
-        let locks = self.locks.entry(key.to_owned()).or_insert_with(|| {
-            self.bindings.iter().map(|b| (b.id.clone(), Lock::new(Arc::clone(&b.contract), Mode::Buffer))).collect()
-        });
+        let locks = self
+            .locks
+            .entry(key.to_owned())
+            .or_insert_with(|| self.bindings.iter().map(|b| (b.id.clone(), lock(&b.contract))).collect());
         *self.bytes.entry(key.to_owned()).or_default() += text.len() as u64;
-        let mut out = Out::default();
-        locks.iter_mut().find_map(|(id, lock)| match lock.feed(text, &mut out) {
+        locks.iter_mut().find_map(|(id, lock)| match lock.feed(text) {
             Step::Violation(violation) => Some(breach(id, &violation)),
             _ => None,
         })
@@ -76,7 +76,7 @@ impl Locks {
                 continue;
             }
             for (id, lock) in locks {
-                if let Outcome::Block(violation) = lock.finish(end, &mut Out::default()) {
+                if let Outcome::Block(violation) = lock.finish(end) {
                     return SchemaReport { checked, breach: Some(breach(id, &violation)) };
                 }
             }
@@ -90,16 +90,20 @@ impl Locks {
     pub(super) fn recheck(&self, text: &str, facts: &ResponseFacts) -> Option<SchemaBreach> {
         let end = end(facts.finish_reason.as_deref());
         self.bindings.iter().find_map(|binding| {
-            let (mut lock, mut out) = (Lock::new(Arc::clone(&binding.contract), Mode::Buffer), Out::default());
-            if let Step::Violation(violation) = lock.feed(text, &mut out) {
+            let mut lock = lock(&binding.contract);
+            if let Step::Violation(violation) = lock.feed(text) {
                 return Some(breach(&binding.id, &violation));
             }
-            match lock.finish(end, &mut out) {
+            match lock.finish(end) {
                 Outcome::Block(violation) => Some(breach(&binding.id, &violation)),
                 _ => None,
             }
         })
     }
+}
+
+fn lock(contract: &Arc<Contract>) -> Lock {
+    Lock::new(Arc::clone(contract), Mode::Buffer, RepairPolicy::NONE)
 }
 
 fn breach(id: &str, violation: &Violation) -> SchemaBreach {

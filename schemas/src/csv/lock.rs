@@ -8,11 +8,18 @@ use serde_json::Value;
 use super::contract::{Column, CsvContract, Formulas, Type};
 use super::formula::{defused, is_formula};
 use super::machine::{Event, Machine, Refused};
-use crate::lock::{End, Outcome, Released, Step};
+use crate::lock::{End, Outcome, Step};
 use crate::violation::{Violation, ViolationKind};
 
 /// Text that is remembered of the fields of one unique column. Past it uniqueness cannot be vouched for.
 const UNIQUE_BYTES_MAX: usize = 8 << 20;
+
+/// Text that may go to the client. The lock adds to it, the caller takes from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// The text.
+    pub text: String,
+}
 
 /// Holds one CSV text to its contract: releases whole records that keep it, and nothing after the first violation.
 #[derive(Debug)]

@@ -32,4 +32,4 @@ mod lock;
 mod machine;
 
 pub use contract::{CsvContract, CsvContractError, Formulas, LineEnding};
-pub use lock::CsvLock;
+pub use lock::{CsvLock, Released};

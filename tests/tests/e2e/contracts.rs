@@ -1,6 +1,6 @@
 //! What others build on keeps its shape: every event line is what its published JSON Schema says.
 
-use clyra_schemas::{Contract, ContractSource, End, Limits, Lock, Mode, Outcome, Released};
+use clyra_schemas::{Contract, ContractSource, End, Limits, Lock, Mode, Outcome, RepairPolicy};
 use clyra_simulator::{Options, Simulator, directive_line};
 use clyra_tests::client::post;
 use clyra_tests::sidecar::Sidecar;
@@ -54,9 +54,9 @@ async fn every_event_line_fits_its_schema() {
     assert_eq!((kinds("exchange"), kinds("bypass")), (7, 1), "{events:#?}");
     assert!(kinds("finding") >= 2);
     for event in &events {
-        let mut lock = Lock::new(std::sync::Arc::clone(&contract), Mode::Buffer);
-        lock.feed(&event.to_string(), &mut Released::default());
-        let outcome = lock.finish(End::Stop, &mut Released::default());
+        let mut lock = Lock::new(std::sync::Arc::clone(&contract), Mode::Buffer, RepairPolicy::NONE);
+        lock.feed(&event.to_string());
+        let outcome = lock.finish(End::Stop);
         assert!(matches!(outcome, Outcome::Pass), "{outcome:?}\n{event:#}");
     }
 }

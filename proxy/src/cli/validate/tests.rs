@@ -19,7 +19,11 @@ impl Read for Dribble<'_> {
 }
 
 fn judged(document: &[u8], chunk: usize) -> Option<Fault> {
-    judge(&mut Lock::new(compile(SCHEMA.as_bytes()).unwrap(), Mode::Buffer), Dribble(document, chunk)).unwrap()
+    judge(
+        &mut Lock::new(compile(SCHEMA.as_bytes()).unwrap(), Mode::Buffer, RepairPolicy::NONE),
+        Dribble(document, chunk),
+    )
+    .unwrap()
 }
 
 #[test]
