@@ -6,6 +6,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::analysis::{self, Analysis};
+use crate::falsify::{self, Nodes};
 use crate::limits::{Limits, SCHEMA_NESTING_MAX};
 
 /// Where a schema comes from, which says how far it is trusted and what an empty document means.
@@ -20,7 +21,7 @@ pub enum ContractSource {
 }
 
 /// A version of JSON Schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Draft {
     /// Draft 4.
     Draft4,
@@ -126,11 +127,32 @@ impl ContractError {
     }
 }
 
+/// How a schema is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialect {
+    pub(crate) draft: Draft,
+    /// Whether `format` is checked.
+    pub(crate) formats: bool,
+}
+
+impl Dialect {
+    /// The authority's settings: nothing is fetched, patterns run in linear time.
+    pub(crate) fn options(&self, limits: &Limits) -> jsonschema::ValidationOptions<'static> {
+        let patterns = PatternOptions::regex().size_limit(limits.pattern_bytes).dfa_size_limit(limits.pattern_bytes);
+        jsonschema::options()
+            .with_draft(self.draft.authority())
+            .with_pattern_options(patterns)
+            .should_validate_formats(self.formats)
+            .offline()
+    }
+}
+
 /// A compiled schema. Immutable; one serves any number of locks on any number of threads.
 #[derive(Debug)]
 pub struct Contract {
     pub(crate) authority: Validator,
     pub(crate) analysis: Analysis,
+    pub(crate) nodes: Arc<Nodes>,
     pub(crate) limits: Limits,
     source: ContractSource,
     draft: Draft,
@@ -149,20 +171,29 @@ impl Contract {
         source: ContractSource,
         limits: &Limits,
     ) -> Result<Arc<Self>, ContractError> {
+        Self::compile_with(schema, draft, source, true, limits)
+    }
+
+    /// The same; without `formats`, the keyword `format` is a comment.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn compile_with(
+        schema: &Value,
+        draft: Option<Draft>,
+        source: ContractSource,
+        formats: bool,
+        limits: &Limits,
+    ) -> Result<Arc<Self>, ContractError> {
         let analysis = analysis::analyse(schema, source, limits)?;
         let draft = draft.unwrap_or(Draft::of(schema)?);
-        let patterns = PatternOptions::regex().size_limit(limits.pattern_bytes).dfa_size_limit(limits.pattern_bytes);
-        let authority = jsonschema::options()
-            .with_draft(draft.authority())
-            .with_pattern_options(patterns)
-            .should_validate_formats(true)
-            .offline()
-            .build(schema)
-            .map_err(|error| ContractError::Invalid {
-                pointer: error.instance_path().as_str().to_owned(),
-                keyword: error.kind().keyword().to_owned(),
-            })?;
-        Ok(Arc::new(Self { authority, analysis, limits: limits.clone(), source, draft }))
+        let dialect = Dialect { draft, formats };
+        let authority = dialect.options(limits).build(schema).map_err(|error| ContractError::Invalid {
+            pointer: error.instance_path().as_str().to_owned(),
+            keyword: error.kind().keyword().to_owned(),
+        })?;
+        let nodes = Arc::new(falsify::lower(schema, &dialect, limits));
+        Ok(Arc::new(Self { authority, analysis, nodes, limits: limits.clone(), source, draft }))
     }
 
     /// Where the schema came from.

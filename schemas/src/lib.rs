@@ -25,10 +25,13 @@
 mod analysis;
 mod contract;
 mod csv;
+mod falsify;
 mod limits;
 mod locate;
 mod lock;
+mod names;
 mod number;
+mod observe;
 mod release;
 mod repair;
 mod syntax;

@@ -18,6 +18,9 @@ pub struct Limits {
     pub number_bytes: usize,
     /// One compiled pattern of the schema, in bytes. 1 MiB.
     pub pattern_bytes: usize,
+    /// Schemas that one value is followed against at a time, all alternatives together. 1,024: past it the rest waits for the
+    /// document's end, which refuses nothing that would pass.
+    pub monitors_per_value: usize,
     /// The most that one document may cost: values in it, times places in the schema. 100 million, which is seconds
     /// in the worst case and never reached by an answer that somebody waits for.
     pub work: u64,
@@ -33,6 +36,7 @@ impl Default for Limits {
             whitespace_bytes: 1_024,
             number_bytes: 256,
             pattern_bytes: 1 << 20,
+            monitors_per_value: 1_024,
             work: 100_000_000,
         }
     }

@@ -6,9 +6,10 @@ use jsonschema::ValidationError;
 use serde_json::Value;
 
 use crate::contract::{Contract, ContractSource};
+use crate::falsify::{self, Falsifier};
 use crate::locate::{self, Segment};
 use crate::repair::{Edit, RepairPolicy};
-use crate::syntax::{Fault, Syntax};
+use crate::syntax::{Fault, Syntax, Under};
 use crate::violation::{Violation, ViolationKind};
 
 /// When text is released.
@@ -87,8 +88,11 @@ pub struct Lock {
     document: String,
     edits: Vec<Edit>,
     syntax: Syntax,
-    violation: Option<Violation>,
-    passed: bool,
+    falsifier: Falsifier,
+    settled: u64,
+    /// The root has closed, and the authority accepts it.
+    accepted: bool,
+    outcome: Option<Outcome>,
 }
 
 impl Lock {
@@ -96,6 +100,7 @@ impl Lock {
     #[must_use]
     pub fn new(contract: Arc<Contract>, mode: Mode, repair: RepairPolicy) -> Self {
         let syntax = Syntax::new(&contract.limits);
+        let falsifier = Falsifier::new(Arc::clone(&contract.nodes), contract.limits.monitors_per_value);
         Self {
             contract,
             mode,
@@ -103,8 +108,10 @@ impl Lock {
             document: String::new(),
             edits: Vec::new(),
             syntax,
-            violation: None,
-            passed: false,
+            falsifier,
+            settled: 0,
+            accepted: false,
+            outcome: None,
         }
     }
 
@@ -124,7 +131,7 @@ impl Lock {
     /// was; after [`Outcome::Pass`] it is [`u64::MAX`].
     #[must_use]
     pub fn settled(&self) -> u64 {
-        if self.passed || self.mode == Mode::Observe { u64::MAX } else { 0 }
+        if self.mode == Mode::Observe || self.outcome == Some(Outcome::Pass) { u64::MAX } else { self.settled }
     }
 
     /// The edits that were decided since the last call, in the order of the text. None of them touches a byte that was settled
@@ -135,22 +142,15 @@ impl Lock {
 
     /// Takes the next fragment of decoded text. After a violation, or after [`Lock::finish`], text is dropped.
     pub fn feed(&mut self, text: &str) -> Step {
-        if self.violation.is_none() && !self.passed {
-            let room = self.contract.limits.doc_bytes.saturating_sub(self.document.len());
-            let fits = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
-            match self.syntax.feed(fits) {
-                Err(fault) => self.violate(of_fault(fault, true)),
-                Ok(()) if fits.len() < text.len() => {
-                    let at = self.contract.limits.doc_bytes as u64;
-                    self.violate(Violation::of_text(at, ViolationKind::TooLarge, true));
-                }
-                Ok(()) => self.document.push_str(text),
-            }
+        if self.outcome.is_none()
+            && let Err(violation) = self.take(text)
+        {
+            self.violate(violation);
         }
-        match &self.violation {
-            Some(violation) => Step::Violation(violation.clone()),
-            None if self.syntax.is_complete() => Step::Complete,
-            None => Step::Hold { bytes: self.document.len() },
+        match &self.outcome {
+            Some(Outcome::Block(violation)) => Step::Violation(violation.clone()),
+            _ if self.syntax.is_complete() => Step::Complete,
+            _ => Step::Hold { bytes: self.document.len().saturating_sub(self.settled as usize) },
         }
     }
 
@@ -159,47 +159,108 @@ impl Lock {
     /// A document whose root had closed before the answer was cut off is judged like any other; one that had not is
     /// [`ViolationKind::Interrupted`].
     pub fn finish(&mut self, end: End) -> Outcome {
-        if let Some(violation) = &self.violation {
-            return Outcome::Block(violation.clone());
-        }
-        if self.passed {
-            return Outcome::Pass;
-        }
-        match self.judge(end) {
-            Ok(()) => {
-                self.passed = true;
-                self.document = String::new();
-                Outcome::Pass
-            }
-            Err(violation) => {
-                self.violate(violation.clone());
-                Outcome::Block(violation)
+        if self.outcome.is_none() {
+            match self.end(end) {
+                Ok(()) => {
+                    self.document = String::new();
+                    self.outcome = Some(Outcome::Pass);
+                }
+                Err(violation) => self.violate(violation),
             }
         }
+        self.outcome.clone().unwrap_or(Outcome::Pass)
     }
 
     fn violate(&mut self, violation: Violation) {
         self.document = String::new();
-        self.violation = Some(violation);
+        self.outcome = Some(Outcome::Block(violation));
     }
 
-    fn judge(&mut self, end: End) -> Result<(), Violation> {
-        let interrupted = !end.is_complete() && !self.syntax.is_complete();
-        let at = self.document.len() as u64;
-        match self.syntax.finish() {
-            _ if interrupted => Err(Violation::of_text(at, ViolationKind::Interrupted, false)),
+    fn take(&mut self, text: &str) -> Result<(), Violation> {
+        let room = self.contract.limits.doc_bytes.saturating_sub(self.document.len());
+        let fits = text.get(..text.floor_char_boundary(room)).unwrap_or(text);
+        self.document.push_str(fits);
+        let read = self.syntax.feed(&self.document, &mut self.falsifier);
+        self.settle();
+        read.map_err(|fault| self.violation(fault, true))?;
+        if self.syntax.is_complete() && !self.accepted {
+            self.judge_document()?;
+            self.accepted = true;
+        }
+        if fits.len() < text.len() {
+            let at = self.contract.limits.doc_bytes as u64;
+            return Err(Violation::of_text(at, ViolationKind::TooLarge, true));
+        }
+        Ok(())
+    }
+
+    /// Moves on to the last byte that may leave.
+    fn settle(&mut self) {
+        if matches!(self.mode, Mode::Buffer | Mode::Observe) {
+            return;
+        }
+        let at = self.syntax.at();
+        let settled = match self.syntax.under() {
+            // What closes the root, and whatever comes behind it, waits for the verdict.
+            Under::Nothing => self.syntax.root_closer().unwrap_or(at),
+            Under::Text(start, _) if self.mode == Mode::Verified && self.falsifier.owes_text() => start,
+            Under::Text(_, escape) => escape.unwrap_or(at),
+            // They are short, and no part of them means anything by itself.
+            Under::Name(start) | Under::Scalar(start) => start,
+        };
+        self.settled = self.settled.max(settled as u64);
+    }
+
+    fn end(&mut self, end: End) -> Result<(), Violation> {
+        if !end.is_complete() && !self.syntax.is_complete() {
+            let at = self.document.len() as u64;
+            return Err(Violation::of_text(at, ViolationKind::Interrupted, false));
+        }
+        match self.syntax.finish(&self.document, &mut self.falsifier) {
             Err(Fault { kind: ViolationKind::Empty, .. })
                 if self.contract.source() == ContractSource::ToolParameters =>
             {
                 self.judge_value("{}", &Value::Object(serde_json::Map::new()))
             }
             Err(Fault { kind: ViolationKind::Empty, .. }) if end == End::ToolCalls => Ok(()),
-            Err(fault) => Err(of_fault(fault, false)),
-            Ok(()) => {
-                let value = serde_json::from_str(&self.document).map_err(|error| self.unreadable(&error))?;
-                self.judge_value(&self.document, &value)
+            Err(fault) => Err(self.violation(fault, fault.kind == ViolationKind::Schema)),
+            Ok(()) if self.accepted => Ok(()),
+            Ok(()) => self.judge_document(),
+        }
+    }
+
+    /// What the reader stopped at; the falsifier knows more of what it refused.
+    fn violation(&self, fault: Fault, early: bool) -> Violation {
+        let found_at = self.syntax.at() as u64;
+        let refusal = self.falsifier.refusal().filter(|_| fault.kind == ViolationKind::Schema);
+        match refusal {
+            None => Violation { found_at, ..Violation::of_text(fault.at as u64, fault.kind, early) },
+            Some(refusal) => Violation {
+                at: refusal.at as u64,
+                found_at,
+                kind: ViolationKind::Schema,
+                instance_path: self.masked(&refusal.path.iter().map(|step| self.segment(step)).collect::<Vec<_>>()),
+                schema_path: refusal.schema_path.clone(),
+                keyword: Some(refusal.keyword),
+                early,
+            },
+        }
+    }
+
+    fn segment(&self, step: &falsify::Step) -> Segment {
+        match step {
+            falsify::Step::Index(index) => Segment::Index(usize::try_from(*index).unwrap_or(usize::MAX)),
+            falsify::Step::Name(range) => {
+                let name = self.document.get(range.clone()).and_then(|name| serde_json::from_str(name).ok());
+                Segment::Name(name.unwrap_or_default())
             }
         }
+    }
+
+    /// The authority's word on the whole document.
+    fn judge_document(&self) -> Result<(), Violation> {
+        let value = serde_json::from_str(&self.document).map_err(|error| self.unreadable(&error))?;
+        self.judge_value(&self.document, &value)
     }
 
     /// The text is JSON, so what the reader cannot take is a number that is too large for it.
@@ -218,7 +279,8 @@ impl Lock {
         if self.contract.authority.is_valid(value) {
             return Ok(());
         }
-        let mut violation = Violation::of_text(0, ViolationKind::Schema, false);
+        let end = self.document.len() as u64;
+        let mut violation = Violation { found_at: end, ..Violation::of_text(0, ViolationKind::Schema, false) };
         if self.contract.can_explain(values, deepest)
             && let Err(error) = self.contract.authority.validate(value)
         {
@@ -246,10 +308,6 @@ impl Lock {
         }
         pointer
     }
-}
-
-fn of_fault(fault: Fault, early: bool) -> Violation {
-    Violation::of_text(fault.at, fault.kind, early)
 }
 
 /// The steps of a JSON Pointer. Whether `0` is a name or an index depends on the value that it leads into.

@@ -22,7 +22,7 @@ pub struct Verdict {
     /// The schema's keyword that refused it; for anything else, the code of the [`ViolationKind`](crate::ViolationKind) or
     /// [`ContractError`].
     pub keyword: Option<&'static str>,
-    /// Whether the violation was found before the document ended.
+    /// Whether the violation was found while the document came, rather than by judging the whole.
     pub early: bool,
 }
 

@@ -11,6 +11,8 @@ pub struct Violation {
     /// Byte offset in the document: of the first byte that cannot stand there, or of the value that the schema refuses.
     /// Zero if the place was not worth searching for (see [`Violation::keyword`]).
     pub at: u64,
+    /// Byte offset at which it was found, `at` or later: no byte from there on ever leaves.
+    pub found_at: u64,
     /// What kind of thing is wrong.
     pub kind: ViolationKind,
     /// JSON Pointer (RFC 6901) to the refused value, with unknown member names masked. Empty for the root.
@@ -20,7 +22,7 @@ pub struct Violation {
     /// The keyword that refused the document. None for every other kind, and where naming it would have cost more than
     /// the document is worth (alternatives nested in recursion).
     pub keyword: Option<&'static str>,
-    /// Whether it was found before the document ended.
+    /// Whether it was found while the document came, rather than by judging the whole.
     pub early: bool,
 }
 
@@ -129,6 +131,6 @@ impl fmt::Display for Violation {
 impl Violation {
     /// A violation of anything but the schema.
     pub(crate) fn of_text(at: u64, kind: ViolationKind, early: bool) -> Self {
-        Self { at, kind, instance_path: String::new(), schema_path: String::new(), keyword: None, early }
+        Self { at, found_at: at, kind, instance_path: String::new(), schema_path: String::new(), keyword: None, early }
     }
 }

@@ -284,6 +284,7 @@ impl CsvLock {
         let name = |column: &Column| column.name.replace('~', "~0").replace('/', "~1");
         Violation {
             at: self.record_at + start as u64,
+            found_at: self.record_at + start as u64,
             kind,
             instance_path: column.map_or_else(|| format!("/{index}"), |column| format!("/{row}/{}", name(column))),
             schema_path: format!("/columns/{index}"),
