@@ -37,7 +37,7 @@ pub enum Draft {
 
 impl Draft {
     /// What `$schema` names; 2020-12 where there is none.
-    fn of(schema: &Value) -> Result<Self, ContractError> {
+    pub(crate) fn of(schema: &Value) -> Result<Self, ContractError> {
         let Some(dialect) = schema.get("$schema") else { return Ok(Self::Draft202012) };
         let uri = dialect.as_str().unwrap_or_default();
         match uri.trim_end_matches('#').trim_start_matches("https://").trim_start_matches("http://") {
@@ -194,6 +194,13 @@ impl Contract {
         })?;
         let nodes = Arc::new(falsify::lower(schema, &dialect, limits));
         Ok(Arc::new(Self { authority, analysis, nodes, limits: limits.clone(), source, draft }))
+    }
+
+    /// The authority's verdict alone: whether `text` is JSON that the schema accepts. What a lock passes is accepted; a lock
+    /// refuses more (limits, members of one name).
+    #[must_use]
+    pub fn accepts(&self, text: &str) -> bool {
+        serde_json::from_str(text).is_ok_and(|value: Value| self.authority.is_valid(&value))
     }
 
     /// Where the schema came from.

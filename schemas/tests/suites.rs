@@ -49,8 +49,8 @@ fn json_test_suite() {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let bytes = fs::read(&file).unwrap();
         let verdicts: Vec<Verdict> = match std::str::from_utf8(&bytes) {
-            Ok(text) => [1, 2, 3, 7, usize::MAX]
-                .into_iter()
+            Ok(text) => (1..=text.len().min(64))
+                .chain([usize::MAX])
                 .map(|size| Verdict::of(Ok(contract.clone()), pieces(text, size.min(text.len().max(1)))))
                 .collect(),
             // No text, so it never gets as far as a lock.
@@ -80,6 +80,17 @@ fn json_test_suite() {
     assert_eq!((accepted + duplicates.len(), rejected), (95, 188));
 }
 
+/// The same document, the members of its objects in reversed order.
+fn reversed(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            Value::Object(members.iter().rev().map(|(name, value)| (name.clone(), reversed(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(reversed).collect()),
+        other => other.clone(),
+    }
+}
+
 #[test]
 fn json_schema_test_suite() {
     let Some(path) = suite("json-schema-test-suite") else { return };
@@ -91,7 +102,7 @@ fn json_schema_test_suite() {
         ("draft2020-12", Draft::Draft202012),
     ];
     for (folder, draft) in drafts {
-        let (mut judged, mut unreadable) = (0, Vec::new());
+        let (mut judged, mut refused, mut early, mut unreadable) = (0, 0, 0, Vec::new());
         for file in files(path.join("tests").join(folder)) {
             let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
             // The suite's default is that formats are comments. Here they are checked, as its optional tests have it.
@@ -111,24 +122,44 @@ fn json_schema_test_suite() {
                     continue;
                 };
                 for test in group["tests"].as_array().unwrap() {
-                    let text = test["data"].to_string();
                     let expected = if test["valid"] == true { Judgement::Pass } else { Judgement::Violation };
-                    for size in [7, text.len()] {
-                        let verdict = Verdict::of(Ok(contract.clone()), pieces(&text, size));
+                    for text in [test["data"].to_string(), reversed(&test["data"]).to_string()] {
                         assert_eq!(
-                            verdict.verdict, expected,
-                            "{folder}/{name}: {}: {}",
-                            group["description"], test["description"]
+                            contract.accepts(&text),
+                            expected == Judgement::Pass,
+                            "{folder}/{name}: the authority"
                         );
-                        if verdict.verdict == Judgement::Violation {
-                            assert!(verdict.offset.is_some_and(|at| at < text.len() as u64), "{verdict:?} in {text}");
+                        let verdicts: Vec<Verdict> = [1, 7, text.len()]
+                            .into_iter()
+                            .map(|size| Verdict::of(Ok(contract.clone()), pieces(&text, size)))
+                            .collect();
+                        for verdict in &verdicts {
+                            assert_eq!(
+                                verdict.verdict, expected,
+                                "{folder}/{name}: {}: {}: {text}",
+                                group["description"], test["description"]
+                            );
+                            assert_eq!(
+                                verdict, &verdicts[0],
+                                "{folder}/{name}: the verdict depends on how {text} was cut"
+                            );
+                            judged += 1;
                         }
-                        judged += 1;
+                        if verdicts[0].verdict == Judgement::Violation {
+                            let verdict = &verdicts[0];
+                            assert!(verdict.offset.is_some_and(|at| at < text.len() as u64), "{verdict:?} in {text}");
+                            refused += 1;
+                            early += u64::from(verdict.early);
+                        }
                     }
                 }
             }
         }
-        println!("{folder}: {judged} verdicts agree, {} schemas need the network", unreadable.len());
+        println!(
+            "{folder}: {judged} verdicts agree, {early} of {refused} violations are found while the document comes, {} schemas \
+             need the network",
+            unreadable.len()
+        );
         assert!(judged > 1_000, "{folder}: only {judged} verdicts");
     }
 }

@@ -16,8 +16,27 @@ use crate::contract::{Dialect, Draft};
 use crate::limits::Limits;
 use crate::observe::Kind;
 
-/// Keywords by which a part of a schema becomes a document of its own, in which references mean something else.
-const RESOURCES: [&str; 3] = ["$id", "id", "$schema"];
+/// Whether a part of a schema is a document of its own, in which references mean something else. A fragment names a place
+/// without that.
+fn is_resource(schema: &Value) -> bool {
+    let ids = ["$id", "id"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_str());
+    ids.into_iter().any(|id| !id.starts_with('#'))
+}
+
+/// Where a schema stands.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    /// JSON Pointer to it.
+    pointer: &'p str,
+    /// Within a document of its own, whose references are not followed.
+    is_apart: bool,
+}
+
+impl<'p> Place<'p> {
+    fn at(self, pointer: &'p str) -> Self {
+        Self { pointer, ..self }
+    }
+}
 
 /// Lowers `root`, which is a valid schema within the limits of the analysis.
 pub(crate) fn lower(root: &Value, dialect: &Dialect, limits: &Limits) -> Nodes {
@@ -31,7 +50,7 @@ pub(crate) fn lower(root: &Value, dialect: &Dialect, limits: &Limits) -> Nodes {
         known_patterns: HashMap::new(),
         parts: Parts::new(root, dialect, limits),
     };
-    let root = lower.node(root, "");
+    let root = lower.node(root, Place { pointer: "", is_apart: false });
     let Lower { mut nodes, patterns, parts, .. } = lower;
     mark_loops(&mut nodes);
     Nodes { nodes, root, patterns, parts: parts.made }
@@ -50,21 +69,31 @@ struct Lower<'a> {
 }
 
 impl<'a> Lower<'a> {
-    fn node(&mut self, schema: &'a Value, pointer: &str) -> NodeId {
+    fn node(&mut self, schema: &'a Value, place: Place<'_>) -> NodeId {
         let key = std::ptr::from_ref(schema);
         if let Some(&id) = self.known.get(&key) {
             return id;
         }
         let id = NodeId::try_from(self.nodes.len()).unwrap_or(NodeId::MAX);
-        self.nodes.push(Node::anything(pointer));
+        self.nodes.push(Node::anything(place.pointer));
         self.known.insert(key, id);
-        let mut node = Node::anything(pointer);
+        let mut node = Node::anything(place.pointer);
         match schema {
             Value::Bool(false) => {
                 node.never = true;
                 node.kinds = Kinds::NONE;
             }
-            Value::Object(members) => self.schema(members, std::ptr::eq(schema, self.root), &mut node),
+            Value::Object(members) => {
+                let is_root = std::ptr::eq(schema, self.root);
+                let is_apart = place.is_apart || !is_root && is_resource(schema);
+                // Another draft means something else by the same words.
+                let is_foreign = !is_root
+                    && members.contains_key("$schema")
+                    && Draft::of(schema).is_ok_and(|draft| draft != self.dialect.draft);
+                if !is_foreign {
+                    self.schema(members, is_root, Place { is_apart, ..place }, &mut node);
+                }
+            }
             _ => {}
         }
         if let Some(place) = self.nodes.get_mut(id as usize) {
@@ -73,27 +102,25 @@ impl<'a> Lower<'a> {
         id
     }
 
-    fn under(&mut self, schema: &'a Value, pointer: &str, keyword: &str, token: Option<&str>) -> NodeId {
+    fn under(&mut self, schema: &'a Value, place: Place<'_>, keyword: &str, token: Option<&str>) -> NodeId {
         let pointer = match token {
-            Some(token) => format!("{pointer}/{keyword}/{}", token.replace('~', "~0").replace('/', "~1")),
-            None => format!("{pointer}/{keyword}"),
+            Some(token) => format!("{}/{keyword}/{}", place.pointer, token.replace('~', "~0").replace('/', "~1")),
+            None => format!("{}/{keyword}", place.pointer),
         };
-        self.node(schema, &pointer)
+        self.node(schema, place.at(&pointer))
     }
 
-    fn list(&mut self, schemas: &'a [Value], pointer: &str, keyword: &str) -> Vec<NodeId> {
+    fn list(&mut self, schemas: &'a [Value], place: Place<'_>, keyword: &str) -> Vec<NodeId> {
         let schemas = schemas.iter().enumerate();
-        schemas.map(|(index, schema)| self.under(schema, pointer, keyword, Some(&index.to_string()))).collect()
+        schemas.map(|(index, schema)| self.under(schema, place, keyword, Some(&index.to_string()))).collect()
     }
 
-    fn schema(&mut self, members: &'a Map<String, Value>, is_root: bool, node: &mut Node) {
-        if !is_root && RESOURCES.iter().any(|keyword| members.get(*keyword).is_some_and(Value::is_string)) {
-            return;
-        }
-        let pointer = node.pointer.clone();
+    fn schema(&mut self, members: &'a Map<String, Value>, is_root: bool, place: Place<'_>, node: &mut Node) {
         if let Some(Value::String(reference)) = members.get("$ref") {
-            if let Some((target, address)) = self.resolve(reference) {
-                node.all.push(self.node(target, &address));
+            if !place.is_apart
+                && let Some((target, address)) = self.resolve(reference)
+            {
+                node.all.push(self.node(target, Place { pointer: &address, is_apart: false }));
             }
             if self.dialect.draft <= Draft::Draft7 {
                 return;
@@ -104,11 +131,11 @@ impl<'a> Lower<'a> {
         self.kinds(members, node, &mut more);
         self.text(members, node, &mut more);
         self.number(members, node);
-        self.object(members, node);
-        self.array(members, node);
+        self.object(members, place, node);
+        self.array(members, place, node);
         for keyword in ["allOf", "anyOf", "oneOf"] {
             let Some(Value::Array(schemas)) = members.get(keyword) else { continue };
-            let nodes = self.list(schemas, &pointer, keyword);
+            let nodes = self.list(schemas, place, keyword);
             match keyword {
                 "allOf" => node.all.extend(nodes),
                 "anyOf" => node.any.push(Group { keyword: "anyOf", nodes }),
@@ -223,8 +250,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn object(&mut self, members: &'a Map<String, Value>, node: &mut Node) {
-        let pointer = node.pointer.clone();
+    fn object(&mut self, members: &'a Map<String, Value>, place: Place<'_>, node: &mut Node) {
         let mut rules = ObjectRules {
             min: size(members, "minProperties").unwrap_or(0),
             max: size(members, "maxProperties"),
@@ -232,7 +258,7 @@ impl<'a> Lower<'a> {
         };
         if let Some(Value::Object(properties)) = members.get("properties") {
             for (name, schema) in properties {
-                let id = self.under(schema, &pointer, "properties", Some(name));
+                let id = self.under(schema, place, "properties", Some(name));
                 rules.members.entry(name.as_bytes().into()).or_default().node = Some(id);
             }
         }
@@ -247,7 +273,7 @@ impl<'a> Lower<'a> {
         let mut knows_patterns = true;
         if let Some(Value::Object(patterns)) = members.get("patternProperties") {
             for (pattern, schema) in patterns {
-                let id = self.under(schema, &pointer, "patternProperties", Some(pattern));
+                let id = self.under(schema, place, "patternProperties", Some(pattern));
                 match self.pattern(pattern) {
                     Some(pattern) => rules.patterns.push((pattern, id)),
                     None => knows_patterns = false,
@@ -255,12 +281,12 @@ impl<'a> Lower<'a> {
             }
         }
         if let Some(others) = members.get("additionalProperties").filter(|others| knows_patterns && matters(others)) {
-            rules.others = Some(self.under(others, &pointer, "additionalProperties", None));
+            rules.others = Some(self.under(others, place, "additionalProperties", None));
         }
         if self.dialect.draft > Draft::Draft4
             && let Some(names) = members.get("propertyNames").filter(|names| matters(names))
         {
-            rules.names = Some(self.under(names, &pointer, "propertyNames", None));
+            rules.names = Some(self.under(names, place, "propertyNames", None));
         }
         let any = !rules.members.is_empty()
             || !rules.patterns.is_empty()
@@ -273,8 +299,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn array(&mut self, members: &'a Map<String, Value>, node: &mut Node) {
-        let pointer = node.pointer.clone();
+    fn array(&mut self, members: &'a Map<String, Value>, place: Place<'_>, node: &mut Node) {
         let mut rules = ArrayRules {
             min: size(members, "minItems").unwrap_or(0),
             max: size(members, "maxItems"),
@@ -286,10 +311,10 @@ impl<'a> Lower<'a> {
             ("items", if members.get("items").is_some_and(Value::is_array) { "additionalItems" } else { "items" })
         };
         if let Some(Value::Array(schemas)) = members.get(first) {
-            rules.first = self.list(schemas, &pointer, first);
+            rules.first = self.list(schemas, place, first);
         }
         if let Some(schema) = members.get(rest).filter(|schema| !schema.is_array() && matters(schema)) {
-            rules.rest = Some(self.under(schema, &pointer, rest, None));
+            rules.rest = Some(self.under(schema, place, rest, None));
         }
         if !rules.first.is_empty() || rules.rest.is_some() || rules.min > 0 || rules.max.is_some() {
             node.array = Some(Box::new(rules));
@@ -316,8 +341,7 @@ impl<'a> Lower<'a> {
         }
         let mut here = self.root;
         for token in pointer.split('/').skip(1) {
-            let is_resource = RESOURCES.iter().any(|keyword| here.get(*keyword).is_some_and(Value::is_string));
-            if is_resource && !std::ptr::eq(here, self.root) {
+            if is_resource(here) && !std::ptr::eq(here, self.root) {
                 return None;
             }
             let token = token.replace("~1", "/").replace("~0", "~");
