@@ -3,7 +3,23 @@
 //! Every kind of damage has a name and is allowed by itself. An [`Edit`] says which bytes of the text, as it came, become
 //! what; edits never touch bytes that have left.
 
+mod between;
+mod comment;
+mod held;
+#[cfg_attr(not(test), expect(dead_code, reason = "the lock is about to use it"))]
+mod mender;
+mod name;
+#[cfg(test)]
+mod tests;
+mod text;
+mod wrapper;
+
 use std::ops::Range;
+
+#[cfg_attr(not(test), expect(unused_imports, reason = "the lock is about to use them"))]
+pub(crate) use held::Mended;
+#[cfg_attr(not(test), expect(unused_imports, reason = "the lock is about to use them"))]
+pub(crate) use mender::Mender;
 
 /// A kind of damage that can be mended without guessing. [`RepairClass::name`] is its name in policies and receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,73 @@
+//! Comments: `//` and `#` to the end of the line, `/* */`.
+
+use super::RepairClass;
+use super::mender::{Mender, State, Unmended};
+
+/// Longest comment: a paragraph about a value. A longer one is not beside the document but in its place.
+const COMMENT_BYTES_MAX: u64 = 4 << 10;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comment {
+    pub(super) start: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// `/`, and nothing else yet.
+    Slash,
+    Line,
+    Block {
+        /// Whether the last character was a `*`.
+        star: bool,
+    },
+}
+
+impl Comment {
+    /// A comment that begins with `/` or `#`.
+    pub(super) fn begin(c: char, at: u64) -> Self {
+        Self { start: at, kind: if c == '#' { Kind::Line } else { Kind::Slash } }
+    }
+}
+
+impl Mender {
+    pub(super) fn in_comment(&mut self, c: char, at: u64) -> Result<(), Unmended> {
+        let State::Comment(comment) = &mut self.state else { return Err(Unmended) };
+        let start = comment.start;
+        if at - start >= COMMENT_BYTES_MAX {
+            return Err(Unmended);
+        }
+        match (comment.kind, c) {
+            (Kind::Slash, '/') => comment.kind = Kind::Line,
+            (Kind::Slash, '*') => comment.kind = Kind::Block { star: false },
+            (Kind::Slash, _) => return Err(Unmended),
+            (Kind::Line, '\n' | '\r') => {
+                self.held.edit(start..at, "", RepairClass::Comments);
+                self.state = State::Between;
+                return self.between(c, at);
+            }
+            // JavaScript ends the line here, others do not.
+            (Kind::Line, '\u{2028}' | '\u{2029}') => return Err(Unmended),
+            (Kind::Block { star: true }, '/') => {
+                // A space, so that what stood apart stays apart.
+                self.held.edit(start..at + 1, " ", RepairClass::Comments);
+                self.state = State::Between;
+            }
+            (Kind::Block { .. }, _) => comment.kind = Kind::Block { star: c == '*' },
+            (Kind::Line, _) => {}
+        }
+        self.comment_has_structure |= matches!(c, '{' | '}' | '[' | ']' | '"');
+        Ok(())
+    }
+
+    /// The text ends in a comment.
+    pub(super) fn end_comment(&mut self) -> Result<(), Unmended> {
+        let State::Comment(Comment { start, kind }) = self.state else { return Err(Unmended) };
+        if kind == Kind::Slash {
+            return Err(Unmended);
+        }
+        self.held.edit(start..self.held.end(), "", RepairClass::Comments);
+        self.state = State::Between;
+        Ok(())
+    }
+}
