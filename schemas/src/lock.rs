@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::contract::{Contract, ContractSource};
 use crate::falsify::{self, Falsifier};
 use crate::locate::{self, Segment};
-use crate::repair::{Edit, RepairPolicy};
+use crate::repair::{Edit, Mended, Mender, RepairClass, RepairPolicy};
 use crate::syntax::{Fault, Syntax, Under};
 use crate::violation::{Violation, ViolationKind};
 
@@ -84,11 +84,15 @@ pub struct Lock {
     contract: Arc<Contract>,
     mode: Mode,
     repair: RepairPolicy,
+    /// Where something may be mended: the reader gets its text.
+    mender: Option<Mender>,
     /// The document so far, mended.
     document: String,
     edits: Vec<Edit>,
     syntax: Syntax,
     falsifier: Falsifier,
+    /// Bytes of the text as it came: all of them, and those that may leave.
+    taken: u64,
     settled: u64,
     /// The root has closed, and the authority accepts it.
     accepted: bool,
@@ -96,19 +100,28 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// A lock for one document, which mends what `repair` allows.
+    /// A lock for one document, which mends what `repair` allows. Arguments of a tool are never completed, since a call that was
+    /// cut off must not be made; and where everything leaves at once, nothing is mended.
     #[must_use]
     pub fn new(contract: Arc<Contract>, mode: Mode, repair: RepairPolicy) -> Self {
+        let repair = match (mode, contract.source()) {
+            (Mode::Observe, _) => RepairPolicy::NONE,
+            (_, ContractSource::ToolParameters) => repair.without(RepairClass::CloseBrackets),
+            _ => repair,
+        };
+        let mender = (!repair.is_none()).then(|| Mender::new(repair, &contract.limits));
         let syntax = Syntax::new(&contract.limits);
         let falsifier = Falsifier::new(Arc::clone(&contract.nodes), contract.limits.monitors_per_value);
         Self {
             contract,
             mode,
             repair,
+            mender,
             document: String::new(),
             edits: Vec::new(),
             syntax,
             falsifier,
+            taken: 0,
             settled: 0,
             accepted: false,
             outcome: None,
@@ -150,7 +163,7 @@ impl Lock {
         match &self.outcome {
             Some(Outcome::Block(violation)) => Step::Violation(violation.clone()),
             _ if self.syntax.is_complete() => Step::Complete,
-            _ => Step::Hold { bytes: self.document.len().saturating_sub(self.settled as usize) },
+            _ => Step::Hold { bytes: usize::try_from(self.taken.saturating_sub(self.settled())).unwrap_or(usize::MAX) },
         }
     }
 
@@ -177,6 +190,16 @@ impl Lock {
     }
 
     fn take(&mut self, text: &str) -> Result<(), Violation> {
+        self.taken += text.len() as u64;
+        let Some(mender) = &mut self.mender else { return self.read(text) };
+        let mut mended = Mended::default();
+        mender.feed(text, &mut mended);
+        self.edits.append(&mut mended.edits);
+        self.read(&mended.text)
+    }
+
+    /// Reads on, in text that is mended.
+    fn read(&mut self, text: &str) -> Result<(), Violation> {
         let room = self.contract.limits.doc_bytes.saturating_sub(self.document.len());
         let fits = text.get(..text.floor_char_boundary(room)).unwrap_or(text);
         self.document.push_str(fits);
@@ -188,10 +211,15 @@ impl Lock {
             self.accepted = true;
         }
         if fits.len() < text.len() {
-            let at = self.contract.limits.doc_bytes as u64;
+            let at = self.source_offset(self.contract.limits.doc_bytes as u64);
             return Err(Violation::of_text(at, ViolationKind::TooLarge, true));
         }
         Ok(())
+    }
+
+    /// The offset in the text as it came of an offset in the document.
+    fn source_offset(&self, offset: u64) -> u64 {
+        self.mender.as_ref().map_or(offset, |mender| mender.source_offset(offset))
     }
 
     /// Moves on to the last byte that may leave.
@@ -208,12 +236,18 @@ impl Lock {
             // They are short, and no part of them means anything by itself.
             Under::Name(start) | Under::Scalar(start) => start,
         };
-        self.settled = self.settled.max(settled as u64);
+        self.settled = self.settled.max(self.source_offset(settled as u64));
     }
 
     fn end(&mut self, end: End) -> Result<(), Violation> {
+        if let Some(mender) = &mut self.mender {
+            let mut mended = Mended::default();
+            mender.finish(end, &mut mended);
+            self.edits.append(&mut mended.edits);
+            self.read(&mended.text)?;
+        }
         if !end.is_complete() && !self.syntax.is_complete() {
-            let at = self.document.len() as u64;
+            let at = self.source_offset(self.document.len() as u64);
             return Err(Violation::of_text(at, ViolationKind::Interrupted, false));
         }
         match self.syntax.finish(&self.document, &mut self.falsifier) {
@@ -231,12 +265,15 @@ impl Lock {
 
     /// What the reader stopped at; the falsifier knows more of what it refused.
     fn violation(&self, fault: Fault, early: bool) -> Violation {
-        let found_at = self.syntax.at() as u64;
+        let found_at = self.source_offset(self.syntax.at() as u64);
         let refusal = self.falsifier.refusal().filter(|_| fault.kind == ViolationKind::Schema);
         match refusal {
-            None => Violation { found_at, ..Violation::of_text(fault.at as u64, fault.kind, early) },
+            None => {
+                let at = self.source_offset(fault.at as u64);
+                Violation { found_at, ..Violation::of_text(at, fault.kind, early) }
+            }
             Some(refusal) => Violation {
-                at: refusal.at as u64,
+                at: self.source_offset(refusal.at as u64),
                 found_at,
                 kind: ViolationKind::Schema,
                 instance_path: self.masked(&refusal.path.iter().map(|step| self.segment(step)).collect::<Vec<_>>()),
@@ -268,7 +305,7 @@ impl Lock {
         let before: usize =
             self.document.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
         let at = (before + error.column().saturating_sub(1)).min(self.document.len());
-        Violation::of_text(at as u64, ViolationKind::Number, false)
+        Violation::of_text(self.source_offset(at as u64), ViolationKind::Number, false)
     }
 
     fn judge_value(&self, text: &str, value: &Value) -> Result<(), Violation> {
@@ -279,13 +316,13 @@ impl Lock {
         if self.contract.authority.is_valid(value) {
             return Ok(());
         }
-        let end = self.document.len() as u64;
+        let end = self.source_offset(self.document.len() as u64);
         let mut violation = Violation { found_at: end, ..Violation::of_text(0, ViolationKind::Schema, false) };
         if self.contract.can_explain(values, deepest)
             && let Err(error) = self.contract.authority.validate(value)
         {
             let path = segments(value, error.instance_path().as_str());
-            violation.at = locate::offset(text, &path) as u64;
+            violation.at = self.source_offset(locate::offset(text, &path) as u64);
             violation.instance_path = self.masked(&path);
             violation.schema_path = error.schema_path().as_str().to_owned();
             violation.keyword = Some(keyword(&error));

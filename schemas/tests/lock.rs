@@ -366,3 +366,62 @@ proptest! {
         prop_assert_eq!(run(&contract, &text, size, End::Stop), run(&contract, &text, usize::MAX, End::Stop));
     }
 }
+
+/// Feeds damaged text in pieces to a lock that may mend all of it; what left, or the violation.
+fn mended(schema: &Value, text: &str, size: usize, mode: Mode, source: ContractSource) -> Result<String, Violation> {
+    let contract = Contract::compile(schema, None, source, &Limits::default()).unwrap();
+    let mut lock = Lock::new(contract, mode, RepairPolicy::all());
+    let (mut release, mut out) = (Release::default(), String::new());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.ceil_char_boundary(size.min(rest.len())));
+        rest = after;
+        release.push(piece);
+        lock.feed(piece);
+        out.push_str(&release.take(lock.take_edits(), lock.settled()));
+        assert!(serde_json::from_str::<Value>(&out).is_err(), "{out} left before the verdict on {text}");
+    }
+    let outcome = lock.finish(End::Stop);
+    out.push_str(&release.take(lock.take_edits(), lock.settled()));
+    match outcome {
+        Outcome::Block(violation) => Err(violation),
+        _ => Ok(out),
+    }
+}
+
+#[test]
+fn damage_is_mended_in_what_has_not_left() {
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" }, "s": { "type": "string" } }, "required": ["n"] });
+    for (text, expected) in [
+        ("```json\n{\"n\": 1}\n```", "{\"n\": 1}"),
+        ("\u{feff}{'n': 1, 's': 'it\\'s',}", "{\"n\": 1, \"s\": \"it's\"}"),
+        ("{\"s\": \"a\\d\", \"n\": 2", "{\"s\": \"a\\\\d\", \"n\": 2}"),
+        ("{\"n\": 3 /* three */}", "{\"n\": 3 }"),
+    ] {
+        for size in [1, 3, 1_000] {
+            for mode in [Mode::Buffer, Mode::Verified, Mode::Cutoff] {
+                let out = mended(&schema, text, size, mode, ContractSource::Policy).unwrap();
+                let values = [out.as_str(), expected].map(|text| serde_json::from_str::<Value>(text).unwrap());
+                assert_eq!(values[0], values[1], "{text} in pieces of {size}, {mode:?}: {out}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_mended_must_still_keep_its_schema() {
+    let schema = json!({ "properties": { "n": { "type": "integer" } } });
+    for mode in [Mode::Buffer, Mode::Verified] {
+        let found = mended(&schema, "```\n{'n': 'x'}\n```", 1, mode, ContractSource::Policy).unwrap_err();
+        assert_eq!((found.keyword, found.at), (Some("type"), 10), "the place in the text as it came");
+    }
+}
+
+#[test]
+fn arguments_of_a_tool_are_never_completed() {
+    let schema = json!({ "type": "object" });
+    let cut = "{\"command\": \"rm\"";
+    assert_eq!(mended(&schema, cut, 4, Mode::Buffer, ContractSource::Policy).unwrap(), "{\"command\": \"rm\"}");
+    let found = mended(&schema, cut, 4, Mode::Buffer, ContractSource::ToolParameters).unwrap_err();
+    assert_eq!(found.kind, ViolationKind::Incomplete);
+}

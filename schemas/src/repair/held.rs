@@ -44,6 +44,7 @@ impl Held {
         self.base + self.text.len() as u64
     }
 
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.text.len()
     }

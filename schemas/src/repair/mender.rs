@@ -169,6 +169,7 @@ impl Mender {
     }
 
     /// Bytes taken and not given out.
+    #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> usize {
         self.held.bytes()
     }

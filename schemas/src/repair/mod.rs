@@ -6,7 +6,6 @@
 mod between;
 mod comment;
 mod held;
-#[cfg_attr(not(test), expect(dead_code, reason = "the lock is about to use it"))]
 mod mender;
 mod name;
 #[cfg(test)]
@@ -16,9 +15,7 @@ mod wrapper;
 
 use std::ops::Range;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "the lock is about to use them"))]
 pub(crate) use held::Mended;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the lock is about to use them"))]
 pub(crate) use mender::Mender;
 
 /// A kind of damage that can be mended without guessing. [`RepairClass::name`] is its name in policies and receipts.

@@ -57,7 +57,7 @@ fn apply(text: &str, edits: &[Edit]) -> String {
 /// Whether the strict reader takes it.
 fn is_strict(text: &str) -> bool {
     let mut syntax = Syntax::new(&Limits::default());
-    syntax.feed(text.as_bytes()).is_ok() && syntax.finish().is_ok()
+    syntax.feed(text, &mut ()).is_ok() && syntax.finish(text, &mut ()).is_ok()
 }
 
 fn classes(edits: &[Edit]) -> Vec<RepairClass> {
