@@ -10,12 +10,18 @@ const COMMENT_BYTES_MAX: u64 = 4 << 10;
 pub(super) struct Comment {
     pub(super) start: u64,
     kind: Kind,
+    /// Double quotes in it. An odd number shows a string that lacks one and is no comment.
+    quotes: u64,
+    /// Whether the last character was a backslash.
+    backslash: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// `/`, and nothing else yet.
     Slash,
+    /// `#`, and nothing else yet.
+    Hash,
     Line,
     Block {
         /// Whether the last character was a `*`.
@@ -26,7 +32,7 @@ enum Kind {
 impl Comment {
     /// A comment that begins with `/` or `#`.
     pub(super) fn begin(c: char, at: u64) -> Self {
-        Self { start: at, kind: if c == '#' { Kind::Line } else { Kind::Slash } }
+        Self { start: at, kind: if c == '#' { Kind::Hash } else { Kind::Slash }, quotes: 0, backslash: false }
     }
 }
 
@@ -37,7 +43,20 @@ impl Mender {
         if at - start >= COMMENT_BYTES_MAX {
             return Err(Unmended);
         }
+        // Only strings have escaped quotes.
+        if c == '"' && comment.backslash {
+            return Err(Unmended);
+        }
+        comment.backslash = c == '\\';
+        comment.quotes += u64::from(c == '"');
+        let is_odd = comment.quotes % 2 == 1;
+        if comment.kind == Kind::Hash && c.is_whitespace() {
+            comment.kind = Kind::Line;
+        }
         match (comment.kind, c) {
+            // `#ff0000` and `#tag` are values.
+            (Kind::Hash, _) => return Err(Unmended),
+            (Kind::Line, '\n' | '\r') | (Kind::Block { star: true }, '/') if is_odd => return Err(Unmended),
             (Kind::Slash, '/') => comment.kind = Kind::Line,
             (Kind::Slash, '*') => comment.kind = Kind::Block { star: false },
             (Kind::Slash, _) => return Err(Unmended),
@@ -62,8 +81,8 @@ impl Mender {
 
     /// The text ends in a comment.
     pub(super) fn end_comment(&mut self) -> Result<(), Unmended> {
-        let State::Comment(Comment { start, kind }) = self.state else { return Err(Unmended) };
-        if kind == Kind::Slash {
+        let State::Comment(Comment { start, kind, quotes, .. }) = self.state else { return Err(Unmended) };
+        if kind == Kind::Slash || quotes % 2 == 1 {
             return Err(Unmended);
         }
         self.held.edit(start..self.held.end(), "", RepairClass::Comments);

@@ -318,6 +318,15 @@ fn comments() {
     refuses("{} /");
     refuses("[1 // a\u{2028}]\n]");
     refuses(&format!("/*{}*/1", "x".repeat(5_000)));
+    // A string whose first quote is missing, or a value that has none.
+    refuses("{#\": 1,\n\"a\":2}");
+    refuses("[1, //x\",\n2]");
+    refuses("[/*x\", 1, \"*/\"]");
+    refuses("{} //x\"");
+    refuses("[\n//\\\"\"\n]");
+    refuses("[1, #tag,\n2]");
+    refuses("[1 #2\n]");
+    mends(&[Comments], "[1, // \"one\" or \"two\"\n2] #", "[1, \n2] ");
     // Not in strings.
     assert_eq!(mend(RepairPolicy::all(), "\"/* a */ // b # c\"", End::Stop).edits, []);
 }

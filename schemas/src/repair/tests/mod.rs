@@ -4,6 +4,7 @@
 #![allow(clippy::string_slice, reason = "the offsets are those of the texts beside them")]
 
 mod classes;
+mod corpus;
 mod properties;
 
 use super::{Edit, Mended, Mender, RepairClass, RepairPolicy};

@@ -226,17 +226,29 @@ proptest! {
         }
     }
 
-    /// Takes one of the bytes out that give a document its form. Brackets are left, because where a missing one stood is a matter of
-    /// the class.
+    /// One character that gives a document its form is missing, is another, or is one too many: the value is the one that was meant,
+    /// or there is none. Brackets are left, because where a missing one stood is a matter of the class; so are escapes, which are content.
     #[test]
-    fn what_is_missing_is_put_back_or_refused((value, text) in document(), at in any::<prop::sample::Index>()) {
-        let bytes = text.as_bytes();
-        let gives_form = |at: &usize| matches!(bytes[*at], b'"' | b',' | b':') && (*at == 0 || bytes[at - 1] != b'\\');
-        let places: Vec<usize> = (0..bytes.len()).filter(gives_form).collect();
-        prop_assume!(!places.is_empty());
+    fn one_slip_is_mended_or_refused(
+        (value, text) in document(),
+        at in any::<prop::sample::Index>(),
+        slip in prop::sample::select(vec!["", "\"", "'", "`", "“", "”", ",", ":"]),
+        is_extra in any::<bool>(),
+    ) {
+        let before = |at: usize| text[..at].chars().next_back();
+        let places: Vec<usize> = text
+            .char_indices()
+            .filter(|&(at, c)| (is_extra || matches!(c, '"' | ',' | ':')) && before(at) != Some('\\'))
+            .map(|(at, _)| at)
+            .collect();
+        if places.is_empty() {
+            return Ok(());
+        }
         let at = places[at.index(places.len())];
-        let damaged = format!("{}{}", &text[..at], &text[at + 1..]);
-        prop_assume!(!is_strict(&damaged));
+        let damaged = format!("{}{slip}{}", &text[..at], &text[at + usize::from(!is_extra)..]);
+        if is_strict(&damaged) {
+            return Ok(());
+        }
         let policy = RepairPolicy::all().without(RepairClass::CloseBrackets).without(RepairClass::ExtraBrackets);
         let mended = mend(policy, &damaged, End::Stop);
         if is_strict(&mended.text) {
