@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clyra_schemas::{CsvContract, CsvLock, End, Outcome, Released, Step, Violation, ViolationKind};
+use clyra_schemas::{
+    CsvContract, CsvLock, Edit, End, Mode, Outcome, Release, RepairPolicy, Step, Violation, ViolationKind,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -19,19 +21,64 @@ fn texts(columns: usize) -> Value {
     json!({"header": false, "formulas": "off", "columns": columns})
 }
 
-/// Feeds in pieces of so many characters; what was released, and the verdict.
-fn judge(contract: &Arc<CsvContract>, text: &str, piece: usize, end: End) -> (String, Outcome, u64) {
-    let mut lock = CsvLock::new(Arc::clone(contract));
-    let mut out = Released::default();
+/// What became of a text.
+#[derive(Debug, PartialEq)]
+struct Judged {
+    released: String,
+    outcome: Outcome,
+    edits: Vec<Edit>,
+    /// Where the lock stood in the end.
+    settled: u64,
+}
+
+/// Feeds in pieces of so many characters.
+fn judge_with(
+    contract: &Arc<CsvContract>,
+    mode: Mode,
+    repair: RepairPolicy,
+    text: &str,
+    piece: usize,
+    end: End,
+) -> Judged {
+    let mut lock = CsvLock::new(Arc::clone(contract), mode, repair);
+    let mut release = Release::default();
+    let (mut released, mut edits, mut before) = (String::new(), Vec::new(), 0);
+    let mut leave = |lock: &mut CsvLock, release: &mut Release| {
+        let new = lock.take_edits();
+        for edit in &new {
+            assert!(edit.range.start < edit.range.end, "an edit of nothing: {edit:?}");
+            assert!(edit.range.start >= before, "an edit of what has left: {edit:?}");
+        }
+        assert!(lock.settled() >= before, "what has left came back");
+        before = lock.settled();
+        edits.extend(new.clone());
+        released.push_str(&release.take(new, before));
+    };
     let characters: Vec<char> = text.chars().collect();
-    for part in characters.chunks(piece.max(1)) {
+    let mut outcome = None;
+    for part in characters.chunks(piece.clamp(1, characters.len().max(1))) {
         let part: String = part.iter().collect();
-        if let Step::Violation(violation) = lock.feed(&part, &mut out) {
-            return (out.text, Outcome::Block(violation), lock.edits());
+        release.push(&part);
+        let step = lock.feed(&part);
+        leave(&mut lock, &mut release);
+        match step {
+            Step::Violation(violation) => {
+                assert_eq!(lock.finish(end), Outcome::Block(violation.clone()), "a verdict that changed");
+                outcome = Some(Outcome::Block(violation));
+                break;
+            }
+            Step::Hold { bytes } if mode != Mode::Observe => assert_eq!(bytes, release.held_bytes()),
+            _ => {}
         }
     }
-    let outcome = lock.finish(end, &mut out);
-    (out.text, outcome, lock.edits())
+    let outcome = outcome.unwrap_or_else(|| lock.finish(end));
+    leave(&mut lock, &mut release);
+    Judged { released, outcome, edits, settled: lock.settled() }
+}
+
+fn judge(contract: &Arc<CsvContract>, text: &str, piece: usize, end: End) -> (String, Outcome, usize) {
+    let judged = judge_with(contract, Mode::Verified, RepairPolicy::NONE, text, piece, end);
+    (judged.released, judged.outcome, judged.edits.len())
 }
 
 fn violation(contract: &Arc<CsvContract>, text: &str) -> Violation {
@@ -55,8 +102,8 @@ fn malformed_text_is_refused_at_its_byte() {
         ("a,\u{0}\r\n", ViolationKind::CsvSyntax, 2),
         ("a,\"\u{1}\"\r\n", ViolationKind::CsvSyntax, 3),
         ("a\r\n", ViolationKind::ColumnCount, 1),
-        ("a,b,c\r\n", ViolationKind::ColumnCount, 5),
-        ("a,b,\r\n", ViolationKind::ColumnCount, 4),
+        ("a,b,c\r\n", ViolationKind::ColumnCount, 3),
+        ("a,b,\r\n", ViolationKind::ColumnCount, 3),
         ("a,b\r\n\r\nc,d\r\n", ViolationKind::ColumnCount, 5),
         ("a,\"b", ViolationKind::Incomplete, 4),
         ("\u{feff}a,b\r\n", ViolationKind::ByteOrderMark, 0),
@@ -145,10 +192,19 @@ fn header_and_numbers_of_rows_are_held_to() {
 #[test]
 fn a_text_that_is_cut_off_releases_whole_records_only() {
     let two = contract(texts(2));
-    let (released, outcome, _) = judge(&two, "a,b\r\nc,", 1, End::Length);
-    assert_eq!(released, "a,b\r\n");
-    assert!(matches!(outcome, Outcome::Block(ref violation) if violation.kind == ViolationKind::Interrupted));
-    assert_eq!(judge(&two, "a,b\r\n", 1, End::Length).1, Outcome::Pass, "it was cut between two records");
+    for (text, left) in [("a,b\r\nc,", "a,b\r\n"), ("a,b\r\n", "a,b\r\n"), ("", "")] {
+        let (released, outcome, _) = judge(&two, text, 1, End::Length);
+        assert_eq!(released, left);
+        let Outcome::Block(violation) = outcome else { panic!("rows may be missing behind {text:?}") };
+        assert_eq!((violation.kind, violation.at), (ViolationKind::Interrupted, text.len() as u64));
+    }
+}
+
+#[test]
+fn an_answer_that_only_calls_tools_has_no_text_to_hold() {
+    let orders = orders();
+    assert_eq!(judge(&orders, "", 1, End::ToolCalls).1, Outcome::Pass);
+    assert!(matches!(judge(&orders, "id", 1, End::ToolCalls).1, Outcome::Block(_)));
 }
 
 #[test]
