@@ -98,19 +98,32 @@ fn threat(threat: &Threat) -> Value {
 }
 
 fn schema(schema: &LoadedSchema) -> Value {
-    let source = match (&schema.rule.source, &schema.json) {
+    let rule = &schema.rule;
+    let source = match (&rule.source, &schema.json) {
         (SchemaSource::FromRequest, _) => json!("from_request"),
+        (SchemaSource::ToolParameters, _) => json!("tool_parameters"),
         (SchemaSource::Policy { .. }, json) => {
             let json = json.as_ref().unwrap_or(&Value::Null);
             json!({ "json": json, "exact_integers": exact_integers(json) })
         }
     };
     json!({
-        "id": schema.rule.id,
+        "id": rule.id,
         "match": schema.when.as_ref().map(Program::text),
-        "format": "json",
+        "format": rule.format.as_str(),
         "schema": source,
-        "on_violation": schema.rule.on_violation.as_str(),
+        "with_request": rule.with_request,
+        "stream": rule.stream.as_str(),
+        "repair": {
+            "local": rule.repair.local,
+            "coerce": rule.repair.coerce.iter().map(|coercion| coercion.as_str()).collect::<Vec<_>>(),
+            "ask_again": rule.repair.ask_again,
+            "ask_again_timeout_ms": rule.repair.ask_again_timeout_ms,
+        },
+        "formats": rule.formats,
+        "hold": { "bytes": rule.hold.bytes, "ms": rule.hold.ms },
+        "choices": rule.choices.as_str(),
+        "on_violation": rule.on_violation.as_str(),
     })
 }
 

@@ -49,7 +49,8 @@ pub use expr::EvalFailure;
 pub use facts::{Facts, FindingFacts, MessageFacts, RequestFacts, ResponseFacts, SchemaFacts, ToolFacts};
 pub use lint::{Advice, AdviceCode};
 pub use model::{
-    Action, BlockStyle, BodyStorage, Caller, Defaults, DetectorSettings, Matcher, Metadata, Mode, OnFailure, Pattern,
-    Phase, SchemaRule, SchemaSource, StreamMode, Threat, UnknownSurface,
+    Action, BlockStyle, BodyStorage, CSV_REPAIR_CLASSES, Caller, Choices, Coercion, Defaults, DetectorSettings,
+    HoldRule, Matcher, Metadata, Mode, OnFailure, Pattern, Phase, REPAIR_CLASSES, RepairRule, SchemaFormat, SchemaRule,
+    SchemaSource, StreamMode, Threat, UnknownSurface,
 };
 pub use policy::{ANONYMOUS, EvalError, Policy};

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::expr::{Program, Subject, eval};
 use crate::facts::{Facts, RequestFacts};
-use crate::model::{Action, Mode};
+use crate::model::{Action, Mode, SchemaSource, StreamMode};
 use crate::policy::{Place, Policy, Rule};
 
 /// How long before its end an exception is mentioned.
@@ -34,6 +34,8 @@ pub enum AdviceCode {
     UnknownClass,
     /// No rule looks at the findings of this pattern.
     UnusedPattern,
+    /// Something under `repair` of a schema that can never, or hardly ever, be done.
+    UnusedRepair,
     /// An exception to a rule that does not exist.
     UnknownRule,
     /// An exception that has ended.
@@ -54,6 +56,7 @@ impl AdviceCode {
             Self::ShadowedRule => "shadowed_rule",
             Self::UnknownClass => "unknown_class",
             Self::UnusedPattern => "unused_pattern",
+            Self::UnusedRepair => "unused_repair",
             Self::UnknownRule => "unknown_rule",
             Self::ExpiredException => "expired_exception",
             Self::ExpiringException => "expiring_exception",
@@ -92,6 +95,7 @@ impl Policy {
         let mut lint = Lint { policy: self, advice: Vec::new() };
         lint.rules();
         lint.patterns();
+        lint.schemas();
         lint.exceptions(now_unix_s);
         let document = &self.document;
         let decides_nothing = document.rules.is_empty() && document.schemas.is_empty();
@@ -253,6 +257,36 @@ impl Lint<'_> {
                 place,
                 format!("no rule asks for class `{class}` of pattern `{id}`: it is looked for and recorded, and changes no decision"),
             );
+        }
+    }
+
+    fn schemas(&mut self) {
+        for schema in &self.policy.document.schemas {
+            let rule = &schema.rule;
+            let (id, stream) = (&rule.id, rule.stream.as_str());
+            if rule.stream == StreamMode::Observe {
+                if !rule.repair.is_none() {
+                    let message =
+                        format!("schema `{id}` has a `repair`, and with `stream: observe` nothing is touched");
+                    self.add(AdviceCode::UnusedRepair, &schema.place, message);
+                }
+                continue;
+            }
+            if rule.repair.ask_again > 0 && rule.stream != StreamMode::Buffer {
+                let message = format!(
+                    "schema `{id}` asks again only while nothing has left, and with `stream: {stream}` the first value soon has; \
+                     write `stream: buffer`"
+                );
+                self.add(AdviceCode::UnusedRepair, &schema.place, message);
+            }
+            let closes = rule.repair.local.iter().any(|class| class == "close_brackets");
+            if closes && rule.source == SchemaSource::ToolParameters {
+                let message = format!(
+                    "schema `{id}` lists `close_brackets`, which is never done to the arguments of a tool: a call that was cut off \
+                     would be run"
+                );
+                self.add(AdviceCode::UnusedRepair, &schema.place, message);
+            }
         }
     }
 

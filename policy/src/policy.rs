@@ -26,9 +26,10 @@ pub(crate) struct CallerRule {
 #[derive(Debug)]
 pub(crate) struct LoadedSchema {
     pub(crate) rule: SchemaRule,
-    /// The parsed schema, when it comes from a file.
+    /// The parsed schema, when it is the policy's.
     pub(crate) json: Option<serde_json::Value>,
     pub(crate) when: Option<Program>,
+    pub(crate) place: Place,
 }
 
 #[derive(Debug)]

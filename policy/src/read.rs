@@ -212,6 +212,74 @@ impl<'n> Value<'n> {
         None
     }
 
+    /// A list of names out of a few, each at most once; the result has the order of `all`.
+    pub(crate) fn subset<T: Copy + PartialEq>(
+        &self,
+        all: &[T],
+        name_of: impl Fn(T) -> &'static str,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<T>> {
+        let Kind::List(items) = &self.node.kind else {
+            wrong_type(self.node, &self.path, "a list", report);
+            return None;
+        };
+        let mut chosen = Vec::new();
+        let mut is_clean = true;
+        for (index, node) in items.iter().enumerate() {
+            let item = Value { node, path: format!("{}[{index}]", self.path) };
+            let Some(name) = item.text(report) else {
+                is_clean = false;
+                continue;
+            };
+            let problem = match all.iter().find(|known| name_of(**known) == name) {
+                Some(known) if chosen.contains(known) => Some((Code::Duplicate, format!("`{name}` stands here twice"))),
+                Some(known) => {
+                    chosen.push(*known);
+                    None
+                }
+                None => {
+                    let names: Vec<&str> = all.iter().map(|known| name_of(*known)).collect();
+                    let shown = echo(name);
+                    let message = match nearest(name, names.iter().copied()) {
+                        Some(near) => format!("unknown name `{shown}`; did you mean `{near}`?"),
+                        None => format!("unknown name `{shown}`; what may stand here: {}", names.join(", ")),
+                    };
+                    Some((Code::InvalidValue, message))
+                }
+            };
+            if let Some((code, message)) = problem {
+                item.report(code, message, report);
+                is_clean = false;
+            }
+        }
+        is_clean.then(|| all.iter().copied().filter(|known| chosen.contains(known)).collect())
+    }
+
+    /// A time like `250ms`, `30s` or `5m`, in milliseconds.
+    pub(crate) fn duration_ms(&self, range: std::ops::RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
+        let Kind::Text(text) = &self.node.kind else {
+            wrong_type(self.node, &self.path, "a time like `30s`", report);
+            return None;
+        };
+        let Some(ms) = milliseconds(text) else {
+            let message = format!("`{}` is not a time; write one like `250ms`, `30s` or `5m`", echo(text));
+            self.report(Code::InvalidValue, message, report);
+            return None;
+        };
+        if !range.contains(&ms) {
+            let (least, most) = (range.start(), range.end());
+            let message = format!("`{text}` is out of range; it must be from {least} to {most} milliseconds");
+            self.report(Code::InvalidValue, message, report);
+            return None;
+        }
+        Some(ms)
+    }
+
+    /// Whether this is that text; says nothing if not.
+    pub(crate) fn is_text(&self, text: &str) -> bool {
+        matches!(&self.node.kind, Kind::Text(own) if own == text)
+    }
+
     /// The elements of a list of at most `items_max`.
     pub(crate) fn list(&self, items_max: usize, report: &mut Report<'_>) -> Vec<Value<'n>> {
         let Kind::List(items) = &self.node.kind else {
@@ -247,6 +315,19 @@ pub(crate) fn is_name(text: &str) -> bool {
 pub(crate) fn name_rule(text: &str) -> String {
     let shown = echo(text);
     format!("`{shown}` is not a valid name; use 1 to {NAME_CHARS_MAX} of a-z, 0-9, `_`, `.` and `-`")
+}
+
+fn milliseconds(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let unit: u64 = match text.get(digits.len()..)? {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    // `parse` takes a sign, too.
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse::<u64>().ok())?.and_then(|number| number.checked_mul(unit))
 }
 
 fn alternatives(names: &[&str]) -> String {

@@ -30,7 +30,7 @@ fn the_example_decides_as_it_reads() {
     assert_eq!((&*caller.id, &*caller.tenant), ("checkout", "shop"));
     let request = RequestFacts { route: "/v1/chat/completions".to_owned(), ..RequestFacts::default() };
     let mut facts = Facts::new(&caller, &request, 1_795_219_200);
-    assert_eq!(policy.schemas_for(&facts).unwrap().len(), 2);
+    assert_eq!(policy.schemas_for(&facts).unwrap().len(), 3);
     let args = serde_json::json!({ "amount": 501 });
     facts.tool = Some(ToolFacts { name: "refund", args: &args });
     assert_eq!(policy.decide(Phase::ToolCall, &facts).action, Action::Block);
@@ -74,6 +74,8 @@ fn the_page_names_everything_that_there_is() {
             .iter()
             .flat_map(|(class, owasp, atlas)| [*class, *owasp].into_iter().chain(*atlas).map(str::to_owned)),
     );
+    names.extend(crate::REPAIR_CLASSES.map(str::to_owned));
+    names.extend(crate::Coercion::ALL.map(|coercion| coercion.as_str().to_owned()));
     names.extend(CODES.map(|code| code.as_str().to_owned()));
     names.extend(ADVICE.map(|code| code.as_str().to_owned()));
     let words: BTreeSet<&str> = REFERENCE.split(|c: char| !(c.is_ascii_alphanumeric() || "_:.".contains(c))).collect();
@@ -111,7 +113,7 @@ const CODES: [Code; 15] = [
     Code::SchemaFile,
 ];
 
-const ADVICE: [AdviceCode; 11] = [
+const ADVICE: [AdviceCode; 12] = [
     AdviceCode::NoRules,
     AdviceCode::NeverFires,
     AdviceCode::AlwaysFires,
@@ -120,6 +122,7 @@ const ADVICE: [AdviceCode; 11] = [
     AdviceCode::ShadowedRule,
     AdviceCode::UnknownClass,
     AdviceCode::UnusedPattern,
+    AdviceCode::UnusedRepair,
     AdviceCode::UnknownRule,
     AdviceCode::ExpiredException,
     AdviceCode::ExpiringException,

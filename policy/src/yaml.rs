@@ -14,7 +14,7 @@ use crate::diagnostic::Code;
 
 /// Parser events (nodes and ends of collections) in one policy: two orders of magnitude over the largest rule set imaginable.
 const EVENTS_MAX: usize = 200_000;
-/// Nesting of maps and lists; the deepest valid policy has five levels.
+/// Nesting of maps and lists; the deepest policy has eight levels, and the JSON Schema of a column some more.
 const DEPTH_MAX: usize = 16;
 /// Uses of anchors; a handful saves typing, thousands are an attack.
 const ALIASES_MAX: usize = 256;

@@ -39,7 +39,7 @@ mod verdict;
 mod violation;
 
 pub use contract::{Contract, ContractError, ContractSource, Draft};
-pub use csv::{CsvContract, CsvContractError, CsvLock, Formulas, LineEnding, Released};
+pub use csv::{CsvContract, CsvContractError, CsvLock, Formulas, LineEnding};
 pub use limits::{Limits, SCHEMA_DEPTH_MAX, SCHEMA_EXPANSION_MAX, SCHEMA_NESTING_MAX};
 pub use lock::{End, Lock, Mode, Outcome, Step};
 pub use release::Release;

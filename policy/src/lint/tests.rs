@@ -146,3 +146,25 @@ fn advice_can_be_printed() {
     assert!(advice.to_string().ends_with("[allow_changes_nothing]"));
     assert_eq!(serde_json::to_value(advice).unwrap()["code"], "allow_changes_nothing");
 }
+
+#[test]
+fn a_repair_that_is_hardly_ever_done_is_mentioned() {
+    let schema = |rest: &str| lint(&format!("schemas: [{{id: a, {rest}}}]"));
+    assert_eq!(schema("schema: from_request, repair: {local: [quotes, close_brackets], ask_again: 1}"), [""; 0]);
+    assert_eq!(
+        schema("schema: from_request, stream: verified, repair: {ask_again: 1}"),
+        [
+            "2:schemas[0] unused_repair schema `a` asks again only while nothing has left, and with `stream: verified` the first value soon has; write `stream: buffer`"
+        ]
+    );
+    assert_eq!(
+        schema("schema: tool_parameters, repair: {local: [close_brackets]}"),
+        [
+            "2:schemas[0] unused_repair schema `a` lists `close_brackets`, which is never done to the arguments of a tool: a call that was cut off would be run"
+        ]
+    );
+    assert_eq!(
+        schema("schema: from_request, stream: observe, repair: {local: [quotes], ask_again: 1}"),
+        ["2:schemas[0] unused_repair schema `a` has a `repair`, and with `stream: observe` nothing is touched"]
+    );
+}

@@ -89,7 +89,7 @@ fn document(
 
     let mut compiler = Compiler::default();
     let mut schema_files = SchemaFiles::new(files);
-    let schemas = schemas::read(&top, &mut schema_files, &mut compiler, report);
+    let schemas = schemas::read(&top, document.defaults.stream, &mut schema_files, &mut compiler, report);
     let rules = rules::read(&top, &mut compiler, report);
     let exceptions = rules::read_exceptions(&top, &rules, &mut compiler, report);
     let mut programs = compiler.compile(report);

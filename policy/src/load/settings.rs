@@ -83,8 +83,10 @@ fn defaults(top: &Fields<'_>, report: &mut Report<'_>) -> Defaults {
         budget(&value, &mut defaults, report);
     }
     if let Some(value) = fields.get("stream") {
-        let choices = [("buffer", StreamMode::Buffer)];
-        if let Some(choice) = value.choice(&choices, &["verified", "cutoff"], report) {
+        // That something is only observed is said schema by schema, or with `mode`.
+        let choices =
+            [("buffer", StreamMode::Buffer), ("verified", StreamMode::Verified), ("cutoff", StreamMode::Cutoff)];
+        if let Some(choice) = value.choice(&choices, &[], report) {
             defaults.stream = choice;
         }
     }

@@ -1,6 +1,7 @@
 //! `clyra validate`: SchemaLock over stdin, with the limits and the strictness that answers are held to.
 
 mod batch;
+mod mended;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,11 +10,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clyra_schemas::{
-    Contract, ContractError, ContractSource, CsvContract, CsvLock, End, Judgement, Limits, Lock, Mode,
-    Outcome as Judged, Released, RepairPolicy,
+    Contract, ContractError, ContractSource, CsvContract, CsvLock, Edit, End, Judgement, Limits, Lock, Mode,
+    Outcome as Judged, RepairPolicy, Step, Verdict, Violation,
 };
-use clyra_schemas::{Step, Verdict, Violation};
 use serde_json::json;
+
+use self::mended::Mended;
 
 use super::exit::{Exit, Outcome, bad};
 use super::print;
@@ -22,11 +24,14 @@ use crate::json::{Doc, Limits as JsonLimits};
 /// Hold a document on stdin to a JSON Schema, reading no further than the first violation.
 ///
 /// Prints the verdict and, for a violation, its byte offset, the JSON pointer of the refused value (with `*` for names
-/// that the schema does not mention) and the keyword. Never prints text of the document. Status 0 if it passes, 1 if
+/// that the schema does not mention) and the keyword, but no text of the document. Status 0 if it passes, 1 if
 /// not, 2 if the schema cannot be used.
 ///
-/// With --format csv the document is CSV (RFC 4180, strictly), and the schema a CSV contract: {"columns": [{"name", "schema",
-/// "required", "unique"}], "delimiter", "line_ending", "header", "rows_min", "rows_max", "formulas"}; see docs/csv.md.
+/// With --format csv the document is CSV (RFC 4180, strictly), and the schema a CSV contract: {"columns": [{"name", "type" or
+/// "schema", "required", "unique"}], "delimiter", "line_ending", "header", "rows_min", "rows_max", "formulas"}; see docs/csv.md.
+///
+/// With --repair, a document that passes goes to stdout as an answer would be released: every kind of damage that can be
+/// mended without guessing is, and formulas in CSV are defused. What was changed goes to stderr.
 ///
 /// With --batch, each line of stdin is {"id","schema","document","chunk"}: the document is a string with the text, or
 /// any other JSON value as it is written there; without "schema" the one of --schema is used; "chunk" feeds the document
@@ -44,6 +49,9 @@ pub(super) struct Args {
     /// Read JSON Lines, one document each
     #[arg(long)]
     batch: bool,
+    /// Print the document as it would be released, mended
+    #[arg(long, conflicts_with = "batch")]
+    repair: bool,
     /// Print a JSON document
     #[arg(long)]
     json: bool,
@@ -66,28 +74,36 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) fn run(args: &Args) -> Outcome {
     let unreadable = |error: io::Error| Exit::usage(format!("stdin cannot be read: {error}"));
     let missing = || Exit::usage("--schema is missing");
-    let fault = match (args.format, args.batch) {
+    let repair = if args.repair { RepairPolicy::all() } else { RepairPolicy::NONE };
+    let mut lock: Box<dyn Judge> = match (args.format, args.batch) {
         (Format::Csv, true) => return Err(Exit::usage("--batch is for JSON documents; leave out --format csv")),
         (Format::Csv, false) => {
             let contract = csv_contract_of(args.schema.as_deref().ok_or_else(missing)?)?;
-            judge(&mut CsvLock::new(contract), io::stdin()).map_err(unreadable)?
+            Box::new(CsvLock::new(contract, Mode::Buffer, repair))
         }
         (Format::Json, batch) => {
             let contract = args.schema.as_deref().map(contract_of).transpose()?;
             if batch {
                 return batch::run(contract);
             }
-            judge(&mut Lock::new(contract.ok_or_else(missing)?, Mode::Buffer, RepairPolicy::NONE), io::stdin())
-                .map_err(unreadable)?
+            Box::new(Lock::new(contract.ok_or_else(missing)?, Mode::Buffer, repair))
         }
     };
-    let verdict = fault.as_ref().map_or_else(|| Judged::Pass.into(), Fault::verdict);
-    print::result(|out| match (&fault, args.json) {
-        (_, true) => writeln!(out, "{}", json!(verdict)),
-        (None, false) => writeln!(out, "pass"),
-        (Some(fault), false) => writeln!(out, "violation: {}", fault.text()),
-    })?;
+    let mut mended = args.repair.then(Mended::default);
+    let fault = judge(lock.as_mut(), io::stdin(), mended.as_mut()).map_err(unreadable)?;
+    match mended {
+        Some(mended) => mended.print(fault.as_ref(), args.json)?,
+        None => print::result(|out| match (&fault, args.json) {
+            (_, true) => writeln!(out, "{}", json!(verdict(fault.as_ref()))),
+            (None, false) => writeln!(out, "pass"),
+            (Some(fault), false) => writeln!(out, "violation: {}", fault.text()),
+        })?,
+    }
     Ok(if fault.is_none() { ExitCode::SUCCESS } else { bad() })
+}
+
+fn verdict(fault: Option<&Fault>) -> Verdict {
+    fault.map_or_else(|| Judged::Pass.into(), Fault::verdict)
 }
 
 /// Why a document is refused.
@@ -126,6 +142,8 @@ impl Fault {
 trait Judge {
     fn feed(&mut self, text: &str) -> Step;
     fn finish(&mut self) -> Judged;
+    fn settled(&self) -> u64;
+    fn take_edits(&mut self) -> Vec<Edit>;
 }
 
 impl Judge for Lock {
@@ -136,21 +154,36 @@ impl Judge for Lock {
     fn finish(&mut self) -> Judged {
         Lock::finish(self, End::Stop)
     }
+
+    fn settled(&self) -> u64 {
+        Lock::settled(self)
+    }
+
+    fn take_edits(&mut self) -> Vec<Edit> {
+        Lock::take_edits(self)
+    }
 }
 
 impl Judge for CsvLock {
     fn feed(&mut self, text: &str) -> Step {
-        // The verdict is what is asked for; records that have passed are not kept.
-        CsvLock::feed(self, text, &mut Released::default())
+        CsvLock::feed(self, text)
     }
 
     fn finish(&mut self) -> Judged {
-        CsvLock::finish(self, End::Stop, &mut Released::default())
+        CsvLock::finish(self, End::Stop)
+    }
+
+    fn settled(&self) -> u64 {
+        CsvLock::settled(self)
+    }
+
+    fn take_edits(&mut self) -> Vec<Edit> {
+        CsvLock::take_edits(self)
     }
 }
 
-/// Judges what `input` brings, as it comes. `None` if it passes.
-fn judge(lock: &mut dyn Judge, mut input: impl Read) -> io::Result<Option<Fault>> {
+/// Judges what `input` brings, as it comes. `None` if it passes; then `mended` has what is released.
+fn judge(lock: &mut dyn Judge, mut input: impl Read, mut mended: Option<&mut Mended>) -> io::Result<Option<Fault>> {
     let mut buffer = vec![0; READ_BYTES];
     // Bytes of an unfinished character at the start of the buffer, and the offset in the document where they stand.
     let (mut kept, mut at) = (0, 0);
@@ -169,14 +202,23 @@ fn judge(lock: &mut dyn Judge, mut input: impl Read) -> io::Result<Option<Fault>
                 (text.unwrap_or_default(), (error.error_len().is_some() || read == 0).then_some(Fault::Utf8 { at }))
             }
         };
-        if let Step::Violation(violation) = lock.feed(text) {
+        let step = lock.feed(text);
+        if let Some(mended) = &mut mended {
+            mended.push(text);
+            mended.take(lock);
+        }
+        if let Step::Violation(violation) = step {
             return Ok(Some(Fault::Violation(violation)));
         }
         if utf8.is_some() {
             return Ok(utf8);
         }
         if read == 0 {
-            return Ok(match lock.finish() {
+            let judged = lock.finish();
+            if let Some(mended) = &mut mended {
+                mended.take(lock);
+            }
+            return Ok(match judged {
                 Judged::Block(violation) => Some(Fault::Violation(violation)),
                 _ => None,
             });

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use clyra_policy::{Action, EvalError, Facts, Policy, SchemaRule, SchemaSource};
+use clyra_policy::{
+    Action, Choices, EvalError, Facts, HoldRule, Policy, SchemaFormat, SchemaRule, SchemaSource, StreamMode,
+};
 use clyra_schemas::{Contract, ContractError, ContractSource, Limits};
 
 use crate::guard::Binding;
@@ -17,7 +19,27 @@ const CACHED_MAX: usize = 256;
 #[error("schema '{id}' of the policy cannot be used: {source}")]
 pub struct SchemaError {
     pub id: String,
-    pub source: ContractError,
+    pub source: Unusable,
+}
+
+/// Why a schema of the policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// The policy language has it, and exchanges are not held to it.
+    #[error("`{setting}` is not enforced by this version; remove it")]
+    NotEnforced { setting: &'static str },
+}
+
+impl Unusable {
+    /// A stable name for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Contract(error) => error.code(),
+            Self::NotEnforced { .. } => "unsupported",
+        }
+    }
 }
 
 /// Why the schemas of an exchange could not be put together.
@@ -52,9 +74,12 @@ impl Contracts {
     pub fn new(policy: &Policy) -> Result<Contracts, SchemaError> {
         let mut compiled = BTreeMap::new();
         for rule in policy.schemas() {
+            if let Some(setting) = not_enforced(rule) {
+                return Err(SchemaError { id: rule.id.clone(), source: Unusable::NotEnforced { setting } });
+            }
             if let SchemaSource::Policy { text, .. } = &rule.source {
                 let contract = compile(text, ContractSource::Policy)
-                    .map_err(|source| SchemaError { id: rule.id.clone(), source })?;
+                    .map_err(|source| SchemaError { id: rule.id.clone(), source: source.into() })?;
                 compiled.insert(rule.id.clone(), contract);
             }
         }
@@ -82,7 +107,8 @@ impl Contracts {
             (SchemaSource::Policy { digest, .. }, _) => {
                 Ok(self.policy.get(&rule.id).map(|contract| (Arc::clone(contract), digest.clone())))
             }
-            (SchemaSource::FromRequest, None) => Ok(None),
+            // Tool parameters have been refused at the start.
+            (SchemaSource::ToolParameters, _) | (SchemaSource::FromRequest, None) => Ok(None),
             (SchemaSource::FromRequest, Some(text)) => {
                 let digest = blake3::hash(text.as_bytes());
                 let cached = self.requests.lock().ok().and_then(|c| c.get(digest.as_bytes()).cloned());
@@ -105,7 +131,53 @@ impl Contracts {
     }
 }
 
+/// What a schema of the policy asks for and no exchange would do. It stops the start: nothing is ignored.
+fn not_enforced(rule: &SchemaRule) -> Option<&'static str> {
+    let asked = [
+        (rule.format == SchemaFormat::Csv, "format: csv"),
+        (rule.source == SchemaSource::ToolParameters, "schema: tool_parameters"),
+        (rule.with_request, "and: from_request"),
+        (rule.stream != StreamMode::Buffer, "stream"),
+        (!rule.repair.is_none(), "repair"),
+        (!rule.formats, "formats"),
+        (rule.hold != HoldRule::default(), "hold"),
+        (rule.choices != Choices::All, "choices"),
+    ];
+    asked.into_iter().find_map(|(is_asked, setting)| is_asked.then_some(setting))
+}
+
 fn compile(text: &str, source: ContractSource) -> Result<Arc<Contract>, ContractError> {
     let schema = serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
     Contract::compile(&schema, None, source, &Limits::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_exchange_does_stops_the_start() {
+        let refused = |schema: &str| {
+            let text = format!("version: 1\nschemas: [{{id: a, {schema}}}]");
+            let policy = Policy::parse(&text, "p.yaml", &|_| Ok("{}".to_owned())).unwrap();
+            Contracts::new(&policy).err().map(|error| (error.source.code(), error.to_string()))
+        };
+        assert_eq!(refused("schema: from_request"), None);
+        assert_eq!(refused("schema: a.json, formats: true, choices: all, stream: buffer"), None);
+        for (schema, setting) in [
+            ("schema: a.json, format: csv", "format: csv"),
+            ("schema: tool_parameters", "schema: tool_parameters"),
+            ("schema: a.json, and: from_request", "and: from_request"),
+            ("schema: a.json, stream: verified", "stream"),
+            ("schema: a.json, repair: {local: [fences]}", "repair"),
+            ("schema: a.json, formats: false", "formats"),
+            ("schema: a.json, hold: {bytes: 2048}", "hold"),
+            ("schema: a.json, choices: each", "choices"),
+        ] {
+            let message = format!(
+                "schema 'a' of the policy cannot be used: `{setting}` is not enforced by this version; remove it"
+            );
+            assert_eq!(refused(schema), Some(("unsupported", message)), "{schema}");
+        }
+    }
 }

@@ -86,7 +86,7 @@ fn every_command_has_an_example() {
 fn what_this_version_does_not_do_is_absent() {
     let dir = temp();
     for args in [
-        &["validate", "--schema", "s.json", "--repair"][..],
+        &["validate", "--schema", "s.json", "--follow"][..],
         &["policy", "test"],
         &["policy", "explain"],
         &["policy", "diff"],
@@ -99,5 +99,5 @@ fn what_this_version_does_not_do_is_absent() {
         assert!(ran.stdout.is_empty() && ran.stderr.starts_with("error: "), "{ran:?}");
     }
     let help = help(&["validate"]);
-    assert!(!help.contains("repair"), "{help}");
+    assert!(!help.contains("follow"), "{help}");
 }

@@ -107,3 +107,28 @@ fn csv_is_held_to_its_contract() {
     let batch = clyra(dir.path(), &["validate", "--format", "csv", "--batch"], b"");
     assert!(batch.is(2).stderr.contains("--batch is for JSON"));
 }
+
+#[test]
+fn a_document_that_passes_is_printed_as_it_would_be_released() {
+    let dir = temp();
+    let contract = json!({"columns": [{"name": "id", "type": "integer"}, {"name": "note", "type": "string"}]});
+    std::fs::write(dir.path().join("c.json"), contract.to_string()).unwrap();
+    let run = |more: &[&str], input: &str| {
+        let arguments = [&["validate", "--format", "csv", "--schema", "c.json", "--repair"], more].concat();
+        clyra(dir.path(), &arguments, input.as_bytes())
+    };
+    let ran = run(&[], "```csv\nid,note\n1,=1+1\n```\n").is(0);
+    assert_eq!(ran.stdout, "id,note\n1,\"'=1+1\"\n");
+    assert_eq!(ran.stderr, "pass, 3 edits\nbytes 0 to 7: fences\nbytes 17 to 21: formulas\nbytes 22 to 26: fences\n");
+    let json = run(&["--json"], "id,note\n1,@a\n").is(0).json();
+    assert_eq!((&json["verdict"], &json["text"]), (&json!("pass"), &json!("id,note\n1,\"'@a\"\n")));
+    assert_eq!(json["edits"], json!([{"from": 10, "to": 12, "class": "formulas", "with": "\"'@a\""}]));
+    let ran = run(&[], "id,note\n1,=1+1\nhunter2,b\n").is(1);
+    assert_eq!(ran.stdout, "", "nothing is released of what does not pass");
+    assert!(ran.stderr.starts_with("violation: byte 15: ") && !ran.stderr.contains("hunter2"), "{ran:?}");
+    let json = run(&["--json"], "id,note\nhunter2,=b\n").is(1).json();
+    assert_eq!((&json["text"], &json["edits"], &json["offset"]), (&json!(null), &json!([]), &json!(8)));
+    let dir = self::dir();
+    let ran = clyra(dir.path(), &["validate", "--schema", "s.json", "--repair"], b"{\"total\": 3}\n").is(0);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("{\"total\": 3}\n", "pass, 0 edits\n"));
+}

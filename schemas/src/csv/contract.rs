@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::contract::{Contract, ContractError, ContractSource};
 use crate::limits::Limits;
 
 /// Columns of one contract. Spreadsheets end at 16,384; an answer of a model has a few dozen.
 const COLUMNS_MAX: usize = 1_024;
+
+/// Bytes of a column's name, which stands in violations.
+const NAME_BYTES_MAX: usize = 256;
 
 /// How lines end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -47,8 +50,16 @@ pub enum CsvContractError {
     #[error("the delimiter must be one ASCII character that is no quote, letter, digit, CR or LF")]
     Delimiter,
     /// No column, too many, or two of one name.
-    #[error("a CSV contract needs 1 to {COLUMNS_MAX} columns, each with a name of its own")]
+    #[error(
+        "a CSV contract needs 1 to {COLUMNS_MAX} columns, each with a name of its own: one line of at most {NAME_BYTES_MAX} bytes"
+    )]
     Columns,
+    /// No text can have so many rows, or a record of that size.
+    #[error("`rows_min` must not be over `rows_max`, and `record_bytes_max` must be from 1 to {most}")]
+    Sizes {
+        /// The most bytes that a record may have.
+        most: usize,
+    },
     /// A column's schema cannot be used.
     #[error("column {column:?}: {source}")]
     Column {
@@ -57,8 +68,10 @@ pub enum CsvContractError {
         /// What is wrong with its schema.
         source: ContractError,
     },
-    /// A column's schema says no type, or one that a field cannot have.
-    #[error("column {column:?}: its schema must have a `type` of string, integer, number or boolean")]
+    /// A column has no type, or one that a field cannot have.
+    #[error(
+        "column {column:?}: it needs either a `type` of string, integer, number, boolean, date or date-time, or a `schema` whose `type` is one of the first four"
+    )]
     Type {
         /// Name of the column.
         column: String,
@@ -73,6 +86,7 @@ impl CsvContractError {
             Self::Form(_) => "csv_contract_form",
             Self::Delimiter => "csv_contract_delimiter",
             Self::Columns => "csv_contract_columns",
+            Self::Sizes { .. } => "csv_contract_sizes",
             Self::Column { source, .. } => source.code(),
             Self::Type { .. } => "csv_contract_type",
         }
@@ -104,7 +118,9 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct ColumnDocument {
     name: String,
-    schema: Value,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    schema: Option<Value>,
     #[serde(default = "yes")]
     required: bool,
     #[serde(default)]
@@ -142,6 +158,8 @@ pub(super) struct Column {
     pub(super) name: String,
     pub(super) kind: Type,
     pub(super) contract: Arc<Contract>,
+    /// Any text keeps the schema: there is nothing to ask it.
+    pub(super) takes_any_text: bool,
     /// An empty field is a violation.
     pub(super) required: bool,
     pub(super) unique: bool,
@@ -158,16 +176,24 @@ pub struct CsvContract {
     pub(super) rows_max: u64,
     pub(super) record_bytes_max: usize,
     pub(super) formulas: Formulas,
-    pub(super) doc_bytes: usize,
+    pub(super) limits: Limits,
 }
 
 impl CsvContract {
-    /// Compiles `{"columns": [{"name", "schema", "required"?, "unique"?}], "delimiter"?, "line_ending"?, "header"?, "rows_min"?,
-    /// "rows_max"?, "record_bytes_max"?, "formulas"?}`. The schema of a column says with `type` how a field is read.
+    /// Compiles `{"columns": [{"name", "type" | "schema", "required"?, "unique"?}], "delimiter"?, "line_ending"?, "header"?,
+    /// "rows_min"?, "rows_max"?, "record_bytes_max"?, "formulas"?}`. The type of a column says how a field is read.
     ///
     /// # Errors
     /// [`CsvContractError`] if it is not of that form, or a schema cannot be used.
     pub fn compile(document: &Value) -> Result<Arc<Self>, CsvContractError> {
+        Self::compile_with(document, true)
+    }
+
+    /// The same; without `formats`, the keyword `format` of a column's schema is a comment, and a `date` any text.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn compile_with(document: &Value, formats: bool) -> Result<Arc<Self>, CsvContractError> {
         let document = Document::deserialize(document).map_err(|error| CsvContractError::Form(error.to_string()))?;
         let delimiter = match document.delimiter.as_bytes() {
             [byte] if is_delimiter(*byte) => *byte,
@@ -175,11 +201,17 @@ impl CsvContract {
         };
         let mut names = std::collections::BTreeSet::new();
         let distinct = document.columns.iter().all(|column| names.insert(column.name.as_str()));
-        if document.columns.is_empty() || document.columns.len() > COLUMNS_MAX || !distinct {
+        let are_names = names.iter().all(|name| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control));
+        if document.columns.is_empty() || document.columns.len() > COLUMNS_MAX || !distinct || !are_names {
             return Err(CsvContractError::Columns);
         }
         let limits = Limits::default();
-        let columns = document.columns.iter().map(|column| column_of(column, &limits)).collect::<Result<_, _>>()?;
+        let fits = (1..=limits.doc_bytes).contains(&document.record_bytes_max);
+        if document.rows_min > document.rows_max || !fits {
+            return Err(CsvContractError::Sizes { most: limits.doc_bytes });
+        }
+        let columns =
+            document.columns.iter().map(|column| column_of(column, &limits, formats)).collect::<Result<_, _>>()?;
         Ok(Arc::new(Self {
             delimiter,
             line_ending: document.line_ending,
@@ -187,9 +219,9 @@ impl CsvContract {
             columns,
             rows_min: document.rows_min,
             rows_max: document.rows_max,
-            record_bytes_max: document.record_bytes_max.min(limits.doc_bytes),
+            record_bytes_max: document.record_bytes_max,
             formulas: document.formulas,
-            doc_bytes: limits.doc_bytes,
+            limits,
         }))
     }
 }
@@ -198,16 +230,37 @@ fn is_delimiter(byte: u8) -> bool {
     byte == b'\t' || (byte.is_ascii_punctuation() && !matches!(byte, b'"' | b'\'' | b'.' | b'-' | b'+' | b'='))
 }
 
-fn column_of(document: &ColumnDocument, limits: &Limits) -> Result<Column, CsvContractError> {
+fn column_of(document: &ColumnDocument, limits: &Limits, formats: bool) -> Result<Column, CsvContractError> {
     let name = document.name.clone();
-    let contract = Contract::compile(&document.schema, None, ContractSource::Policy, limits)
+    let (schema, kind) = typed(document).ok_or_else(|| CsvContractError::Type { column: name.clone() })?;
+    let contract = Contract::compile_with(&schema, None, ContractSource::Policy, formats, limits)
         .map_err(|source| CsvContractError::Column { column: name.clone(), source })?;
-    let kind = match document.schema.get("type").and_then(Value::as_str) {
-        Some("string") => Type::String,
-        Some("integer") => Type::Integer,
-        Some("number") => Type::Number,
-        Some("boolean") => Type::Boolean,
-        _ => return Err(CsvContractError::Type { column: name }),
+    let takes_any_text = kind == Type::String
+        && schema.as_object().is_some_and(|schema| schema.keys().all(|keyword| says_nothing(keyword)));
+    Ok(Column { name, kind, contract, takes_any_text, required: document.required, unique: document.unique })
+}
+
+/// The schema of a column, written out or by the name of its type, and how its fields are read.
+fn typed(document: &ColumnDocument) -> Option<(Value, Type)> {
+    let schema = match (&document.kind, &document.schema) {
+        (Some(kind), None) => match kind.as_str() {
+            format @ ("date" | "date-time") => json!({ "type": "string", "format": format }),
+            kind => json!({ "type": kind }),
+        },
+        (None, Some(schema)) => schema.clone(),
+        _ => return None,
     };
-    Ok(Column { name, kind, contract, required: document.required, unique: document.unique })
+    let kind = match schema.get("type").and_then(Value::as_str)? {
+        "string" => Type::String,
+        "integer" => Type::Integer,
+        "number" => Type::Number,
+        "boolean" => Type::Boolean,
+        _ => return None,
+    };
+    Some((schema, kind))
+}
+
+/// Keywords that no text can break, once its type is string.
+fn says_nothing(keyword: &str) -> bool {
+    matches!(keyword, "type" | "title" | "description" | "$comment" | "default" | "examples")
 }

@@ -1,102 +1,139 @@
-//! Holds one CSV text to its contract, record by record.
+//! The lock on one CSV text: fragments in, and how far it may leave, record by record or field by field.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::contract::{Column, CsvContract, Formulas, Type};
-use super::formula::{defused, is_formula};
+use super::contract::{CsvContract, Formulas};
+use super::field::{Fields, unquoted};
 use super::machine::{Event, Machine, Refused};
-use crate::lock::{End, Outcome, Step};
+use super::opening::Opening;
+use super::wrapper::{Last, Offer, Wrapper};
+use crate::lock::{End, Mode, Outcome, Step};
+use crate::repair::{Edit, RepairClass, RepairPolicy};
 use crate::violation::{Violation, ViolationKind};
 
-/// Text that is remembered of the fields of one unique column. Past it uniqueness cannot be vouched for.
-const UNIQUE_BYTES_MAX: usize = 8 << 20;
+/// The class of the edits that defuse formulas.
+const FORMULAS: &str = "formulas";
 
-/// Text that may go to the client. The lock adds to it, the caller takes from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Released {
-    /// The text.
-    pub text: String,
-}
-
-/// Holds one CSV text to its contract: releases whole records that keep it, and nothing after the first violation.
+/// Holds one CSV text to its contract.
+///
+/// Like a [`Lock`](crate::Lock): the caller keeps the text, [`CsvLock::settled`] says how much of it may leave, and
+/// [`CsvLock::take_edits`] what is to be changed in it on the way.
+///
+/// | mode | what is settled |
+/// | --- | --- |
+/// | [`Mode::Buffer`] | nothing, and all of it once the whole has passed |
+/// | [`Mode::Verified`] | whole records that have passed, from the least number of rows on: what has left is at any time a text that keeps the contract |
+/// | [`Mode::Cutoff`] | whole fields that have passed; text to which the contract says nothing, byte by byte |
+/// | [`Mode::Observe`] | everything, and nothing is edited |
 #[derive(Debug)]
 pub struct CsvLock {
     contract: Arc<CsvContract>,
+    mode: Mode,
+    wrapper: Wrapper,
     machine: Machine,
-    /// The record under way.
-    record: String,
-    /// Where each field of it begins and ends in `record`.
-    fields: Vec<(usize, usize)>,
-    field_start: usize,
-    /// Offset of the record under way in the text.
+    checked: Fields,
+    /// The field under way, as it stands in the text.
+    field: String,
+    /// What its beginning says of the rest of it, in [`Mode::Cutoff`].
+    opening: Opening,
+    /// Offsets in the text: of the next byte, of the record under way, and of its field under way.
+    at: u64,
     record_at: u64,
-    /// Records that ended, the header included.
+    field_at: u64,
+    /// Fields of the record under way that have ended.
+    fields: usize,
+    /// Records that have ended, the header included.
     records: u64,
-    unique: Vec<Unique>,
-    edits: u64,
+    settled: u64,
+    edits: Vec<Edit>,
+    /// Those in the record under way.
+    record_edits: Vec<Edit>,
     violation: Option<Violation>,
-    finished: bool,
-}
-
-/// The values met in a unique column.
-#[derive(Debug, Default)]
-struct Unique {
-    met: HashSet<Box<str>>,
-    bytes: usize,
+    passed: bool,
 }
 
 impl CsvLock {
-    /// A lock for one text.
+    /// A lock for one text. Of `repair`, [`RepairClass::ByteOrderMark`] and [`RepairClass::Fences`] mean something to CSV.
     #[must_use]
-    pub fn new(contract: Arc<CsvContract>) -> Self {
+    pub fn new(contract: Arc<CsvContract>, mode: Mode, repair: RepairPolicy) -> Self {
         let machine = Machine::new(contract.delimiter, contract.line_ending);
-        let unique = contract.columns.iter().map(|_| Unique::default()).collect();
-        Self {
+        let mut lock = Self {
             contract,
+            mode,
+            wrapper: Wrapper::new(repair),
             machine,
-            record: String::new(),
-            fields: Vec::new(),
-            field_start: 0,
+            checked: Fields::default(),
+            field: String::new(),
+            opening: Opening::Held,
+            at: 0,
             record_at: 0,
+            field_at: 0,
+            fields: 0,
             records: 0,
-            unique,
-            edits: 0,
+            settled: 0,
+            edits: Vec::new(),
+            record_edits: Vec::new(),
             violation: None,
-            finished: false,
+            passed: false,
+        };
+        lock.open_field();
+        lock
+    }
+
+    /// When this lock lets text leave.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Bytes of the text as it came, from its beginning, that may leave now. Never falls. After a violation it stands where it
+    /// was; after [`Outcome::Pass`] it is [`u64::MAX`].
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        match self.mode {
+            Mode::Observe => u64::MAX,
+            _ if self.passed => u64::MAX,
+            Mode::Buffer => 0,
+            Mode::Verified | Mode::Cutoff => self.settled,
         }
     }
 
-    /// Fields that were defused so far.
-    #[must_use]
-    pub fn edits(&self) -> u64 {
-        self.edits
+    /// The edits that were decided since the last call, in the order of the text. None of them touches a byte that was settled
+    /// before it was decided. Their classes are `formulas` and those of the repairs.
+    pub fn take_edits(&mut self) -> Vec<Edit> {
+        std::mem::take(&mut self.edits)
     }
 
-    /// Takes the next fragment of text and adds to `out` the records that it completes. After a violation, or after
-    /// [`CsvLock::finish`], text is dropped.
-    pub fn feed(&mut self, text: &str, out: &mut Released) -> Step {
+    /// Takes the next fragment of text. After a violation, or after [`CsvLock::finish`], text is dropped.
+    pub fn feed(&mut self, text: &str) -> Step {
         if self.violation.is_none()
-            && !self.finished
-            && let Err(violation) = self.take(text, out)
+            && !self.passed
+            && let Err(violation) = self.take(text)
         {
             self.violate(violation);
         }
         match &self.violation {
             Some(violation) => Step::Violation(violation.clone()),
-            None => Step::Hold { bytes: self.record.len() },
+            None => {
+                let held = (self.at + self.wrapper.held_bytes() as u64).saturating_sub(self.settled());
+                Step::Hold { bytes: usize::try_from(held).unwrap_or(usize::MAX) }
+            }
         }
     }
 
-    /// Ends the text and judges it. A last record without a line ending is a record (RFC 4180 §2.2).
-    pub fn finish(&mut self, end: End, out: &mut Released) -> Outcome {
-        if self.violation.is_none() && !self.finished {
-            if let Err(violation) = self.end(end, out) {
-                self.violate(violation);
+    /// Ends the text and judges it. A second call gives the same verdict.
+    ///
+    /// A last record without a line ending is a record (RFC 4180 §2.2). A text that was cut off is
+    /// [`ViolationKind::Interrupted`] even between two records: no CSV shows that nothing is missing.
+    pub fn finish(&mut self, end: End) -> Outcome {
+        if self.violation.is_none() && !self.passed {
+            match self.end(end) {
+                Ok(()) => {
+                    self.passed = true;
+                    self.forget();
+                }
+                Err(violation) => self.violate(Violation { early: false, ..violation }),
             }
-            self.finished = true;
         }
         match &self.violation {
             Some(violation) => Outcome::Block(violation.clone()),
@@ -105,188 +142,245 @@ impl CsvLock {
     }
 
     fn violate(&mut self, violation: Violation) {
-        self.record = String::new();
-        self.fields = Vec::new();
+        self.record_edits = Vec::new();
         self.violation = Some(violation);
+        self.forget();
     }
 
-    fn take(&mut self, text: &str, out: &mut Released) -> Result<(), Violation> {
-        for character in text.chars() {
-            let at = self.record_at + self.record.len() as u64;
-            if at == 0 && character == '\u{feff}' {
-                return Err(Violation::of_text(at, ViolationKind::ByteOrderMark, true));
+    /// Drops the text that is no longer needed.
+    fn forget(&mut self) {
+        self.field = String::new();
+        self.checked = Fields::default();
+    }
+
+    fn take(&mut self, text: &str) -> Result<(), Violation> {
+        let mut rest = text;
+        while let Some(character) = rest.chars().next() {
+            let used = if self.wrapper.lets_pass(rest, self.machine.is_between()) {
+                self.step(rest)?
+            } else {
+                self.offer(character)?;
+                character.len_utf8()
+            };
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Lets the wrapper look at a character.
+    fn offer(&mut self, character: char) -> Result<(), Violation> {
+        let at = self.at + self.wrapper.held_bytes() as u64;
+        if at >= self.contract.limits.doc_bytes as u64 {
+            return Err(Violation::of_text(at, ViolationKind::TooLarge, true));
+        }
+        match self.wrapper.offer(character) {
+            Offer::Held => Ok(()),
+            Offer::Content(text) => self.content(&text),
+            Offer::Left { bytes, class } => {
+                self.leave_out(bytes, class);
+                Ok(())
             }
-            let width = character.len_utf8();
-            let too_large = at as usize + width > self.contract.doc_bytes
-                || self.record.len() + width > self.contract.record_bytes_max;
-            if too_large {
-                return Err(Violation::of_text(at, ViolationKind::TooLarge, true));
-            }
-            // Only ASCII characters mean anything to the machine; any other byte is text like a letter.
-            let byte = u8::try_from(character).ok().filter(u8::is_ascii).unwrap_or(b'x');
-            let event = self.machine.feed(byte).map_err(|refused| of_syntax(refused, at, true))?;
-            let before = self.record.len();
-            self.record.push(character);
-            match event {
-                Event::Nothing => {}
-                Event::FieldEnd => self.end_field(before, at)?,
-                Event::RecordEnd { ending } => {
-                    let back = ending - 1;
-                    self.end_field(before - back, at - back as u64)?;
-                    self.end_record(at - back as u64, out)?;
+            Offer::Refused => Err(Violation::of_text(at, ViolationKind::CsvSyntax, true)),
+        }
+    }
+
+    /// Leaves out the next `bytes` bytes of the text. They stand between records.
+    fn leave_out(&mut self, bytes: usize, class: RepairClass) {
+        let range = self.at..self.at + bytes as u64;
+        (self.at, self.record_at, self.field_at) = (range.end, range.end, range.end);
+        self.edit(Edit { range, with: String::new(), class: class.name() });
+    }
+
+    fn content(&mut self, text: &str) -> Result<(), Violation> {
+        let mut rest = text;
+        while !rest.is_empty() {
+            rest = rest.get(self.step(rest)?..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Takes some of `rest`, which is not empty; how many bytes.
+    fn step(&mut self, rest: &str) -> Result<usize, Violation> {
+        if self.machine.is_between() {
+            self.begin_record(rest)?;
+        }
+        let room = (self.contract.limits.doc_bytes as u64).saturating_sub(self.at);
+        let record_room = (self.contract.record_bytes_max as u64).saturating_sub(self.at - self.record_at);
+        let room = usize::try_from(room.min(record_room)).unwrap_or(usize::MAX);
+        let fits = rest.get(..rest.floor_char_boundary(room)).unwrap_or_default();
+        let Some(next) = fits.bytes().next() else {
+            return Err(Violation::of_text(self.at, ViolationKind::TooLarge, true));
+        };
+        let plain = self.machine.plain(fits.as_bytes());
+        if let Some(text) = fits.get(..plain).filter(|text| !text.is_empty()) {
+            self.extend_field(text);
+            return Ok(plain);
+        }
+        let event = self.machine.feed(next).map_err(|refused| of_syntax(refused, self.at, true))?;
+        match event {
+            // No byte that is not ASCII comes here: it is plain text, or refused.
+            Event::Text => self.extend_field(fits.get(..1).unwrap_or_default()),
+            Event::Return => self.at += 1,
+            Event::FieldEnd => {
+                self.end_field()?;
+                if self.fields == self.contract.columns.len() {
+                    // This delimiter begins a field for which there is no column.
+                    return Err(Violation::of_text(self.at, ViolationKind::ColumnCount, true));
                 }
+                self.at += 1;
+                self.open_field();
+                self.settle_field();
+            }
+            Event::RecordEnd => {
+                self.at += 1;
+                self.end_record()?;
             }
         }
-        Ok(())
+        Ok(1)
     }
 
-    fn end_field(&mut self, before: usize, at: u64) -> Result<(), Violation> {
-        self.fields.push((self.field_start, before));
-        self.field_start = self.record.len();
-        if self.fields.len() > self.contract.columns.len() {
-            return Err(Violation::of_text(at, ViolationKind::ColumnCount, true));
+    /// The first byte of a record is about to be taken.
+    fn begin_record(&self, rest: &str) -> Result<(), Violation> {
+        if self.at == 0 && rest.starts_with('\u{feff}') {
+            return Err(Violation::of_text(0, ViolationKind::ByteOrderMark, true));
+        }
+        if !self.in_header() && self.rows() >= self.contract.rows_max {
+            return Err(Violation::of_text(self.at, ViolationKind::TooManyRows, true));
         }
         Ok(())
     }
 
-    fn end_record(&mut self, at: u64, out: &mut Released) -> Result<(), Violation> {
-        if self.fields.len() != self.contract.columns.len() {
-            return Err(Violation::of_text(at, ViolationKind::ColumnCount, true));
+    /// Whether the record under way is the header.
+    fn in_header(&self) -> bool {
+        self.contract.header && self.records == 0
+    }
+
+    /// Records that have ended, without the header.
+    fn rows(&self) -> u64 {
+        self.records.saturating_sub(u64::from(self.contract.header))
+    }
+
+    fn open_field(&mut self) {
+        self.field_at = self.at;
+        self.field.clear();
+        let column = self.contract.columns.get(self.fields).filter(|_| !self.in_header());
+        self.opening = match column {
+            Some(column) if column.takes_any_text && !column.unique => match self.contract.formulas {
+                Formulas::Off => Opening::Flows,
+                Formulas::Prefix | Formulas::Block => Opening::Unread,
+            },
+            _ => Opening::Held,
+        };
+    }
+
+    fn extend_field(&mut self, text: &str) {
+        self.field.push_str(text);
+        self.at += text.len() as u64;
+        if self.mode == Mode::Cutoff {
+            self.opening = self.opening.read(text);
+            if self.opening == Opening::Flows {
+                self.settled = self.at;
+            }
         }
-        let contract = Arc::clone(&self.contract);
-        let texts = self.texts();
-        if contract.header && self.records == 0 {
-            self.check_header(&contract, &texts)?;
-            out.text.push_str(&self.record);
+    }
+
+    /// The field under way has ended before the next byte.
+    fn end_field(&mut self) -> Result<(), Violation> {
+        let index = self.fields;
+        if self.in_header() {
+            let is_right = self.contract.columns.get(index).is_some_and(|column| column.name == *unquoted(&self.field));
+            if !is_right {
+                return Err(self.violation_at(ViolationKind::Header, "header"));
+            }
         } else {
-            if self.records - u64::from(contract.header) >= contract.rows_max {
-                return Err(Violation::of_text(self.record_at, ViolationKind::TooManyRows, true));
+            let written = self.checked.check(&self.contract, index, &self.field);
+            if let Some(with) = written.map_err(|(kind, keyword)| self.violation_at(kind, keyword))? {
+                let range = self.field_at..self.field_at + self.field.len() as u64;
+                self.record_edits.push(Edit { range, with, class: FORMULAS });
             }
-            let mut edited: Vec<Option<String>> = Vec::with_capacity(texts.len());
-            for (index, (column, text)) in contract.columns.iter().zip(&texts).enumerate() {
-                edited.push(self.check_field(index, column, text)?);
-            }
-            self.release(&edited, out);
         }
+        self.fields += 1;
+        Ok(())
+    }
+
+    /// The record under way has ended; its line ending, if there is one, has been taken.
+    fn end_record(&mut self) -> Result<(), Violation> {
+        if self.fields + 1 != self.contract.columns.len() {
+            let at = self.field_at + self.field.len() as u64;
+            return Err(Violation::of_text(at, ViolationKind::ColumnCount, true));
+        }
+        self.end_field()?;
         self.records += 1;
-        self.record_at += self.record.len() as u64;
-        self.record.clear();
-        self.fields.clear();
-        self.field_start = 0;
+        self.fields = 0;
+        self.record_at = self.at;
+        self.open_field();
+        self.settle_field();
+        if self.mode == Mode::Verified {
+            for edit in std::mem::take(&mut self.record_edits) {
+                self.edit(edit);
+            }
+            if self.rows() >= self.contract.rows_min {
+                self.settled = self.at;
+            }
+        }
         Ok(())
     }
 
-    /// The texts of the record's fields, read by the `csv` crate: quotes taken off, doubled quotes made one.
-    fn texts(&self) -> Vec<String> {
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(self.contract.delimiter)
-            .from_reader(self.record.as_bytes());
-        let mut record = csv::StringRecord::new();
-        match reader.read_record(&mut record) {
-            Ok(true) => record.iter().map(str::to_owned).collect(),
-            // An empty line is one empty field; the reader skips it.
-            _ => vec![String::new(); self.fields.len()],
-        }
-    }
-
-    fn check_header(&self, contract: &CsvContract, texts: &[String]) -> Result<(), Violation> {
-        let wrong = contract.columns.iter().zip(texts).position(|(column, text)| column.name != *text);
-        match wrong {
-            None => Ok(()),
-            Some(index) => Err(self.violation_at(index, None, ViolationKind::Header, "header")),
-        }
-    }
-
-    /// Checks a field; the text to write in its place, if there is one.
-    fn check_field(&mut self, index: usize, column: &Column, text: &str) -> Result<Option<String>, Violation> {
-        let fail = |this: &Self, keyword| Err(this.violation_at(index, Some(column), ViolationKind::Schema, keyword));
-        if text.is_empty() && !column.required {
-            return Ok(None);
-        }
-        if text.is_empty() && column.kind != Type::String {
-            return fail(self, "required");
-        }
-        let Some(value) = value_of(column.kind, text) else { return fail(self, "type") };
-        if !column.contract.affords(1, 0) {
-            return Err(self.violation_at(index, Some(column), ViolationKind::TooCostly, "schema"));
-        }
-        if let Err(error) = column.contract.authority.validate(&value) {
-            let keyword = crate::lock::keyword(&error);
-            return fail(self, keyword);
-        }
-        if column.unique {
-            let Some(unique) = self.unique.get_mut(index) else { return fail(self, "unique") };
-            unique.bytes += text.len();
-            let bytes = unique.bytes;
-            if !unique.met.insert(text.into()) {
-                return fail(self, "unique");
+    /// A field has passed, and what ended it can stand there.
+    fn settle_field(&mut self) {
+        if self.mode != Mode::Verified {
+            for edit in std::mem::take(&mut self.record_edits) {
+                self.edit(edit);
             }
-            if bytes > UNIQUE_BYTES_MAX {
-                return Err(self.violation_at(index, Some(column), ViolationKind::TooCostly, "unique"));
+            self.settled = self.at;
+        }
+    }
+
+    fn edit(&mut self, edit: Edit) {
+        if self.mode != Mode::Observe {
+            self.edits.push(edit);
+        }
+    }
+
+    fn end(&mut self, end: End) -> Result<(), Violation> {
+        let all = self.at + self.wrapper.held_bytes() as u64;
+        if !end.is_complete() {
+            return Err(Violation::of_text(all, ViolationKind::Interrupted, false));
+        }
+        if all == 0 && end == End::ToolCalls {
+            return Ok(());
+        }
+        match self.wrapper.finish() {
+            Last::Content(held) => self.content(&held)?,
+            Last::Fence { bytes } => self.leave_out(bytes, RepairClass::Fences),
+            Last::Open(held) => {
+                self.content(&held)?;
+                return Err(Violation::of_text(self.at, ViolationKind::Incomplete, false));
             }
         }
-        // A number that is one is no formula, though it may begin like it.
-        if column.kind != Type::String || !is_formula(text) {
-            return Ok(None);
+        if self.machine.finish().map_err(|refused| of_syntax(refused, self.at, false))? {
+            self.end_record()?;
         }
-        match self.contract.formulas {
-            Formulas::Off => Ok(None),
-            Formulas::Block => fail(self, "formulas"),
-            Formulas::Prefix => Ok(Some(defused(text))),
-        }
-    }
-
-    /// Writes the record with its edits; every other byte as it came.
-    fn release(&mut self, edited: &[Option<String>], out: &mut Released) {
-        let mut from = 0;
-        for ((start, end), edit) in self.fields.iter().zip(edited) {
-            if let Some(edit) = edit {
-                out.text.push_str(self.record.get(from..*start).unwrap_or_default());
-                out.text.push_str(edit);
-                from = *end;
-                self.edits += 1;
-            }
-        }
-        out.text.push_str(self.record.get(from..).unwrap_or_default());
-    }
-
-    fn end(&mut self, end: End, out: &mut Released) -> Result<(), Violation> {
-        let at = self.record_at + self.record.len() as u64;
-        if !end.is_complete() && !self.machine.is_between() {
-            return Err(Violation::of_text(at, ViolationKind::Interrupted, false));
-        }
-        if self.machine.finish().map_err(|refused| of_syntax(refused, at, false))? {
-            self.end_field(self.record.len(), at)?;
-            self.end_record(at, out)?;
-        }
-        let rows = self.records.saturating_sub(u64::from(self.contract.header));
         if self.records == 0 && (self.contract.header || self.contract.rows_min > 0) {
-            return Err(Violation::of_text(at, ViolationKind::Empty, false));
+            return Err(Violation::of_text(self.at, ViolationKind::Empty, false));
         }
-        if rows < self.contract.rows_min {
-            return Err(Violation::of_text(at, ViolationKind::TooFewRows, false));
+        if self.rows() < self.contract.rows_min {
+            return Err(Violation::of_text(self.at, ViolationKind::TooFewRows, false));
         }
         Ok(())
     }
 
-    /// A violation of a field: `/<row>/<column>`, rows counted from 0 without the header. Column names are the contract's.
-    fn violation_at(
-        &self,
-        index: usize,
-        column: Option<&Column>,
-        kind: ViolationKind,
-        keyword: &'static str,
-    ) -> Violation {
-        let start = self.fields.get(index).map_or(0, |(start, _)| *start);
-        let row = self.records.saturating_sub(u64::from(self.contract.header));
-        let name = |column: &Column| column.name.replace('~', "~0").replace('/', "~1");
+    /// A violation of the field under way: `/<row>/<column>`, rows counted from 0 without the header. Column names are the
+    /// contract's.
+    fn violation_at(&self, kind: ViolationKind, keyword: &'static str) -> Violation {
+        let index = self.fields;
+        let column = self.contract.columns.get(index).filter(|_| !self.in_header());
+        let name = column.map(|column| column.name.replace('~', "~0").replace('/', "~1"));
         Violation {
-            at: self.record_at + start as u64,
-            found_at: self.record_at + start as u64,
+            at: self.field_at,
+            found_at: self.field_at + self.field.len() as u64,
             kind,
-            instance_path: column.map_or_else(|| format!("/{index}"), |column| format!("/{row}/{}", name(column))),
+            instance_path: name.map_or_else(|| format!("/{index}"), |name| format!("/{}/{name}", self.rows())),
             schema_path: format!("/columns/{index}"),
             keyword: Some(keyword),
             early: true,
@@ -296,22 +390,4 @@ impl CsvLock {
 
 fn of_syntax(refused: Refused, at: u64, early: bool) -> Violation {
     Violation::of_text(at.saturating_sub(refused.back), refused.kind, early)
-}
-
-/// A field's text as a value of its column's type. Numbers are spelled as in JSON.
-fn value_of(kind: Type, text: &str) -> Option<Value> {
-    match kind {
-        Type::String => Some(Value::String(text.to_owned())),
-        Type::Integer | Type::Number => {
-            let number: serde_json::Number = serde_json::from_str(text).ok()?;
-            // A reader of JSON forgives white space around a number.
-            (!text.starts_with([' ', '\t', '\r', '\n']) && !text.ends_with([' ', '\t', '\r', '\n']))
-                .then_some(Value::Number(number))
-        }
-        Type::Boolean => match text {
-            "true" => Some(Value::Bool(true)),
-            "false" => Some(Value::Bool(false)),
-            _ => None,
-        },
-    }
 }

@@ -22,13 +22,14 @@ enum State {
 /// What a byte completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    Nothing,
+    /// Part of a field, its quotes included.
+    Text,
+    /// The CR of a line ending whose LF is still to come.
+    Return,
     /// The field ended before this byte.
     FieldEnd,
-    /// Field and record ended; this byte is the last of a line ending of so many bytes.
-    RecordEnd {
-        ending: usize,
-    },
+    /// Field and record ended; this byte is the last of the line ending.
+    RecordEnd,
 }
 
 /// What is wrong, and how far back it began.
@@ -55,24 +56,44 @@ impl Machine {
         self.state == State::RecordStart
     }
 
+    /// How many bytes of `text` are plain text of a field, and takes them. It ends before the next byte that means anything,
+    /// and so never inside a character.
+    pub(super) fn plain(&mut self, text: &[u8]) -> usize {
+        let delimiter = self.delimiter;
+        let length = match self.state {
+            State::Quoted => text.iter().position(|byte| *byte == b'"' || is_control(*byte)),
+            State::RecordStart | State::FieldStart | State::Unquoted => {
+                text.iter().position(|byte| *byte == b'"' || *byte == delimiter || is_control(*byte))
+            }
+            State::QuoteInQuoted | State::Return => Some(0),
+        };
+        let length = length.unwrap_or(text.len());
+        if length > 0 && self.state != State::Quoted {
+            self.state = State::Unquoted;
+        }
+        length
+    }
+
+    /// Takes a byte of ASCII.
     pub(super) fn feed(&mut self, byte: u8) -> Result<Event, Refused> {
         use State::{FieldStart, QuoteInQuoted, Quoted, RecordStart, Return, Unquoted};
         let refused = Err(Refused { kind: ViolationKind::CsvSyntax, back: 0 });
         let (state, event) = match (self.state, byte) {
-            (Return, b'\n') => (RecordStart, Event::RecordEnd { ending: 2 }),
+            (Return, b'\n') => (RecordStart, Event::RecordEnd),
             // The CR is what cannot stand there.
             (Return, _) => return Err(Refused { kind: ViolationKind::CsvSyntax, back: 1 }),
-            (Quoted, b'"') => (QuoteInQuoted, Event::Nothing),
-            (Quoted, 0..0x20 | 0x7f) if !matches!(byte, b'\t' | b'\r' | b'\n') => return refused,
-            (Quoted, _) => (Quoted, Event::Nothing),
-            (QuoteInQuoted, b'"') => (Quoted, Event::Nothing),
-            (_, b'\r') if self.takes(LineEnding::Crlf) => (Return, Event::Nothing),
-            (_, b'\n') if self.takes(LineEnding::Lf) => (RecordStart, Event::RecordEnd { ending: 1 }),
+            (Quoted, b'"') => (QuoteInQuoted, Event::Text),
+            (Quoted, b'\t' | b'\r' | b'\n') => (Quoted, Event::Text),
+            (Quoted, byte) if is_control(byte) => return refused,
+            (Quoted, _) => (Quoted, Event::Text),
+            (QuoteInQuoted, b'"') => (Quoted, Event::Text),
+            (_, b'\r') if self.takes(LineEnding::Crlf) => (Return, Event::Return),
+            (_, b'\n') if self.takes(LineEnding::Lf) => (RecordStart, Event::RecordEnd),
             (_, byte) if byte == self.delimiter => (FieldStart, Event::FieldEnd),
-            (RecordStart | FieldStart, b'"') => (Quoted, Event::Nothing),
+            (RecordStart | FieldStart, b'"') => (Quoted, Event::Text),
             (QuoteInQuoted, _) | (Unquoted, b'"') => return refused,
-            (_, 0..0x20 | 0x7f) if byte != b'\t' => return refused,
-            (_, _) => (Unquoted, Event::Nothing),
+            (_, byte) if is_control(byte) && byte != b'\t' => return refused,
+            (_, _) => (Unquoted, Event::Text),
         };
         self.state = state;
         Ok(event)
@@ -98,4 +119,8 @@ impl Machine {
         }
         self.ending == ending
     }
+}
+
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control()
 }

@@ -22,6 +22,7 @@ fn judged(document: &[u8], chunk: usize) -> Option<Fault> {
     judge(
         &mut Lock::new(compile(SCHEMA.as_bytes()).unwrap(), Mode::Buffer, RepairPolicy::NONE),
         Dribble(document, chunk),
+        None,
     )
     .unwrap()
 }

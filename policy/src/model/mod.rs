@@ -1,8 +1,15 @@
 //! The vocabulary of a policy: what each section says once it has been read. Plain values, no behaviour beyond names.
 
+mod schemas;
+
 use std::sync::Arc;
 
 use serde::Serialize;
+
+pub use schemas::{
+    CSV_REPAIR_CLASSES, Choices, Coercion, HoldRule, REPAIR_CLASSES, RepairRule, SchemaFormat, SchemaRule,
+    SchemaSource, StreamMode,
+};
 
 /// Whether decisions are applied or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -110,23 +117,6 @@ impl UnknownSurface {
     }
 }
 
-/// How an answer that is held to a schema is streamed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum StreamMode {
-    /// Nothing is released before the whole document has been found valid.
-    Buffer,
-}
-
-impl StreamMode {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Buffer => "buffer",
-        }
-    }
-}
-
 /// How a client learns of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -173,6 +163,7 @@ pub struct Defaults {
     pub request_budget_ms: u32,
     /// Time for all checks of one event of a streamed answer, in milliseconds.
     pub response_event_budget_ms: u32,
+    /// Of schemas that name none themselves. Never [`StreamMode::Observe`].
     pub stream: StreamMode,
     pub block_style: BlockStyle,
     pub body_storage: BodyStorage,
@@ -242,27 +233,4 @@ pub struct Threat {
     pub owasp: Option<String>,
     /// MITRE ATLAS technique, like `AML.T0051`.
     pub atlas: Option<String>,
-}
-
-/// Where the schema of a [`SchemaRule`] comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SchemaSource {
-    /// A file beside the policy.
-    Policy {
-        /// The JSON text, as read.
-        text: String,
-        /// BLAKE3 (64 hex digits) over the schema's RFC 8785 form: equal for equal schemas.
-        digest: String,
-    },
-    /// The schema that the client sent with its request.
-    FromRequest,
-}
-
-/// A schema that answers are held to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemaRule {
-    pub id: String,
-    pub source: SchemaSource,
-    /// [`Action::Block`] or [`Action::Allow`].
-    pub on_violation: Action,
 }

@@ -1,38 +1,18 @@
-//! `schemas`: which answers are held to which schema, and the schema files themselves.
+//! The schema files that a policy names: JSON below its directory, with each key once, of bounded size, each read once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-use super::files::SCHEMA_BYTES_MAX;
-use crate::canonical;
-use crate::diagnostic::{Code, Report, echo};
-use crate::expr::{Compiler, ExprId, Programs, Scope};
-use crate::model::{Action, SchemaRule, SchemaSource};
-use crate::policy::LoadedSchema;
-use crate::read::{Fields, Keys, Value};
+use crate::diagnostic::echo;
+use crate::load::files::SCHEMA_BYTES_MAX;
 
-/// Schemas of one policy.
-const SCHEMAS_MAX: usize = 256;
 /// Bytes of all schema files together.
 const SCHEMA_BYTES_TOTAL_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a schema file's path.
 const PATH_BYTES_MAX: usize = 512;
-/// What stands for the schema that the client sends.
-const FROM_REQUEST: &str = "from_request";
-
-const SCHEMA: Keys =
-    Keys { known: &["id", "match", "format", "schema", "on_violation"], unsupported: &["repair", "stream"] };
-
-/// A schema section that waits for its expression.
-#[derive(Debug)]
-pub(super) struct PendingSchema {
-    rule: SchemaRule,
-    json: Option<Json>,
-    when: Option<ExprId>,
-}
 
 /// The files that a policy may name, each read once.
 pub(crate) struct SchemaFiles<'f> {
@@ -55,7 +35,7 @@ impl<'f> SchemaFiles<'f> {
         Self { read, known: BTreeMap::new(), bytes: 0 }
     }
 
-    fn get(&mut self, path: &str) -> Result<(String, Json), String> {
+    pub(super) fn get(&mut self, path: &str) -> Result<(String, Json), String> {
         if let Some(known) = self.known.get(path) {
             return Ok(known.clone());
         }
@@ -75,91 +55,6 @@ impl<'f> SchemaFiles<'f> {
         let schema = (text, json);
         self.known.insert(path.to_owned(), schema.clone());
         Ok(schema)
-    }
-}
-
-#[cfg(test)]
-pub(super) const KEYS: [Keys; 1] = [SCHEMA];
-
-pub(super) fn read(
-    top: &Fields<'_>,
-    files: &mut SchemaFiles<'_>,
-    compiler: &mut Compiler,
-    report: &mut Report<'_>,
-) -> Vec<PendingSchema> {
-    let Some(value) = top.get("schemas") else {
-        return Vec::new();
-    };
-    let mut ids = BTreeSet::new();
-    value.list(SCHEMAS_MAX, report).iter().filter_map(|item| schema(item, &mut ids, files, compiler, report)).collect()
-}
-
-pub(super) fn finish(schemas: Vec<PendingSchema>, programs: &mut Programs) -> Vec<LoadedSchema> {
-    schemas
-        .into_iter()
-        .map(|schema| LoadedSchema {
-            rule: schema.rule,
-            json: schema.json,
-            when: schema.when.and_then(|id| programs.take(id)),
-        })
-        .collect()
-}
-
-fn schema(
-    item: &Value<'_>,
-    ids: &mut BTreeSet<String>,
-    files: &mut SchemaFiles<'_>,
-    compiler: &mut Compiler,
-    report: &mut Report<'_>,
-) -> Option<PendingSchema> {
-    let fields = Fields::open(item.node, &item.path, SCHEMA, report)?;
-    let id = fields.required("id", report).and_then(|value| {
-        let id = value.name(report)?;
-        if !ids.insert(id.clone()) {
-            let message = format!("another schema above has the id `{id}`");
-            value.report(Code::Duplicate, message, report);
-            return None;
-        }
-        Some(id)
-    });
-    if let Some(format) = fields.get("format") {
-        format.choice(&[("json", ())], &["csv"], report)?;
-    }
-    let when = match fields.get("match") {
-        Some(value) => Some(super::rules::condition(&value, Scope::SchemaMatch, compiler, report)?),
-        None => None,
-    };
-    let on_violation = match fields.get("on_violation") {
-        Some(value) => value.choice(
-            &[("block", Action::Block), ("allow", Action::Allow)],
-            &["redact", "hold", "tag", "repair"],
-            report,
-        ),
-        None => Some(Action::Block),
-    };
-    let source = fields.required("schema", report).and_then(|value| source(&value, files, report));
-    let (source, json) = source?;
-    Some(PendingSchema { rule: SchemaRule { id: id?, source, on_violation: on_violation? }, json, when })
-}
-
-fn source(
-    value: &Value<'_>,
-    files: &mut SchemaFiles<'_>,
-    report: &mut Report<'_>,
-) -> Option<(SchemaSource, Option<Json>)> {
-    let path = value.text(report)?;
-    if path == FROM_REQUEST {
-        return Some((SchemaSource::FromRequest, None));
-    }
-    match files.get(path) {
-        Ok((text, json)) => {
-            let digest = canonical::schema_digest(&json);
-            Some((SchemaSource::Policy { text, digest }, Some(json)))
-        }
-        Err(message) => {
-            value.report(Code::SchemaFile, format!("{}: {message}", echo(path)), report);
-            None
-        }
     }
 }
 
