@@ -25,6 +25,7 @@
 mod analysis;
 mod contract;
 mod csv;
+mod explain;
 mod falsify;
 mod limits;
 mod locate;

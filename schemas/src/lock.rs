@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use jsonschema::ValidationError;
 use serde_json::Value;
 
 use crate::contract::{Contract, ContractSource};
 use crate::falsify::{self, Falsifier};
-use crate::locate::{self, Segment};
+use crate::locate::Segment;
 use crate::repair::{Edit, Mended, Mender, RepairClass, RepairPolicy};
 use crate::syntax::{Fault, Syntax, Under};
 use crate::violation::{Violation, ViolationKind};
@@ -276,7 +275,9 @@ impl Lock {
                 at: self.source_offset(refusal.at as u64),
                 found_at,
                 kind: ViolationKind::Schema,
-                instance_path: self.masked(&refusal.path.iter().map(|step| self.segment(step)).collect::<Vec<_>>()),
+                instance_path: self
+                    .contract
+                    .masked(&refusal.path.iter().map(|step| self.segment(step)).collect::<Vec<_>>()),
                 schema_path: refusal.schema_path.clone(),
                 keyword: Some(refusal.keyword),
                 early,
@@ -317,98 +318,12 @@ impl Lock {
             return Ok(());
         }
         let end = self.source_offset(self.document.len() as u64);
-        let mut violation = Violation { found_at: end, ..Violation::of_text(0, ViolationKind::Schema, false) };
-        if self.contract.can_explain(values, deepest)
-            && let Err(error) = self.contract.authority.validate(value)
-        {
-            let path = segments(value, error.instance_path().as_str());
-            violation.at = self.source_offset(locate::offset(text, &path) as u64);
-            violation.instance_path = self.masked(&path);
-            violation.schema_path = error.schema_path().as_str().to_owned();
-            violation.keyword = Some(keyword(&error));
-        }
-        Err(violation)
+        let found = if self.contract.can_explain(values, deepest) {
+            self.contract.authority.validate(value).err().map(|error| self.contract.explained(text, value, &error))
+        } else {
+            None
+        };
+        let violation = found.unwrap_or_else(|| Violation::of_text(0, ViolationKind::Schema, false));
+        Err(Violation { at: self.source_offset(violation.at), found_at: end, ..violation })
     }
-
-    /// The path as a JSON Pointer in which names that the schema does not mention are `*`.
-    fn masked(&self, path: &[Segment]) -> String {
-        let mut pointer = String::new();
-        for segment in path {
-            pointer.push('/');
-            match segment {
-                Segment::Index(index) => pointer.push_str(&index.to_string()),
-                Segment::Name(name) if self.contract.analysis.names.contains(name.as_str()) => {
-                    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                }
-                Segment::Name(_) => pointer.push('*'),
-            }
-        }
-        pointer
-    }
-}
-
-/// The steps of a JSON Pointer. Whether `0` is a name or an index depends on the value that it leads into.
-fn segments(value: &Value, pointer: &str) -> Vec<Segment> {
-    let mut here = Some(value);
-    let mut path = Vec::new();
-    for token in pointer.split('/').skip(1) {
-        let name = token.replace("~1", "/").replace("~0", "~");
-        match (here, name.parse()) {
-            (Some(Value::Array(items)), Ok(index)) => {
-                here = items.get(index);
-                path.push(Segment::Index(index));
-            }
-            _ => {
-                here = here.and_then(|value| value.get(name.as_str()));
-                path.push(Segment::Name(name));
-            }
-        }
-    }
-    path
-}
-
-/// Every keyword by which the authority refuses a value.
-const KEYWORDS: &[&str] = &[
-    "additionalItems",
-    "additionalProperties",
-    "anyOf",
-    "const",
-    "contains",
-    "contentEncoding",
-    "contentMediaType",
-    "dependencies",
-    "dependentRequired",
-    "dependentSchemas",
-    "enum",
-    "exclusiveMaximum",
-    "exclusiveMinimum",
-    "format",
-    "items",
-    "maxContains",
-    "maxItems",
-    "maxLength",
-    "maxProperties",
-    "maximum",
-    "minContains",
-    "minItems",
-    "minLength",
-    "minProperties",
-    "minimum",
-    "multipleOf",
-    "not",
-    "oneOf",
-    "pattern",
-    "propertyNames",
-    "required",
-    "type",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "uniqueItems",
-    "$ref",
-];
-
-/// The keyword of an error, as a word of our own rather than of the error. The schema `false` has none and is `false`.
-pub(crate) fn keyword(error: &ValidationError<'_>) -> &'static str {
-    let name = error.kind().keyword();
-    KEYWORDS.iter().find(|&&known| known == name).copied().unwrap_or("false")
 }

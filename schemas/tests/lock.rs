@@ -425,3 +425,18 @@ fn arguments_of_a_tool_are_never_completed() {
     let found = mended(&schema, cut, 4, Mode::Buffer, ContractSource::ToolParameters).unwrap_err();
     assert_eq!(found.kind, ViolationKind::Incomplete);
 }
+
+#[test]
+fn everything_that_is_wrong_with_a_document_is_told_without_its_text() {
+    let schema = json!({ "properties": { "a": { "type": "integer" }, "b": { "maxLength": 2 } }, "required": ["c"] });
+    let contract = contract(&schema);
+    let mut found: Vec<_> = contract
+        .violations(r#"{"a": "secret", "b": "secret"}"#, 5)
+        .into_iter()
+        .map(|violation| (violation.instance_path, violation.keyword.unwrap(), violation.at))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [(String::new(), "required", 0), ("/a".into(), "type", 6), ("/b".into(), "maxLength", 21)]);
+    assert_eq!(contract.violations(r#"{"a": "x", "b": "xxx"}"#, 1).len(), 1);
+    assert!(contract.violations(r#"{"c": 1}"#, 5).is_empty() && contract.violations("{", 5).is_empty());
+}

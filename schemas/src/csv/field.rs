@@ -71,7 +71,7 @@ impl Fields {
         }
         let error =
             column.contract.can_explain(1, 0).then(|| column.contract.authority.validate(&value).err()).flatten();
-        Err((ViolationKind::Schema, error.map_or("schema", |error| crate::lock::keyword(&error))))
+        Err((ViolationKind::Schema, error.map_or("schema", |error| crate::explain::keyword(&error))))
     }
 
     fn remember(&mut self, index: usize, text: &str) -> Result<(), Refusal> {

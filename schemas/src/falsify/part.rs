@@ -166,7 +166,7 @@ impl Part {
             return None;
         }
         let error = if self.can_explain { self.validator.validate(value).err() } else { None };
-        Some(error.as_ref().map_or(self.keyword, crate::lock::keyword))
+        Some(error.as_ref().map_or(self.keyword, crate::explain::keyword))
     }
 }
 

@@ -1,0 +1,3 @@
+//! The documents of `schemas/benches/lock.rs`.
+
+include!("../../documents.rs");
