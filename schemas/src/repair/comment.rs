@@ -26,7 +26,7 @@ impl Quotes {
     fn step(&mut self, c: char) -> Result<(), Unmended> {
         let [before, last] = self.last;
         // Only strings have escaped quotes.
-        if c == '"' && last == '\\' {
+        if matches!(c, '"' | '\'') && last == '\\' {
             return Err(Unmended);
         }
         self.is_double_open ^= c == '"';
@@ -99,6 +99,7 @@ impl Mender {
             (Kind::Block { .. }, _) => comment.kind = Kind::Block { star: c == '*' },
             (Kind::Line, _) => {}
         }
+        self.comment_has_comma |= c == ',';
         self.comment_has_structure |= matches!(c, '{' | '}' | '[' | ']' | '"');
         Ok(())
     }
