@@ -33,6 +33,7 @@ impl Mender {
             _ => {}
         }
         let broke = std::mem::take(&mut self.broke);
+        let comment_has_comma = std::mem::take(&mut self.comment_has_comma);
         self.settle_comma(c)?;
         match self.expect {
             Expect::Value if self.open.is_empty() => self.before_document(c, at),
@@ -62,7 +63,7 @@ impl Mender {
             Expect::CommaOrEnd if self.open.last() == Some(&Bracket::Object) => {
                 self.allows(RepairClass::MissingCommas)?;
                 // On the same line, a bare word behind a string may be the rest of it after an unescaped quote.
-                if Quote::opened_by(c).is_none() && !broke {
+                if comment_has_comma || (Quote::opened_by(c).is_none() && !broke) {
                     return Err(Unmended);
                 }
                 self.name(c, at, Before::MissingComma)

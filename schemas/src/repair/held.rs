@@ -23,6 +23,8 @@ pub(super) struct Held {
     /// Bytes given out.
     given: u64,
     moves: Vec<Move>,
+    /// Bytes that decided edits take out.
+    removed: u64,
 }
 
 /// An edit that has been given out: where it begins in the mended text, how long it is there, and where it ended in the
@@ -53,6 +55,10 @@ impl Held {
         self.moves.len() + self.edits.len()
     }
 
+    pub(super) fn removed(&self) -> u64 {
+        self.removed
+    }
+
     /// The text as it came between two offsets that have not been given out.
     pub(super) fn text(&self, range: Range<u64>) -> &str {
         let at = |offset: u64| usize::try_from(offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
@@ -66,8 +72,10 @@ impl Held {
 
     /// Decides an edit of bytes that have not been given out and that no other edit touches.
     pub(super) fn edit(&mut self, range: Range<u64>, with: impl Into<String>, class: RepairClass) {
+        let with = with.into();
+        self.removed += (range.end - range.start).saturating_sub(with.len() as u64);
         let place = self.edits.partition_point(|edit| edit.range.start < range.start);
-        self.edits.insert(place, Edit { range, with: with.into(), class: class.name() });
+        self.edits.insert(place, Edit { range, with, class: class.name() });
     }
 
     /// Puts `with` behind everything. An edit that ends there gives up its last character for it, or, if it has only one,
@@ -97,6 +105,13 @@ impl Held {
 
     /// Gives out everything before an offset, except an edit that it cuts and what follows.
     pub(super) fn give(&mut self, upto: u64, out: &mut Mended) {
+        if self.edits.is_empty() && upto == self.end() {
+            out.text.push_str(&self.text);
+            self.given += self.text.len() as u64;
+            self.base = upto;
+            self.text.clear();
+            return;
+        }
         let ready = self.edits.partition_point(|edit| edit.range.end <= upto);
         let upto = self.edits.get(ready).map_or(upto, |edit| edit.range.start.min(upto));
         let before = out.text.len();

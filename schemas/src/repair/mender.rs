@@ -28,6 +28,9 @@ pub(super) const HELD_BYTES_MAX: u64 = 64 << 10;
 /// document. What follows passes as it is.
 const EDITS_MAX: usize = 16 << 10;
 
+/// Most bytes that edits take out of one text. They count towards no limit of the document, and somebody holds them.
+const REMOVED_BYTES_MAX: u64 = 64 << 10;
+
 /// Mends one text.
 #[derive(Debug)]
 pub(crate) struct Mender {
@@ -41,6 +44,8 @@ pub(crate) struct Mender {
     /// Whether a line ended since the last token.
     pub(super) broke: bool,
     pub(super) wrapper: Wrapper,
+    /// Whether a comment since the last token had a comma in it, so that writing one that is missing would be a guess.
+    pub(super) comment_has_comma: bool,
     /// Whether a comment had brackets or quotes in it, so that closing what is missing would be a guess.
     pub(super) comment_has_structure: bool,
     pub(super) depth_max: usize,
@@ -127,6 +132,7 @@ impl Mender {
             comma: None,
             broke: false,
             wrapper: Wrapper::default(),
+            comment_has_comma: false,
             comment_has_structure: false,
             depth_max: limits.depth.min(DOCUMENT_DEPTH_MAX),
             passing: policy.is_none(),
@@ -237,7 +243,9 @@ impl Mender {
     }
 
     fn is_too_much(&self, at: u64) -> bool {
-        self.held.edits() >= EDITS_MAX || self.hold().is_some_and(|hold| at.saturating_sub(hold) >= HELD_BYTES_MAX)
+        self.held.edits() >= EDITS_MAX
+            || self.held.removed() >= REMOVED_BYTES_MAX
+            || self.hold().is_some_and(|hold| at.saturating_sub(hold) >= HELD_BYTES_MAX)
     }
 
     /// Takes back what is not decided, and mends no more.

@@ -27,7 +27,7 @@ pub enum RepairClass {
     Fences,
     /// Prose before or after the document.
     Prose,
-    /// A comma before a closing bracket.
+    /// A comma before a closing bracket, or behind the document.
     TrailingCommas,
     /// A comma after an opening bracket.
     LeadingCommas,

@@ -74,6 +74,8 @@ impl Mender {
                 self.state = State::Fence(Fence { start: at, closing: false });
                 Ok(())
             }
+            // In an open fence it is likelier the closing one.
+            '`' if self.wrapper.fence == Fenced::Open => Err(Unmended),
             '-' | '/' | '\\' | ',' | ':' | '+' | '.' | '=' | ')' | ']' | '}' | '{' | '[' => self.value(c, at),
             _ if c.is_numeric() || Quote::opened_by(c).is_some() || !may_be_prose => self.value(c, at),
             _ => {
@@ -128,20 +130,18 @@ impl Mender {
                 }
                 Ok(())
             }
-            // One or two backticks: no fence, but quotes.
-            _ if ticks < FENCE_TICKS && !closing => {
+            // One backtick is no fence, but a quote. Two are an empty string or half a fence.
+            _ if ticks == 1 && !closing => {
                 self.value('`', start)?;
-                if ticks == 2 {
-                    self.step('`', start + 1)?;
-                }
                 self.step(c, at)
             }
-            '{' | '[' | ' ' | '\t' | '\n' | '\r' if !closing => {
+            '{' | '[' | ' ' | '\t' | '\n' | '\r' if !closing && ticks >= FENCE_TICKS => {
                 self.held.edit(start..at, "", RepairClass::Fences);
                 self.wrapper.fence = Fenced::Open;
                 self.state = State::Between;
                 self.between(c, at)
             }
+            _ if ticks < FENCE_TICKS => Err(Unmended),
             _ if c.is_ascii_alphanumeric() && !closing && ticks - FENCE_TICKS < LABEL_BYTES_MAX => Ok(()),
             _ => Err(Unmended),
         }

@@ -55,6 +55,9 @@ fn fences() {
     refuses("```");
     refuses("```json");
     refuses("```json\n");
+    refuses("```json\n``");
+    refuses("```json\n`````");
+    refuses("`` ");
     refuses("```json\nhere it is:\n{}\n```");
 }
 
@@ -324,6 +327,13 @@ fn comments() {
     refuses("[/*x\", 1, \"*/\"]");
     refuses("{} //x\"");
     refuses("[\n//\\\"\"\n]");
+    refuses("['a', //x', 'b'\n]");
+    refuses("['a'] //x'");
+    refuses("['a', //\\'x'\n]");
+    // The comma may be in the comment.
+    refuses("{\"a\":1 // one, two\n\"b\":2}");
+    mends(&[Comments, MissingCommas], "{\"a\":1 // one\n\"b\":2}", "{\"a\":1 \n,\"b\":2}");
+    mends(&[Comments], "[1, // it's what 'one' is\n2]", "[1, \n2]");
     refuses("[1, #tag,\n2]");
     refuses("[1 #2\n]");
     mends(&[Comments], "[1, // \"one\" or \"two\"\n2] #", "[1, \n2] ");

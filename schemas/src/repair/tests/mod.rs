@@ -1,10 +1,11 @@
-//! What the mender promises: `classes` damage by damage, `properties` for any text and any cutting, `corpus` on the cases of other
-//! libraries.
+//! What the mender promises: `classes` damage by damage, `properties` for any text (of `documents`) and any cutting, `corpus` on the cases of
+//! other libraries.
 
 #![allow(clippy::string_slice, reason = "the offsets are those of the texts beside them")]
 
 mod classes;
 mod corpus;
+mod documents;
 mod properties;
 
 use super::{Edit, Mended, Mender, RepairClass, RepairPolicy};

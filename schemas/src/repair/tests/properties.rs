@@ -3,110 +3,8 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::documents::{document, loose, plain_value, soup};
 use super::*;
-
-/// Any JSON value; names and strings have what repairs look at in them.
-fn value() -> impl Strategy<Value = Value> {
-    let text = prop_oneof!["[a-z]{0,6}", "[\"'`“”‘’\\\\,:{}\\[\\]/#*\n\t \u{a0}a-eTFN0-9.-]{0,8}", any::<String>()];
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i32>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        text.clone().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 24, 4, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec((text.clone(), inner), 0..4)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
-}
-
-/// A value written compactly, indented, or with everything escaped that may be.
-fn document() -> impl Strategy<Value = (Value, String)> {
-    (value(), 0..3_u8).prop_map(|(value, style)| {
-        let text = match style {
-            0 => value.to_string(),
-            1 => serde_json::to_string_pretty(&value).unwrap(),
-            _ => value.to_string().chars().map(|c| if c.is_ascii() { c.to_string() } else { escaped(c) }).collect(),
-        };
-        (value, text)
-    })
-}
-
-fn escaped(c: char) -> String {
-    c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
-}
-
-/// Pieces of which damaged documents are made.
-fn soup() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        prop::sample::select(vec![
-            "{",
-            "}",
-            "[",
-            "]",
-            ":",
-            ",",
-            "\"",
-            "'",
-            "`",
-            "“",
-            "”",
-            "‘",
-            "’",
-            "\\",
-            "\\d",
-            "\\n",
-            "\\'",
-            "\\\"",
-            "\\u0041",
-            "//",
-            "/*",
-            "*/",
-            "#",
-            "\n",
-            " ",
-            "\r\n",
-            "\u{a0}",
-            "\u{feff}",
-            "\u{2028}",
-            "\t",
-            "\u{0}",
-            "```",
-            "```json\n",
-            "true",
-            "null",
-            "True",
-            "None",
-            "False",
-            "1",
-            "-2.5e3",
-            "0",
-            "a",
-            "b",
-            "name",
-            "two words",
-            "Here is the result:\n",
-            "That is all.",
-            "\"a\"",
-            "\"b\":",
-            "'c'",
-            "\"x\": 1",
-            "{\"a\":1}",
-            "[1,2]",
-            "“d”",
-            "$",
-            "é",
-            "結果",
-        ])
-        .prop_map(str::to_owned),
-        "[ -~]{1,3}",
-    ];
-    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
-}
 
 fn policy() -> impl Strategy<Value = RepairPolicy> {
     prop_oneof![
@@ -235,26 +133,45 @@ proptest! {
         slip in prop::sample::select(vec!["", "\"", "'", "`", "“", "”", ",", ":"]),
         is_extra in any::<bool>(),
     ) {
-        let before = |at: usize| text[..at].chars().next_back();
-        let places: Vec<usize> = text
-            .char_indices()
-            .filter(|&(at, c)| (is_extra || matches!(c, '"' | ',' | ':')) && before(at) != Some('\\'))
-            .map(|(at, _)| at)
-            .collect();
-        if places.is_empty() {
-            return Ok(());
-        }
-        let at = places[at.index(places.len())];
-        let damaged = format!("{}{slip}{}", &text[..at], &text[at + usize::from(!is_extra)..]);
-        if is_strict(&damaged) {
-            return Ok(());
-        }
-        let policy = RepairPolicy::all().without(RepairClass::CloseBrackets).without(RepairClass::ExtraBrackets);
-        let mended = mend(policy, &damaged, End::Stop);
-        if is_strict(&mended.text) {
-            prop_assert_eq!(serde_json::from_str::<Value>(&mended.text).unwrap(), value, "{:?} became {:?}", damaged, mended.text);
-        }
+        let slipped = slip_at(&text, "\",:", at, slip, is_extra);
+        prop_assert!(slipped.as_ref().is_none_or(|text| is_mended_or_refused(text, &value)), "{slipped:?}");
     }
+
+    /// The same where there is other damage already: quotes of one kind, and names without any.
+    #[test]
+    fn one_more_slip_is_mended_or_refused(
+        value in plain_value(),
+        depth in 0..2_usize,
+        at in any::<prop::sample::Index>(),
+        slip in prop::sample::select(vec!["", "\"", "'", "`", "“", "”", ",", ":"]),
+        is_extra in any::<bool>(),
+    ) {
+        let text = loose(&value, depth);
+        prop_assert!(is_mended_or_refused(&text, &value), "{text:?}");
+        // Anything else that is one too many may be content.
+        let slipped = slip_at(&text, "',:", at, if is_extra { "'" } else { slip }, is_extra);
+        prop_assert!(slipped.as_ref().is_none_or(|text| is_mended_or_refused(text, &value)), "{slipped:?}");
+    }
+}
+
+/// The text with `slip` before one of its characters if it `is_extra`, otherwise instead of one of `form`. None if the text has no place
+/// for it, or is still a document.
+fn slip_at(text: &str, form: &str, at: prop::sample::Index, slip: &str, is_extra: bool) -> Option<String> {
+    let is_escaped = |at: usize| text[..at].ends_with('\\');
+    let places: Vec<usize> = text
+        .char_indices()
+        .filter(|&(at, c)| (is_extra || (form.contains(c) && !slip.contains(c))) && !is_escaped(at))
+        .map(|(at, _)| at)
+        .collect();
+    let at = *places.get(at.index(places.len().max(1)))?;
+    let slipped = format!("{}{slip}{}", &text[..at], &text[at + usize::from(!is_extra)..]);
+    (!is_strict(&slipped)).then_some(slipped)
+}
+
+fn is_mended_or_refused(text: &str, value: &Value) -> bool {
+    let policy = RepairPolicy::all().without(RepairClass::CloseBrackets).without(RepairClass::ExtraBrackets);
+    let mended = mend(policy, text, End::Stop).text;
+    !is_strict(&mended) || serde_json::from_str::<Value>(&mended).unwrap() == *value
 }
 
 #[test]
@@ -301,4 +218,13 @@ fn edits_have_a_bound() {
     let mended = mend(RepairPolicy::all(), &text, End::Stop);
     assert!(!is_strict(&mended.text));
     assert_eq!(mended.edits.len(), 16 << 10);
+}
+
+#[test]
+fn what_is_taken_out_has_a_bound() {
+    let text = format!("[{}1]", format!("1, /*{}*/\n", "x".repeat(4_000)).repeat(100));
+    let mended = mend(RepairPolicy::all(), &text, End::Stop);
+    assert!(!is_strict(&mended.text));
+    let removed = text.len() - mended.text.len();
+    assert!((60 << 10..=64 << 10).contains(&removed), "{removed}");
 }
