@@ -52,8 +52,8 @@ pub(crate) fn lower(root: &Value, dialect: &Dialect, limits: &Limits) -> Nodes {
     };
     let root = lower.node(root, Place { pointer: "", is_apart: false });
     let Lower { mut nodes, patterns, parts, .. } = lower;
-    mark_loops(&mut nodes);
-    Nodes { nodes, root, patterns, parts: parts.made }
+    let shareable = number_shareable(&mut nodes);
+    Nodes { nodes, root, patterns, parts: parts.made, shareable }
 }
 
 struct Lower<'a> {
@@ -372,49 +372,13 @@ fn size(members: &Map<String, Value>, keyword: &str) -> Option<u64> {
     })
 }
 
-/// Marks the nodes that a walk without steps into the document comes back to.
-fn mark_loops(nodes: &mut [Node]) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
-        No,
-        OnTheWay,
-        Done,
+/// Numbers the nodes that are shared: every way that leads back to a node without a step into the document leads through a
+/// reference, and a node that is met twice at one value counts once.
+fn number_shareable(nodes: &mut [Node]) -> usize {
+    let mut count = 0;
+    for node in nodes.iter_mut().filter(|node| !node.any.is_empty() || !node.all.is_empty()) {
+        node.share = Some(count);
+        count += 1;
     }
-    let mut seen = vec![Seen::No; nodes.len()];
-    let below = |nodes: &[Node], id: usize| -> Vec<usize> {
-        let node = nodes.get(id);
-        let all = node.into_iter().flat_map(|node| node.all.iter());
-        let any = node.into_iter().flat_map(|node| node.any.iter().flat_map(|group| group.nodes.iter()));
-        all.chain(any).map(|&id| id as usize).collect()
-    };
-    for start in 0..nodes.len() {
-        let mut way: Vec<(usize, Vec<usize>)> = Vec::new();
-        let mut next = Some(start);
-        loop {
-            if let Some(id) = next.take() {
-                match seen.get(id).copied() {
-                    Some(Seen::No) => {
-                        if let Some(mark) = seen.get_mut(id) {
-                            *mark = Seen::OnTheWay;
-                        }
-                        way.push((id, below(nodes, id)));
-                    }
-                    Some(Seen::OnTheWay) => {
-                        if let Some(node) = nodes.get_mut(id) {
-                            node.looping = true;
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            let Some((id, rest)) = way.last_mut() else { break };
-            next = rest.pop();
-            if next.is_none() {
-                if let Some(mark) = seen.get_mut(*id) {
-                    *mark = Seen::Done;
-                }
-                way.pop();
-            }
-        }
-    }
+    count as usize
 }

@@ -99,7 +99,7 @@ impl Falsifier {
     pub(crate) fn new(nodes: Arc<Nodes>, monitors_per_value: usize) -> Self {
         let watches = Watches::new(nodes.patterns.len());
         let mut state = State {
-            monitors: Monitors::new(monitors_per_value),
+            monitors: Monitors::new(monitors_per_value, nodes.shareable),
             branches: Branches::new(),
             frames: Vec::new(),
             next: Span::default(),
@@ -109,7 +109,7 @@ impl Falsifier {
             parts_work: 0,
         };
         let mark = state.branches.mark();
-        let mut span = state.monitors.open(mark);
+        let mut span = state.monitors.open(mark, 0);
         // The schema `false` refuses any document, but there must be one.
         if let Some(death) = state.monitors.expand(&nodes, &mut state.branches, nodes.root, branch::ROOT, "false") {
             state.refuse(&nodes, death, 0, 0);
@@ -173,7 +173,7 @@ impl State {
         for Monitor { node: id, branch, .. } in self.monitors.of(span) {
             let Some(node) = nodes.get(*id) else { continue };
             if !node.kinds.has(kind)
-                && let Some(death) = self.branches.kill(*branch, Death { node: *id, keyword: node.kinds_keyword })
+                && let Some(death) = self.branches.kill(*branch, Death::of(*id, node.kinds_keyword))
             {
                 return Err(self.refuse_value(nodes, death, at));
             }
@@ -199,7 +199,7 @@ impl State {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
         let (index, parents) = (frame.count, frame.span);
         frame.count += 1;
-        let mut span = self.monitors.open(self.branches.mark());
+        let mut span = self.monitors.open(self.branches.mark(), self.frames.len());
         let mut death = None;
         for place in parents.from..parents.to {
             let Some(Monitor { node: id, branch, .. }) = self.monitors.get(place) else { continue };
@@ -208,7 +208,7 @@ impl State {
                 continue;
             }
             if rules.max.is_some_and(|max| index >= max) {
-                death = death.or(self.branches.kill(branch, Death { node: id, keyword: "maxItems" }));
+                death = death.or(self.branches.kill(branch, Death::of(id, "maxItems")));
                 continue;
             }
             let first = usize::try_from(index).ok().and_then(|index| rules.first.get(index)).copied();
@@ -227,7 +227,7 @@ impl State {
         frame.count += 1;
         frame.name = at..end;
         let (count, parents) = (frame.count, frame.span);
-        let mut span = self.monitors.open(self.branches.mark());
+        let mut span = self.monitors.open(self.branches.mark(), self.frames.len());
         let mut death = None;
         for place in parents.from..parents.to {
             let Some(Monitor { node: id, branch, .. }) = self.monitors.get(place) else { continue };
@@ -236,13 +236,13 @@ impl State {
                 continue;
             }
             if rules.max.is_some_and(|max| count > max) {
-                death = death.or(self.branches.kill(branch, Death { node: id, keyword: "maxProperties" }));
+                death = death.or(self.branches.kill(branch, Death::of(id, "maxProperties")));
                 continue;
             }
             if let Some(names) = rules.names
                 && !self.watches.allows_name(nodes, names, name)
             {
-                death = death.or(self.branches.kill(branch, Death { node: id, keyword: "propertyNames" }));
+                death = death.or(self.branches.kill(branch, Death::of(id, "propertyNames")));
                 continue;
             }
             let member = rules.members.get(name).copied().unwrap_or_default();
@@ -309,9 +309,7 @@ impl State {
                 for Monitor { node: id, branch, .. } in self.monitors.of(span) {
                     let Some(values) = nodes.get(*id).and_then(|node| node.values.as_deref()) else { continue };
                     let allowed = if text == "true" { values.has_true } else { values.has_false };
-                    if !allowed
-                        && let Some(death) = self.branches.kill(*branch, Death { node: *id, keyword: values.keyword })
-                    {
+                    if !allowed && let Some(death) = self.branches.kill(*branch, Death::of(*id, values.keyword)) {
                         return Some(death);
                     }
                 }
@@ -334,7 +332,7 @@ impl State {
                 node.array.as_deref().filter(|rules| frame.count < rules.min).map(|_| "minItems")
             };
             if let Some(keyword) = keyword
-                && let Some(death) = self.branches.kill(*branch, Death { node: *id, keyword })
+                && let Some(death) = self.branches.kill(*branch, Death::of(*id, keyword))
             {
                 return Some(death);
             }
@@ -365,7 +363,7 @@ impl State {
                 value = Some(serde_json::from_str(text).ok()?);
             }
             if let Some(keyword) = value.as_ref().and_then(|value| part.refuses(value))
-                && let Some(death) = self.branches.kill(*branch, Death { node: *id, keyword })
+                && let Some(death) = self.branches.kill(*branch, Death::of(*id, keyword))
             {
                 return Some(death);
             }
@@ -380,6 +378,9 @@ impl State {
     }
 
     fn refuse(&mut self, nodes: &Nodes, death: Death, at: usize, depth: usize) -> Refused {
+        // What has no alternative left may be a value around the one that ended the last.
+        let outer = death.depth.and_then(|depth| Some((self.frames.get(depth)?.at, depth)));
+        let (at, depth) = outer.unwrap_or((at, depth));
         let way = self.frames.iter().take(depth);
         let path = way.map(|frame| match frame.is_object {
             true => Step::Name(frame.name.clone()),

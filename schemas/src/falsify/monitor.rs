@@ -1,6 +1,6 @@
 //! The monitors of all open values, in one stack.
 
-use super::branch::{BranchId, Branches, Death, Mark};
+use super::branch::{BranchId, Branches, Death, Mark, ROOT};
 use super::node::{NodeId, Nodes};
 
 /// A schema that a value must keep if its branch is to live.
@@ -27,17 +27,25 @@ pub(crate) struct Monitors {
     stack: Vec<Monitor>,
     /// Where the value begins whose monitors are being added.
     from: usize,
+    /// How deep in the document it is.
+    depth: usize,
     per_value: usize,
+    /// The number of that value, and for each shareable node the last value that is followed against it, with the branch that it
+    /// is followed in.
+    value: u64,
+    shared: Vec<(u64, BranchId)>,
 }
 
 impl Monitors {
-    pub(crate) fn new(per_value: usize) -> Self {
-        Self { stack: Vec::new(), from: 0, per_value }
+    pub(crate) fn new(per_value: usize, shareable: usize) -> Self {
+        Self { stack: Vec::new(), from: 0, depth: 0, per_value, value: 0, shared: vec![(0, ROOT); shareable] }
     }
 
-    /// Begins to add the monitors of a value.
-    pub(crate) fn open(&mut self, mark: Mark) -> Span {
+    /// Begins to add the monitors of a value within so many arrays and objects.
+    pub(crate) fn open(&mut self, mark: Mark, depth: usize) -> Span {
+        self.depth = depth;
         self.from = self.stack.len();
+        self.value += 1;
         Span { from: self.from, to: self.from, mark }
     }
 
@@ -78,10 +86,22 @@ impl Monitors {
     ) -> Option<Death> {
         let node = nodes.get(id)?;
         if node.never {
-            return branches.kill(branch, Death { node: id, keyword: via });
+            return branches.kill(branch, Death::of(id, via));
         }
-        if self.stack.len() - self.from >= self.per_value || node.looping && self.has(branches, id, branch) {
+        if self.stack.len() - self.from >= self.per_value {
             return None;
+        }
+        let mut branch = branch;
+        if let Some(entry) = node.share.and_then(|share| self.shared.get_mut(share as usize)) {
+            match *entry {
+                (value, known) if value == self.value => {
+                    let death = Death::of(id, via);
+                    return branches.share(known, branch, death);
+                }
+                _ if branch == ROOT => {}
+                _ => branch = branches.open_shared(branch),
+            }
+            *entry = (self.value, branch);
         }
         self.stack.push(Monitor { node: id, branch, met: 0 });
         for &below in &node.all {
@@ -93,7 +113,7 @@ impl Monitors {
             if self.stack.len() - self.from + group.nodes.len() > self.per_value {
                 continue;
             }
-            let first = branches.open(branch, group.nodes.len(), id, group.keyword);
+            let first = branches.open(branch, group.nodes.len(), (id, group.keyword), self.depth);
             for (below, own) in group.nodes.iter().zip(first..) {
                 if let Some(death) = self.expand(nodes, branches, *below, own, "false") {
                     return Some(death);
@@ -101,11 +121,5 @@ impl Monitors {
             }
         }
         None
-    }
-
-    /// Whether the value must keep this node already if the branch lives.
-    fn has(&self, branches: &Branches, id: NodeId, branch: BranchId) -> bool {
-        let own = self.stack.get(self.from..).unwrap_or_default();
-        own.iter().any(|monitor| monitor.node == id && branches.is_within(branch, monitor.branch))
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Nodes {
     pub(crate) root: NodeId,
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) parts: Vec<Part>,
+    /// How many nodes can be shared.
+    pub(crate) shareable: usize,
 }
 
 impl Nodes {
@@ -91,8 +93,9 @@ pub(crate) struct Node {
     pub(crate) any: Vec<Group>,
     /// What is not modelled, for the authority to judge when the value ends.
     pub(crate) part: Option<PartId>,
-    /// The node can be met again without a step into the document.
-    pub(crate) looping: bool,
+    /// Its number among the nodes against which one value is followed once, however many ways lead there: those with
+    /// alternatives, which would multiply.
+    pub(crate) share: Option<u32>,
 }
 
 impl Node {
@@ -110,7 +113,7 @@ impl Node {
             all: Vec::new(),
             any: Vec::new(),
             part: None,
-            looping: false,
+            share: None,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn check(nodes: &Nodes, branches: &mut Branches, monitors: &[Monitor]
         }
         if let Some(number) = &number
             && let Some(keyword) = refuses(node, number)
-            && let Some(death) = branches.kill(monitor.branch, Death { node: monitor.node, keyword })
+            && let Some(death) = branches.kill(monitor.branch, Death::of(monitor.node, keyword))
         {
             return Some(death);
         }

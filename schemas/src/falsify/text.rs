@@ -117,7 +117,7 @@ impl Watches {
                     (from >= to).then(|| ((0..piece.len()).find(|&at| !more(at)).unwrap_or(0), values.keyword))
                 }
             };
-            self.ends.extend(end.map(|(at, keyword)| (at, *branch, Death { node: *id, keyword })));
+            self.ends.extend(end.map(|(at, keyword)| (at, *branch, Death::of(*id, keyword))));
         }
         // In the order of the text, so that it does not matter how it was cut.
         self.ends.sort_by_key(|(at, ..)| *at);
@@ -147,7 +147,7 @@ impl Watches {
                 }
             };
             if let Some(keyword) = keyword
-                && let Some(death) = branches.kill(branch, Death { node: id, keyword })
+                && let Some(death) = branches.kill(branch, Death::of(id, keyword))
             {
                 return Some(death);
             }
