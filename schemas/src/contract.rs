@@ -6,7 +6,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::analysis::{self, Analysis};
-use crate::falsify::{self, Nodes};
+use crate::falsify::{self, Falsifier, Nodes};
 use crate::limits::{Limits, SCHEMA_NESTING_MAX};
 
 /// Where a schema comes from, which says how far it is trusted and what an empty document means.
@@ -213,6 +213,11 @@ impl Contract {
     #[must_use]
     pub fn draft(&self) -> Draft {
         self.draft
+    }
+
+    /// Follows a new document.
+    pub(crate) fn falsifier(&self) -> Falsifier {
+        Falsifier::new(Arc::clone(&self.nodes), self.limits.monitors_per_value)
     }
 
     /// Whether a document with so many values, so deep, can be checked within the limits of time and stack.

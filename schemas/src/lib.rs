@@ -23,6 +23,7 @@
 //! ```
 
 mod analysis;
+mod coerce;
 mod contract;
 mod csv;
 mod explain;
@@ -39,6 +40,7 @@ mod syntax;
 mod verdict;
 mod violation;
 
+pub use coerce::Coercion;
 pub use contract::{Contract, ContractError, ContractSource, Draft};
 pub use csv::{CsvContract, CsvContractError, CsvLock, Formulas, LineEnding};
 pub use limits::{Limits, SCHEMA_DEPTH_MAX, SCHEMA_EXPANSION_MAX, SCHEMA_NESTING_MAX};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::coerce::{self, Coercion, Extent, Shifts};
 use crate::contract::{Contract, ContractSource};
 use crate::falsify::{self, Falsifier};
 use crate::locate::Segment;
@@ -74,6 +75,20 @@ pub enum Outcome {
     Block(Violation),
 }
 
+/// Scalars of one document that may change their kind. A document with more was written for another schema.
+const COERCIONS_MAX: usize = 64;
+
+/// Bytes that may be read again to try them: each is a few milliseconds for the longest document.
+const READ_AGAIN_BYTES_MAX: usize = 8 << 20;
+
+#[derive(Debug)]
+struct Waiting {
+    /// Where the scalar begins in the document.
+    at: usize,
+    /// What is wrong if it stays as it is.
+    violation: Violation,
+}
+
 /// Holds one document to its contract.
 ///
 /// The caller keeps the text. After each call, [`Lock::settled`] says how much of it may leave, and
@@ -93,6 +108,11 @@ pub struct Lock {
     /// Bytes of the text as it came: all of them, and those that may leave.
     taken: u64,
     settled: u64,
+    /// A scalar that is refused as it stands and may come to stand for another.
+    waiting: Option<Waiting>,
+    /// Where such scalars were changed, and how much was read again for them.
+    shifts: Shifts,
+    read_again: usize,
     /// The root has closed, and the authority accepts it.
     accepted: bool,
     outcome: Option<Outcome>,
@@ -110,7 +130,7 @@ impl Lock {
         };
         let mender = (!repair.is_none()).then(|| Mender::new(repair, &contract.limits));
         let syntax = Syntax::new(&contract.limits);
-        let falsifier = Falsifier::new(Arc::clone(&contract.nodes), contract.limits.monitors_per_value);
+        let falsifier = contract.falsifier();
         Self {
             contract,
             mode,
@@ -122,6 +142,9 @@ impl Lock {
             falsifier,
             taken: 0,
             settled: 0,
+            waiting: None,
+            shifts: Shifts::default(),
+            read_again: 0,
             accepted: false,
             outcome: None,
         }
@@ -146,10 +169,12 @@ impl Lock {
         if self.mode == Mode::Observe || self.outcome == Some(Outcome::Pass) { u64::MAX } else { self.settled }
     }
 
-    /// The edits that were decided since the last call, in the order of the text. None of them touches a byte that was settled
-    /// before it was decided.
+    /// The edits of what has settled since the last call, in the order of the text. None of them touches a byte that was settled
+    /// before.
     pub fn take_edits(&mut self) -> Vec<Edit> {
-        std::mem::take(&mut self.edits)
+        let settled = self.settled();
+        let due = self.edits.partition_point(|edit| edit.range.end <= settled);
+        self.edits.drain(..due).collect()
     }
 
     /// Takes the next fragment of decoded text. After a violation, or after [`Lock::finish`], text is dropped.
@@ -202,13 +227,10 @@ impl Lock {
         let room = self.contract.limits.doc_bytes.saturating_sub(self.document.len());
         let fits = text.get(..text.floor_char_boundary(room)).unwrap_or(text);
         self.document.push_str(fits);
-        let read = self.syntax.feed(&self.document, &mut self.falsifier);
-        self.settle();
-        read.map_err(|fault| self.violation(fault, true))?;
-        if self.syntax.is_complete() && !self.accepted {
-            self.judge_document()?;
-            self.accepted = true;
+        if self.waiting.is_none() {
+            self.advance()?;
         }
+        self.coerce(false)?;
         if fits.len() < text.len() {
             let at = self.source_offset(self.contract.limits.doc_bytes as u64);
             return Err(Violation::of_text(at, ViolationKind::TooLarge, true));
@@ -216,9 +238,80 @@ impl Lock {
         Ok(())
     }
 
+    /// Reads to the end of the document as far as it has come, or to a scalar that waits.
+    fn advance(&mut self) -> Result<(), Violation> {
+        let read = self.syntax.feed(&self.document, &mut self.falsifier);
+        self.settle();
+        if let Err(fault) = read {
+            let violation = self.violation(fault, true);
+            // Only what is refused as soon as it begins is of the wrong kind.
+            let is_wrong_kind = fault.kind == ViolationKind::Schema
+                && self.falsifier.refusal().is_some_and(|refusal| refusal.at == fault.at);
+            if !is_wrong_kind || !self.repair.coerces_any() {
+                return Err(violation);
+            }
+            self.waiting = Some(Waiting { at: fault.at, violation });
+            return Ok(());
+        }
+        if self.syntax.is_complete() && !self.accepted {
+            self.judge_document()?;
+            self.accepted = true;
+        }
+        Ok(())
+    }
+
+    /// Changes the scalar that waits, once it is whole, if it can only mean one other.
+    fn coerce(&mut self, is_whole: bool) -> Result<(), Violation> {
+        while let Some(Waiting { at, violation }) = self.waiting.take() {
+            let end = match coerce::extent(&self.document, at, is_whole) {
+                Extent::Ends(end) => end,
+                Extent::Open if !is_whole => {
+                    self.waiting = Some(Waiting { at, violation });
+                    return Ok(());
+                }
+                Extent::Open | Extent::NoScalar => return Err(violation),
+            };
+            let scalar = self.document.get(at..end).unwrap_or_default().to_owned();
+            let mut accepted = Vec::new();
+            let repair = self.repair;
+            for coercion in Coercion::ALL.into_iter().filter(|&coercion| repair.coerces(coercion)) {
+                if let Some(with) = coercion.of(&scalar)
+                    && self.accepts_at(at, &with)
+                {
+                    accepted.push((coercion, with));
+                }
+            }
+            let budget = self.shifts.len() < COERCIONS_MAX && self.read_again <= READ_AGAIN_BYTES_MAX;
+            let (Some((coercion, with)), None, true) = (accepted.pop(), accepted.pop(), budget) else {
+                return Err(violation);
+            };
+            let range = self.source_offset(at as u64)..self.source_offset(end as u64);
+            // What was mended inside it is part of the one edit now.
+            self.edits.retain(|edit| edit.range.end <= range.start || edit.range.start >= range.end);
+            let place = self.edits.partition_point(|edit| edit.range.end <= range.start);
+            self.edits.insert(place, Edit { range, with: with.clone(), class: coercion.name() });
+            self.document.replace_range(at..end, &with);
+            self.shifts.push(at, with.len(), scalar.len());
+            self.read_again += self.document.len();
+            self.syntax = Syntax::new(&self.contract.limits);
+            self.falsifier = self.contract.falsifier();
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the document up to `at` may go on with this value.
+    fn accepts_at(&mut self, at: usize, value: &str) -> bool {
+        // White space, so that a number ends.
+        let trial = [self.document.get(..at).unwrap_or_default(), value, " "].concat();
+        self.read_again += trial.len();
+        Syntax::new(&self.contract.limits).feed(&trial, &mut self.contract.falsifier()).is_ok()
+    }
+
     /// The offset in the text as it came of an offset in the document.
     fn source_offset(&self, offset: u64) -> u64 {
-        self.mender.as_ref().map_or(offset, |mender| mender.source_offset(offset))
+        let mended = self.shifts.before(offset);
+        self.mender.as_ref().map_or(mended, |mender| mender.source_offset(mended))
     }
 
     /// Moves on to the last byte that may leave.
@@ -245,6 +338,7 @@ impl Lock {
             self.edits.append(&mut mended.edits);
             self.read(&mended.text)?;
         }
+        self.coerce(true)?;
         if !end.is_complete() && !self.syntax.is_complete() {
             let at = self.source_offset(self.document.len() as u64);
             return Err(Violation::of_text(at, ViolationKind::Interrupted, false));

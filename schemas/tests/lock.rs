@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use clyra_schemas::{
-    Contract, ContractError, ContractSource, End, Limits, Lock, Mode, Outcome, Release, RepairPolicy, Step, Violation,
-    ViolationKind,
+    Coercion, Contract, ContractError, ContractSource, End, Limits, Lock, Mode, Outcome, Release, RepairClass,
+    RepairPolicy, Step, Violation, ViolationKind,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -439,4 +439,60 @@ fn everything_that_is_wrong_with_a_document_is_told_without_its_text() {
     assert_eq!(found, [(String::new(), "required", 0), ("/a".into(), "type", 6), ("/b".into(), "maxLength", 21)]);
     assert_eq!(contract.violations(r#"{"a": "x", "b": "xxx"}"#, 1).len(), 1);
     assert!(contract.violations(r#"{"c": 1}"#, 5).is_empty() && contract.violations("{", 5).is_empty());
+}
+
+#[test]
+fn a_scalar_of_the_wrong_kind_changes_if_it_can_only_mean_one_other() {
+    let schema = json!({
+        "properties": {
+            "n": { "type": "integer", "maximum": 100 },
+            "b": { "type": "boolean" },
+            "l": { "type": "array", "items": { "type": "string" } },
+            "either": { "anyOf": [{ "type": "number" }, { "type": "array" }] }
+        }
+    });
+    let contract = contract(&schema);
+    let coerced = |text: &str, size: usize, mode: Mode| {
+        let repair = RepairPolicy::of([RepairClass::Quotes]).coercing(Coercion::ALL);
+        let mut lock = Lock::new(contract.clone(), mode, repair);
+        let (mut release, mut out, mut classes) = (Release::default(), String::new(), Vec::new());
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            release.push(piece);
+            lock.feed(piece);
+            let edits = lock.take_edits();
+            classes.extend(edits.iter().map(|edit| edit.class));
+            out.push_str(&release.take(edits, lock.settled()));
+        }
+        let outcome = lock.finish(End::Stop);
+        let edits = lock.take_edits();
+        classes.extend(edits.iter().map(|edit| edit.class));
+        out.push_str(&release.take(edits, lock.settled()));
+        match outcome {
+            Outcome::Block(violation) => Err((violation.keyword, violation.at)),
+            _ => Ok((out, classes)),
+        }
+    };
+    for size in [1, 3, 100] {
+        for mode in [Mode::Buffer, Mode::Verified, Mode::Cutoff] {
+            let run = |text: &str| coerced(text, size, mode);
+            let text = r#"{"n": "42", "b": "true", "l": "a", "x": "7"}"#;
+            let (out, classes) = run(text).unwrap();
+            assert_eq!(out, r#"{"n": 42, "b": true, "l": ["a"], "x": "7"}"#);
+            assert_eq!(classes, ["numbers", "booleans", "single_to_list"]);
+            let (out, classes) = run("{'n': '42', \"l\": \"a\"}").unwrap();
+            assert_eq!(
+                (out.as_str(), classes.len()),
+                (r#"{"n": 42, "l": ["a"]}"#, 4),
+                "quotes inside are one edit with it"
+            );
+            assert_eq!(run(r#"{"n": "420"}"#), Err((Some("type"), 6)), "the number is too large");
+            assert_eq!(run(r#"{"n": "4.5"}"#), Err((Some("type"), 6)));
+            assert_eq!(run(r#"{"n": "x"}"#), Err((Some("type"), 6)));
+            assert_eq!(run(r#"{"l": {}}"#), Err((Some("type"), 6)), "no scalar");
+            assert_eq!(run(r#"{"either": "4"}"#), Err((Some("anyOf"), 11)), "two readings");
+        }
+    }
 }

@@ -15,6 +15,8 @@ mod wrapper;
 
 use std::ops::Range;
 
+use crate::coerce::Coercion;
+
 pub(crate) use held::Mended;
 pub(crate) use mender::Mender;
 
@@ -106,23 +108,43 @@ impl RepairClass {
     }
 }
 
-/// Which kinds of damage may be mended. The default is none.
+/// Which kinds of damage may be mended, and which values may change their kind. The default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepairPolicy {
     classes: u32,
+    coercions: u8,
 }
 
 impl RepairPolicy {
     /// Nothing is mended.
-    pub const NONE: Self = Self { classes: 0 };
+    pub const NONE: Self = Self { classes: 0, coercions: 0 };
 
     /// These classes are mended.
     #[must_use]
     pub fn of(classes: impl IntoIterator<Item = RepairClass>) -> Self {
-        Self { classes: classes.into_iter().fold(0, |all, class| all | class.bit()) }
+        Self { classes: classes.into_iter().fold(0, |all, class| all | class.bit()), coercions: 0 }
     }
 
-    /// Every class is mended.
+    /// These coercions are made as well.
+    #[must_use]
+    pub fn coercing(self, coercions: impl IntoIterator<Item = Coercion>) -> Self {
+        let coercions = coercions.into_iter().fold(self.coercions, |all, coercion| all | 1 << coercion as u8);
+        Self { coercions, ..self }
+    }
+
+    /// Whether this coercion may be made.
+    #[must_use]
+    pub fn coerces(self, coercion: Coercion) -> bool {
+        self.coercions & 1 << coercion as u8 != 0
+    }
+
+    /// Whether any coercion may be made.
+    #[must_use]
+    pub fn coerces_any(self) -> bool {
+        self.coercions != 0
+    }
+
+    /// Every class is mended; nothing is coerced.
     #[must_use]
     pub fn all() -> Self {
         Self::of(RepairClass::ALL)
@@ -134,7 +156,7 @@ impl RepairPolicy {
         self.classes & class.bit() != 0
     }
 
-    /// Whether nothing may be mended.
+    /// Whether no damage may be mended, whatever may be coerced.
     #[must_use]
     pub fn is_none(self) -> bool {
         self.classes == 0
@@ -143,7 +165,7 @@ impl RepairPolicy {
     /// The same without `class`.
     #[must_use]
     pub fn without(self, class: RepairClass) -> Self {
-        Self { classes: self.classes & !class.bit() }
+        Self { classes: self.classes & !class.bit(), ..self }
     }
 }
 
@@ -154,6 +176,6 @@ pub struct Edit {
     pub range: Range<u64>,
     /// What replaces them.
     pub with: String,
-    /// The name of the kind of damage: [`RepairClass::name`], or a coercion's.
+    /// The name of the kind of damage, [`RepairClass::name`], or of the [`Coercion`].
     pub class: &'static str,
 }
