@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::table::{When, by_role, json, media, text};
-use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage};
+use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, text_of};
 use crate::json::Value;
 
 pub(super) static SURFACE: Surface = Surface {
@@ -104,17 +104,17 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
 });
 
 fn request_facts(root: Value<'_>) -> RequestFacts {
-    let tools = root.get("tools").into_iter().flat_map(|t| t.children());
+    let tools = || root.get("tools").into_iter().flat_map(|t| t.children());
     let format = root.at(&["output_config", "format"]).or_else(|| root.get("output_format"));
     let response_schema = format
         .filter(|f| f.get("type").and_then(|t| t.as_str()).as_deref() == Some("json_schema"))
         .and_then(|f| f.get("schema"))
-        .map(|schema| String::from_utf8_lossy(schema.raw()).into_owned());
-    RequestFacts {
+        .map(text_of);
+    let mut facts = RequestFacts {
         model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
         stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
-        tools: tools.filter_map(|t| t.get("name")?.as_str().map(|n| n.into_owned())).collect(),
+        tools: tools().filter_map(|t| t.get("name")?.as_str().map(|n| n.into_owned())).collect(),
         response_schema,
         tool_results: root
             .get("messages")
@@ -124,7 +124,12 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
             .flat_map(|content| content.children())
             .filter_map(|block| Some(block.get("tool_use_id")?.as_str()?.into_owned()))
             .collect(),
+        ..RequestFacts::default()
+    };
+    for tool in tools() {
+        facts.note_tool_schema(tool.get("name"), tool.get("input_schema"));
     }
+    facts
 }
 
 fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {

@@ -82,10 +82,38 @@ pub struct RequestFacts {
     pub stream: bool,
     pub messages: u32,
     pub tools: Vec<String>,
-    /// The JSON Schema of `response_format`, where the request asks for one.
+    /// The JSON Schema that the request asks the answer to keep to, where it names one.
     pub response_schema: Option<String>,
+    /// Tools that come with a JSON Schema of their arguments: name and schema text, in the order of the request. Two tools
+    /// may have one name.
+    pub tool_schemas: Vec<(String, String)>,
+    /// Tool schemas beyond [`TOOL_SCHEMAS_MAX`], which are not in `tool_schemas`: whoever holds calls to their schemas
+    /// must not take such a request for one that was read to its end.
+    pub tool_schemas_over: u32,
     /// Ids of the tool calls whose results the request brings, the newest last.
     pub tool_results: Vec<String>,
+}
+
+/// Tool schemas of one request that are kept. Providers take some 128 tools; agents with many MCP servers bring hundreds.
+pub const TOOL_SCHEMAS_MAX: usize = 1024;
+
+impl RequestFacts {
+    /// Keeps the schema of a tool's arguments, if it has both a name and a schema.
+    fn note_tool_schema(&mut self, name: Option<Value<'_>>, schema: Option<Value<'_>>) {
+        let (Some(name), Some(schema)) = (name.and_then(|n| n.as_str()), schema.filter(|s| !s.is_null())) else {
+            return;
+        };
+        if self.tool_schemas.len() < TOOL_SCHEMAS_MAX {
+            self.tool_schemas.push((name.into_owned(), text_of(schema)));
+        } else {
+            self.tool_schemas_over = self.tool_schemas_over.saturating_add(1);
+        }
+    }
+}
+
+/// The JSON text of a value, as it stands in the request.
+fn text_of(value: Value<'_>) -> String {
+    String::from_utf8_lossy(value.raw()).into_owned()
 }
 
 /// What an answer says of itself, collected over the document or the stream.
@@ -294,6 +322,40 @@ mod tests {
             assert_eq!(id(path), None, "{path}");
         }
         assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::Unknown));
+    }
+
+    fn facts(surface: &Surface, request: &str) -> RequestFacts {
+        let doc = crate::json::Doc::parse(request.as_bytes(), crate::json::Limits::default()).unwrap();
+        (surface.request_facts)(doc.root(request.as_bytes()))
+    }
+
+    fn schemas(facts: &RequestFacts) -> Vec<(&str, &str)> {
+        facts.tool_schemas.iter().map(|(name, schema)| (name.as_str(), schema.as_str())).collect()
+    }
+
+    #[test]
+    fn schemas_of_tools_and_answers_are_read_from_a_request() {
+        let chat = r#"{"tools":[{"type":"function","function":{"name":"a","parameters":{"type": "object"}}},
+            {"type":"function","function":{"name":"none"}},{"type":"function","function":{"name":"null","parameters":null}},
+            {"type":"custom","custom":{"name":"c"}}],"functions":[{"name":"f","parameters":true}],
+            "response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"array"}}}}"#;
+        let chat = facts(&openai_chat::SURFACE, chat);
+        assert_eq!(schemas(&chat), [("a", r#"{"type": "object"}"#), ("f", "true")]);
+        assert_eq!((chat.tool_schemas_over, chat.response_schema.as_deref()), (0, Some(r#"{"type":"array"}"#)));
+
+        let messages = r#"{"tools":[{"name":"a","input_schema":{"type":"object"}},{"type":"web_search_20250305","name":"w"},
+            {"name":"a","input_schema":{}}],"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}}"#;
+        let messages = facts(&anthropic_messages::SURFACE, messages);
+        assert_eq!(schemas(&messages), [("a", r#"{"type":"object"}"#), ("a", "{}")]);
+        assert_eq!(messages.response_schema.as_deref(), Some(r#"{"type":"object"}"#));
+    }
+
+    #[test]
+    fn tool_schemas_are_bounded_and_those_left_out_are_counted() {
+        let tools = vec![r#"{"name":"t","input_schema":{}}"#; TOOL_SCHEMAS_MAX + 2].join(",");
+        let facts = facts(&anthropic_messages::SURFACE, &format!(r#"{{"tools":[{tools}]}}"#));
+        assert_eq!((facts.tool_schemas.len(), facts.tool_schemas_over), (TOOL_SCHEMAS_MAX, 2));
+        assert_eq!(facts.tools.len(), TOOL_SCHEMAS_MAX + 2);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::table::{When, by_role, json, media, text};
-use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage};
+use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, text_of};
 use crate::json::{Kind, Value};
 
 pub(super) static SURFACE: Surface = Surface {
@@ -157,13 +157,11 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
     tools.extend(names("functions", &["name"]));
     let format = root.get("response_format");
     let response_schema = match format.and_then(|f| f.get("type")).and_then(|t| t.as_str()).as_deref() {
-        Some("json_schema") => format
-            .and_then(|f| f.at(&["json_schema", "schema"]))
-            .map(|schema| String::from_utf8_lossy(schema.raw()).into_owned()),
+        Some("json_schema") => format.and_then(|f| f.at(&["json_schema", "schema"])).map(text_of),
         Some("json_object") => Some(r#"{"type":"object"}"#.to_owned()),
         _ => None,
     };
-    RequestFacts {
+    let mut facts = RequestFacts {
         model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
         stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
@@ -175,7 +173,13 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
             .flat_map(|messages| messages.children())
             .filter_map(|message| Some(message.get("tool_call_id")?.as_str()?.into_owned()))
             .collect(),
+        ..RequestFacts::default()
+    };
+    let functions = root.get("tools").into_iter().flat_map(|tools| tools.children()).filter_map(|t| t.get("function"));
+    for function in functions.chain(root.get("functions").into_iter().flat_map(|f| f.children())) {
+        facts.note_tool_schema(function.get("name"), function.get("parameters"));
     }
+    facts
 }
 
 fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
