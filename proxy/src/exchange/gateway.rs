@@ -60,6 +60,7 @@ impl Upstreams {
         let named = match dialect {
             Some(Dialect::OpenAi) => "openai",
             Some(Dialect::Anthropic) => "anthropic",
+            Some(Dialect::Gemini) => "gemini",
             None => "",
         };
         let target = self.targets.iter().find(|t| *t.name == *named).or_else(|| self.targets.first())?;
@@ -135,7 +136,7 @@ impl Gateway {
         let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
         let bearer =
             || text("authorization").and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
-        text("x-api-key").or_else(bearer).or_else(|| text("api-key"))
+        text("x-api-key").or_else(bearer).or_else(|| text("api-key")).or_else(|| text("x-goog-api-key"))
     }
 
     /// Brings the gauges up to date, for the metrics page.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clyra_detectors::{Engine, Finding, Stream, View};
 
 use super::judge::{Found, Report};
+use super::said::edits_again;
 use super::splice::{Span, add_span, edits_for, redacted};
 use crate::json::{Edit, TextDecoder};
 use crate::surface::{Channel, Form, Segment};
@@ -32,6 +33,8 @@ pub(super) struct Text {
     fed: u64,
     ended: bool,
     spans: Vec<Span>,
+    /// Over the text so far, where it may be said again.
+    hasher: Option<Box<blake3::Hasher>>,
     /// The text so far, where something needs it whole.
     kept: Option<String>,
     kept_too_long: bool,
@@ -46,9 +49,25 @@ impl Text {
             fed: 0,
             ended: false,
             spans: Vec::new(),
+            hasher: None,
             kept: keep.then(String::new),
             kept_too_long: false,
         }
+    }
+
+    /// The text may be said again, whole: then its hash is to be known at its end.
+    pub(super) fn hashed(self) -> Text {
+        Text { hasher: Some(Box::default()), ..self }
+    }
+
+    /// The hash of a text that has ended.
+    pub(super) fn hash(&self) -> Option<[u8; 32]> {
+        self.hasher.as_ref().filter(|_| self.ended).map(|hasher| *hasher.finalize().as_bytes())
+    }
+
+    /// The edits of the whole text, each time it is said again.
+    pub(super) fn edits_again(&self) -> Vec<Edit> {
+        edits_again(&self.spans)
     }
 
     /// Takes the next piece: `raw` stands at `segment` in its document. New findings are appended to `found`.
@@ -81,6 +100,9 @@ impl Text {
             } else {
                 kept.push_str(text);
             }
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(text.as_bytes());
         }
         self.fed += text.len() as u64;
         report.saw(self.channel, text.len());

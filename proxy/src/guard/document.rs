@@ -9,9 +9,9 @@ use clyra_detectors::{Engine, View};
 
 use super::calls::Calls;
 use super::channel::{Piece, Text, hide_names, place, view};
-use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
+use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach};
 use super::schema::{Locks, SchemaReport};
-use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch, redacted};
+use super::splice::{Patch, Span, add_span, apply, edits_for, patch, redacted, replace};
 use crate::json::{Doc, Limits, TextDecoder};
 use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Table, segments};
 
@@ -81,7 +81,14 @@ pub(super) fn check(
         if segment.form == Form::Media {
             note(report, Gap::Media);
         } else if segment.join == Join::Stream {
-            scan.joined(engine, index, segment, raw, report);
+            let text = scan.joined(engine, index, segment, raw, locks.binds(segment.channel), report);
+            locks.note(segment.channel, &text);
+            if locks.binds(segment.channel)
+                && let Some(breach) = locks.feed(&segment.key, &text)
+                && let Some(block) = judge.schema(&breach)
+            {
+                return Err(block);
+            }
         } else {
             let text = decoded(segment, raw);
             if scan.calls.note_part(segment, &text).is_err()
@@ -124,6 +131,9 @@ pub(super) fn check(
     let mut schema = locks.finish(facts);
     if schema.breach.is_none() {
         schema.breach = scan.redacted(document, &segments, &locks).find_map(|text| locks.recheck(&text, facts));
+        if schema.breach.is_none() {
+            schema.breach = scan.recheck_joined(&locks, facts)?;
+        }
     }
     if let Some(breach) = &schema.breach
         && let Some(block) = judge.schema(breach)
@@ -239,15 +249,27 @@ impl Scan {
         }
     }
 
-    fn joined(&mut self, engine: &Arc<Engine>, index: usize, segment: &Segment, raw: &[u8], report: &mut Report) {
+    /// Scans a piece of a text and gives what it adds to it. `bound` if a schema binds the text.
+    fn joined(
+        &mut self,
+        engine: &Arc<Engine>,
+        index: usize,
+        segment: &Segment,
+        raw: &[u8],
+        bound: bool,
+        report: &mut Report,
+    ) -> String {
         let (text, pieces) =
-            self.texts.entry(segment.key.clone()).or_insert_with(|| (Text::new(engine, segment, false), Vec::new()));
+            self.texts.entry(segment.key.clone()).or_insert_with(|| (Text::new(engine, segment, bound), Vec::new()));
         let mut found = Vec::new();
         let piece = text.feed(raw, segment, &mut found, report);
+        let (mut decoder, mut added) = (piece.before.clone(), String::new());
+        decoder.feed(raw, &mut added);
         pieces.push((index, piece));
         if !found.is_empty() {
             self.note(found, Source::Joined { key: segment.key.clone() });
         }
+        added
     }
 
     fn note(&mut self, found: Vec<Found>, source: Source) {
@@ -298,6 +320,21 @@ impl Scan {
         })
     }
 
+    /// The first schema that a redaction in a text of several pieces breaks.
+    fn recheck_joined(&self, locks: &Locks, facts: &ResponseFacts) -> Result<Option<SchemaBreach>, Block> {
+        for (text, _) in self.texts.values().filter(|(text, _)| locks.binds(text.channel())) {
+            match text.redacted() {
+                None => {}
+                Some(Err(())) => return Err(broken()),
+                Some(Ok(text)) => match locks.recheck(&text, facts) {
+                    None => {}
+                    breach => return Ok(breach),
+                },
+            }
+        }
+        Ok(None)
+    }
+
     fn rewrite(&mut self, document: &Bytes, segments: &[Segment]) -> Result<Bytes, Block> {
         let mut patches: Vec<Patch> = Vec::new();
         for source in &mut self.sources {
@@ -321,7 +358,7 @@ impl Scan {
         if patches.is_empty() {
             return Ok(document.clone());
         }
-        patches.extend(segments.iter().filter_map(|s| s.repeats.clone()).map(null));
+        patches.extend(segments.iter().filter_map(|s| s.repeats.clone()).map(replace));
         match apply(document, patches, Limits::default()) {
             Some(bytes) => Ok(bytes.into()),
             None => Err(broken()),

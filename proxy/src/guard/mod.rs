@@ -7,6 +7,7 @@ mod calls;
 mod channel;
 mod document;
 mod judge;
+mod said;
 mod schema;
 mod splice;
 mod stream;

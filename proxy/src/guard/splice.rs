@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::judge::Found;
 use crate::json::{Doc, Edit, Limits, TextDecoder, rewrite};
-use crate::surface::{Form, Segment};
+use crate::surface::{Form, Replaced, Segment};
 
 /// What stands where something was taken out.
 pub(super) fn replacement(class: &str) -> String {
@@ -90,9 +90,9 @@ pub(super) fn patch(document: &[u8], segment: &Segment, before: TextDecoder, edi
     Patch { range: segment.range.clone(), bytes }
 }
 
-/// Replaces a whole value by `null`.
-pub(super) fn null(range: Range<usize>) -> Patch {
-    Patch { range, bytes: b"null".to_vec() }
+/// Replaces a whole value.
+pub(super) fn replace(value: Replaced) -> Patch {
+    Patch { range: value.range, bytes: value.with.into() }
 }
 
 /// Applies patches; one inside another gives way. `None` if the result is no longer strict JSON, which must then not leave.
@@ -166,7 +166,8 @@ mod tests {
     fn a_patch_inside_another_gives_way() {
         let document = br#"{"a":{"b":"x"},"c":"y"}"#;
         let inner = Patch { range: 10..13, bytes: b"\"z\"".to_vec() };
-        let out = apply(document, vec![inner, null(5..14)], Limits::default()).unwrap();
+        let out =
+            apply(document, vec![inner, replace(Replaced { range: 5..14, with: "null" })], Limits::default()).unwrap();
         assert_eq!(out, br#"{"a":null,"c":"y"}"#);
         let broken = Patch { range: 0..1, bytes: Vec::new() };
         assert!(apply(document, vec![broken], Limits::default()).is_none());

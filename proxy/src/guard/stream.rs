@@ -14,11 +14,12 @@ use super::calls::{Calls, TooMany};
 use super::channel::{Piece, Text, hide_names};
 use super::document::{broken, cannot_redact, decoded, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, SchemaBreach};
+use super::said::{Origin, Said};
 use super::schema::{Binding, Locks, SchemaReport};
-use super::splice::{Span, add_span, apply, edits_for, null, patch};
+use super::splice::{Span, add_span, apply, edits_for, patch, replace};
 use super::witness::Released;
 use crate::json::{Doc, Limits, TextDecoder};
-use crate::surface::{Form, Join, ResponseFacts, Segment, Signal, Surface};
+use crate::surface::{Form, Join, Mark, Replaced, ResponseFacts, Segment, Shown, Signal, Surface};
 use crate::wire::sse::{Frame, Framer};
 
 /// Most bytes of an answer that may be held back at one time. Buffer mode holds a whole answer; today's longest are
@@ -42,7 +43,10 @@ pub struct StreamGuard<J> {
     /// Path index of each text, for tool calls.
     places: Vec<String>,
     calls: Calls,
+    said: Said,
     locks: Locks,
+    /// What has been released, as far as an ending has to fit it.
+    pub shown: Shown,
     queue: VecDeque<Held>,
     held_bytes: usize,
     /// The terminal event has come: everything from it on waits for the end.
@@ -56,7 +60,8 @@ struct Held {
     frame: Frame,
     segments: Vec<HeldSegment>,
     /// Values to become `null` if anything in this event is redacted.
-    repeats: Vec<std::ops::Range<usize>>,
+    repeats: Vec<Replaced>,
+    mark: Mark,
     /// Holds until the answer is complete.
     terminal: bool,
 }
@@ -65,6 +70,8 @@ struct Held {
 struct HeldSegment {
     segment: Segment,
     text: Option<(usize, Piece)>,
+    /// Where this text was said first, if it may be said several times.
+    origin: Option<Origin>,
     spans: Vec<Span>,
     /// Held until the answer is complete (schema) or the call is judged (tool rules).
     locked: Option<LockedBy>,
@@ -97,6 +104,8 @@ impl<J: Judge> StreamGuard<J> {
             by_key: BTreeMap::new(),
             places: Vec::new(),
             calls: Calls::default(),
+            said: Said::default(),
+            shown: Shown::default(),
             locks: Locks::new(bindings),
             queue: VecDeque::new(),
             held_bytes: 0,
@@ -156,7 +165,8 @@ impl<J: Judge> StreamGuard<J> {
     }
 
     fn event(&mut self, frame: Frame) -> Result<(), Block> {
-        let mut held = Held { frame, segments: Vec::new(), repeats: Vec::new(), terminal: false };
+        let mut held =
+            Held { frame, segments: Vec::new(), repeats: Vec::new(), mark: Mark::default(), terminal: false };
         let mut batch = Batch::default();
         self.fields(&held.frame, &mut batch);
         if let Some(data) = held.frame.data.clone() {
@@ -166,7 +176,7 @@ impl<J: Judge> StreamGuard<J> {
                 self.data(&data, &mut held, &mut batch)?;
             }
         }
-        held.terminal = self.done;
+        held.terminal |= self.done;
         self.held_bytes += held.frame.raw.len();
         self.report.held_bytes_max = self.report.held_bytes_max.max(self.held_bytes as u64);
         self.queue.push_back(held);
@@ -200,7 +210,8 @@ impl<J: Judge> StreamGuard<J> {
         };
         let root = doc.root(data);
         (self.surface.note_response)(root, &mut self.facts);
-        for segment in crate::surface::segments((self.surface.event)(), root) {
+        held.mark = (self.surface.mark)(root);
+        for segment in crate::surface::segments((self.surface.event)(root), root) {
             let raw = data.get(segment.range.clone()).unwrap_or_default();
             held.repeats.extend(segment.repeats.clone());
             if segment.form == Form::Media {
@@ -211,6 +222,7 @@ impl<J: Judge> StreamGuard<J> {
             let one = match segment.join {
                 Join::Whole => self.whole(segment, raw, position, batch)?,
                 Join::Stream => self.streamed(segment, raw, batch)?,
+                Join::Again => self.again(segment, raw, position, batch)?,
             };
             held.segments.push(one);
         }
@@ -218,11 +230,19 @@ impl<J: Judge> StreamGuard<J> {
             Signal::None => {}
             Signal::BlockEnd { index } => {
                 for text in 0..self.texts.len() {
-                    if self.places.get(text).is_some_and(|p| *p == index) {
+                    if self.places.get(text).is_some_and(|place| is_in(place, &index)) {
                         self.end_into(text, batch)?;
                     }
                 }
-                self.judge_call(&index)?;
+                for place in self.calls.pending().iter().filter(|place| is_in(place, &index)) {
+                    self.judge_call(place)?;
+                }
+            }
+            Signal::Whole { last } => {
+                held.terminal = last;
+                for place in self.calls.pending() {
+                    self.judge_call(&place)?;
+                }
             }
             Signal::Done => self.done = true,
         }
@@ -262,7 +282,42 @@ impl<J: Judge> StreamGuard<J> {
         batch.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name && !found.is_empty()));
         batch.add(found, Target::Whole { position });
         let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        Ok(HeldSegment { segment, text: None, spans: Vec::new(), locked: tool.then_some(LockedBy::ToolCall) })
+        let locked = tool.then_some(LockedBy::ToolCall);
+        Ok(HeldSegment { segment, text: None, origin: None, spans: Vec::new(), locked })
+    }
+
+    /// A text that may have been said before: then what was decided of it holds here as well.
+    fn again(
+        &mut self,
+        segment: Segment,
+        raw: &[u8],
+        position: usize,
+        batch: &mut Batch,
+    ) -> Result<HeldSegment, Block> {
+        if let Some(index) = self.by_key.get(&segment.key).copied() {
+            self.end_into(index, batch)?;
+        }
+        let text = decoded(&segment, raw);
+        let bound = self.locks.binds(segment.channel);
+        let known = self.said.find(&segment, &text);
+        let mut held = if known.is_some() {
+            let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
+            let locked = tool.then_some(LockedBy::ToolCall);
+            HeldSegment { segment, text: None, origin: known, spans: Vec::new(), locked }
+        } else {
+            let origin = self.said.whole(&segment, &text, bound);
+            if bound
+                && let Some(breach) = self.locks.feed(&format!("{}#{origin:?}", segment.key), &text)
+                && let Some(block) = self.judge.schema(&breach)
+            {
+                return Err(block);
+            }
+            HeldSegment { origin, ..self.whole(segment, raw, position, batch)? }
+        };
+        if bound {
+            held.locked = Some(LockedBy::Schema);
+        }
+        Ok(held)
     }
 
     /// Where calls are judged, one that is not followed is not inspected.
@@ -306,7 +361,7 @@ impl<J: Judge> StreamGuard<J> {
             (_, true) => Some(LockedBy::ToolCall),
             _ => None,
         };
-        Ok(HeldSegment { segment, text: Some((index, piece)), spans: Vec::new(), locked })
+        Ok(HeldSegment { segment, text: Some((index, piece)), origin: None, spans: Vec::new(), locked })
     }
 
     /// The text that this segment continues.
@@ -326,7 +381,8 @@ impl<J: Judge> StreamGuard<J> {
             return Err(too_much());
         }
         let index = self.texts.len();
-        self.texts.push(Text::new(&self.engine, segment, keep));
+        let text = Text::new(&self.engine, segment, keep);
+        self.texts.push(if self.surface.repeats { text.hashed() } else { text });
         self.places.push(segment.path_index.clone());
         self.by_key.insert(segment.key.clone(), index);
         Ok(index)
@@ -343,7 +399,11 @@ impl<J: Judge> StreamGuard<J> {
         let mut found = Vec::new();
         text.end(&mut found, &mut self.report);
         batch.failed |= text.failed();
-        self.calls.name(self.places.get(index).map_or("", String::as_str), &mut found);
+        let place = self.places.get(index).map_or("", String::as_str);
+        if let Some(hash) = text.hash() {
+            self.said.streamed(index, text.channel(), place, hash);
+        }
+        self.calls.name(place, &mut found);
         batch.add(found, Target::Text(index));
         Ok(())
     }
@@ -360,7 +420,7 @@ impl<J: Judge> StreamGuard<J> {
                 },
             }
         }
-        Ok(None)
+        Ok(self.said.redacted().find_map(|text| self.locks.recheck(&text, &self.facts)))
     }
 
     /// The call at `place`, if there is one, is complete.
@@ -415,7 +475,10 @@ impl<J: Judge> StreamGuard<J> {
                 }
                 Target::Whole { position } => {
                     if let Some(one) = self.queue.back_mut().and_then(|h| h.segments.get_mut(position)) {
-                        add_span(&mut one.spans, found);
+                        match one.origin {
+                            Some(Origin::Whole(index)) => self.said.redact(index, found),
+                            _ => add_span(&mut one.spans, found),
+                        }
                     }
                 }
                 Target::Fields => return Err(cannot_redact(found)),
@@ -431,9 +494,11 @@ impl<J: Judge> StreamGuard<J> {
             if holds && !complete {
                 break;
             }
-            let Some(held) = self.queue.pop_front() else { break };
+            let Some(mut held) = self.queue.pop_front() else { break };
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
-            out.push(Released::new(self.dress(held)?));
+            let data = self.dress(&mut held)?;
+            self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
+            out.push(Released::new(data.map_or(held.frame.raw.clone(), |data| held.frame.with_data(&data))));
         }
         Ok(())
     }
@@ -448,29 +513,38 @@ impl<J: Judge> StreamGuard<J> {
         self.texts.get(*index).is_none_or(|text| piece.reach > text.settled())
     }
 
-    /// The bytes of an event as they may leave.
-    fn dress(&mut self, mut held: Held) -> Result<Bytes, Block> {
-        let Some(data) = held.frame.data.clone() else { return Ok(held.frame.raw) };
+    /// The data of an event as it may leave, where that is not how it came.
+    fn dress(&mut self, held: &mut Held) -> Result<Option<Bytes>, Block> {
+        let Some(data) = held.frame.data.clone() else { return Ok(None) };
         let mut patches = Vec::new();
         for one in &mut held.segments {
-            let (before, edits) = match &one.text {
-                Some((index, piece)) => match self.texts.get_mut(*index) {
+            let (before, edits) = match (&one.text, one.origin) {
+                (Some((index, piece)), _) => match self.texts.get_mut(*index) {
                     Some(text) => (piece.before.clone(), text.edits(piece)),
                     None => continue,
                 },
-                None => (TextDecoder::default(), edits_for(&mut one.spans, 0, u64::MAX)),
+                (None, Some(Origin::Streamed(index))) => {
+                    let text = self.texts.get(index);
+                    (TextDecoder::default(), text.map(Text::edits_again).unwrap_or_default())
+                }
+                (None, Some(Origin::Whole(index))) => (TextDecoder::default(), self.said.edits(index)),
+                (None, None) => (TextDecoder::default(), edits_for(&mut one.spans, 0, u64::MAX)),
             };
             if !edits.is_empty() {
                 patches.push(patch(&data, &one.segment, before, &edits));
             }
         }
         if patches.is_empty() {
-            return Ok(held.frame.raw);
+            return Ok(None);
         }
-        patches.extend(held.repeats.drain(..).map(null));
-        let data = apply(&data, patches, Limits::default()).ok_or_else(broken)?;
-        Ok(held.frame.with_data(&data))
+        patches.extend(held.repeats.drain(..).map(replace));
+        Ok(Some(apply(&data, patches, Limits::default()).ok_or_else(broken)?.into()))
     }
+}
+
+/// A place is that of a block, or lies in it.
+fn is_in(place: &str, block: &str) -> bool {
+    place.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn too_much() -> Block {

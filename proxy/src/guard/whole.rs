@@ -10,7 +10,7 @@ use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::schema::{Binding, Locks, SchemaReport};
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
-use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Surface};
+use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Surface};
 
 /// Inspects a request that was read as `doc`.
 pub fn request(
@@ -120,20 +120,29 @@ pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut R
     }
 }
 
-/// Clyra's own words to the client: an error in the provider's shape, and nothing else.
-pub fn own(dialect: Dialect, refusal: &Refusal<'_>, shape: Shape) -> Released {
+/// Clyra's own words to the client: an error or a refusal in the provider's shape, and nothing else.
+pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
     let text = match shape {
-        Shape::Body => dialect.error_body(refusal),
-        Shape::Event => dialect.error_event(refusal),
+        Shape::Error(dialect) => dialect.error_body(refusal),
+        Shape::ErrorEvent(surface, shown) => (surface.ending.error)(refusal, shown),
+        Shape::Refusal(surface, shown) => (surface.ending.document)(refusal, shown).to_string(),
+        Shape::RefusalArray(surface, shown) => format!("[{}]", (surface.ending.document)(refusal, shown)),
+        Shape::RefusalEvents(surface, shown) => (surface.ending.refusal)(refusal, shown),
     };
     Released::new(text.into())
 }
 
-/// How an error of Clyra's is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+/// How Clyra's own words are sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape<'s> {
     /// As the whole body of an HTTP error.
-    Body,
-    /// As the event that ends a stream.
-    Event,
+    Error(Dialect),
+    /// As the event that ends a stream with an error.
+    ErrorEvent(&'s Surface, &'s Shown),
+    /// As an answer that the provider's filter would have given.
+    Refusal(&'s Surface, &'s Shown),
+    /// The same as the only element of an array.
+    RefusalArray(&'s Surface, &'s Shown),
+    /// As the events that end a stream like that.
+    RefusalEvents(&'s Surface, &'s Shown),
 }

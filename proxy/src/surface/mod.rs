@@ -5,17 +5,21 @@
 //! same, as metadata: a member that nobody foresaw is never a gap.
 
 mod anthropic_messages;
+mod ending;
+mod gemini_generate;
+mod gemini_schema;
 mod openai_chat;
+mod openai_responses;
+mod path;
 mod segment;
 mod table;
 
-pub use segment::{Form, Segment, segments};
+pub use ending::{Dialect, Ending, Mark, Refusal, Shown};
+pub use path::{Address, Found, find};
+pub use segment::{Form, Replaced, Segment, segments};
 pub use table::{Join, Table};
 
 use std::fmt;
-
-use http::Method;
-use serde_json::json;
 
 use crate::json::Value;
 
@@ -68,18 +72,13 @@ impl fmt::Display for Channel {
     }
 }
 
-/// Whose wire format a surface speaks: decides the shape of Clyra's own errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    OpenAi,
-    Anthropic,
-}
-
 /// What the policy may know of a request besides its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestFacts {
     pub model: String,
     pub stream: bool,
+    /// The stream is one JSON array instead of events.
+    pub array: bool,
     pub messages: u32,
     pub tools: Vec<String>,
     /// The JSON Schema that the request asks the answer to keep to, where it names one.
@@ -100,11 +99,13 @@ pub const TOOL_SCHEMAS_MAX: usize = 1024;
 impl RequestFacts {
     /// Keeps the schema of a tool's arguments, if it has both a name and a schema.
     fn note_tool_schema(&mut self, name: Option<Value<'_>>, schema: Option<Value<'_>>) {
-        let (Some(name), Some(schema)) = (name.and_then(|n| n.as_str()), schema.filter(|s| !s.is_null())) else {
-            return;
-        };
+        self.note_tool_schema_text(name, schema.filter(|s| !s.is_null()).map(text_of));
+    }
+
+    fn note_tool_schema_text(&mut self, name: Option<Value<'_>>, schema: Option<String>) {
+        let (Some(name), Some(schema)) = (name.and_then(|n| n.as_str()), schema) else { return };
         if self.tool_schemas.len() < TOOL_SCHEMAS_MAX {
-            self.tool_schemas.push((name.into_owned(), text_of(schema)));
+            self.tool_schemas.push((name.into_owned(), schema));
         } else {
             self.tool_schemas_over = self.tool_schemas_over.saturating_add(1);
         }
@@ -166,8 +167,10 @@ impl Usage {
 pub enum Signal {
     /// An ordinary event.
     None,
-    /// Nothing more will come in the channels of this block.
+    /// Nothing more will come in the channels of this block, nor of what is in it.
     BlockEnd { index: String },
+    /// Every tool call in this event is complete. `last`: it ends the answer, though more may follow before the stream ends.
+    Whole { last: bool },
     /// The answer is complete for the client: its last event.
     Done,
 }
@@ -178,155 +181,34 @@ pub struct Surface {
     /// Name in receipts, events and policies.
     pub id: &'static str,
     pub dialect: Dialect,
-    /// What the normalised path ends in, whatever base path stands before it.
-    path: &'static str,
+    /// Whether a normalised path is this surface's, whatever base path stands before it.
+    serves: fn(&str) -> bool,
     pub request: fn() -> &'static Table,
     pub response: fn() -> &'static Table,
-    pub event: fn() -> &'static Table,
-    pub request_facts: fn(Value<'_>) -> RequestFacts,
+    /// The table of one stream event.
+    pub event: fn(Value<'_>) -> &'static Table,
+    /// Streams say their texts again, whole ([`Join::Again`]).
+    pub repeats: bool,
+    pub request_facts: fn(Value<'_>, Address<'_>) -> RequestFacts,
     /// Adds what a whole answer or one stream event tells.
     pub note_response: fn(Value<'_>, &mut ResponseFacts),
     pub signal: fn(Value<'_>) -> Signal,
+    /// What a client that was shown this event will expect of the end.
+    pub mark: fn(Value<'_>) -> Mark,
+    pub ending: Ending,
 }
 
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 2] = [&openai_chat::SURFACE, &anthropic_messages::SURFACE];
-
-/// How a request path is understood.
-#[derive(Debug, Clone, Copy)]
-pub enum Found {
-    Surface(&'static Surface),
-    /// An endpoint whose text cannot be read: the policy says whether it may pass.
-    Unknown,
-}
-
-/// Finds the surface of a request. Matching is by normalised path (case, doubled and trailing slashes, percent escapes,
-/// a base path such as `/openai/v1`), because an upstream may treat all of those alike: a spelling must not be a way round.
-pub fn find(method: &Method, path: &str) -> Found {
-    let path = normalise(path);
-    match SURFACES.iter().find(|s| path.ends_with(s.path)) {
-        Some(surface) if *method == Method::POST => Found::Surface(surface),
-        _ => Found::Unknown,
-    }
-}
-
-fn normalise(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        let byte = if byte == b'%' {
-            let mut ahead = bytes.clone();
-            match (ahead.next().and_then(hex), ahead.next().and_then(hex)) {
-                (Some(high), Some(low)) => {
-                    bytes = ahead;
-                    high << 4 | low
-                }
-                _ => byte,
-            }
-        } else {
-            byte
-        };
-        let char = if byte == b'\\' { '/' } else { char::from(byte).to_ascii_lowercase() };
-        if !(char == '/' && out.ends_with('/')) {
-            out.push(char);
-        }
-    }
-    // Dot segments (RFC 3986 §5.2.4).
-    let mut parts: Vec<&str> = Vec::new();
-    for part in out.split('/').filter(|p| !p.is_empty() && *p != ".") {
-        if part == ".." {
-            parts.pop();
-        } else {
-            parts.push(part);
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok())
-}
-
-/// What Clyra tells the client when it answers instead of the provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal<'a> {
-    /// Stable code, such as `content_policy_violation`.
-    pub code: &'a str,
-    /// The provider's error type that SDKs map to an exception.
-    pub kind: &'a str,
-    pub message: &'a str,
-    pub request_id: &'a str,
-    pub rule: Option<&'a str>,
-    pub reason: &'a str,
-    pub detectors: &'a [String],
-}
-
-impl Dialect {
-    /// The error body in the provider's own shape, plus the member `clyra`.
-    pub fn error_body(self, refusal: &Refusal<'_>) -> String {
-        let clyra = json!({
-            "request_id": refusal.request_id, "rule": refusal.rule, "reason": refusal.reason,
-            "detectors": refusal.detectors, "code": refusal.code,
-        });
-        match self {
-            Self::OpenAi => json!({
-                "error": {"message": refusal.message, "type": refusal.kind, "param": null, "code": refusal.code},
-                "clyra": clyra,
-            }),
-            Self::Anthropic => json!({
-                "type": "error",
-                "error": {"type": refusal.kind, "message": refusal.message},
-                "request_id": refusal.request_id,
-                "clyra": clyra,
-            }),
-        }
-        .to_string()
-    }
-
-    /// The error as a stream event: SDKs raise their ordinary exception on it.
-    pub fn error_event(self, refusal: &Refusal<'_>) -> String {
-        let body = self.error_body(refusal);
-        format!("event: error\ndata: {body}\n\n")
-    }
-}
+pub const SURFACES: [&Surface; 4] =
+    [&openai_chat::SURFACE, &openai_responses::SURFACE, &anthropic_messages::SURFACE, &gemini_generate::SURFACE];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn id(path: &str) -> Option<&'static str> {
-        match find(&Method::POST, path) {
-            Found::Surface(s) => Some(s.id),
-            Found::Unknown => None,
-        }
-    }
-
-    #[test]
-    fn no_spelling_of_a_path_is_a_way_round() {
-        for path in [
-            "/v1/chat/completions",
-            "/V1/Chat/Completions",
-            "//v1//chat/completions/",
-            "/v1/chat%2fcompletions",
-            "/v1/%63hat/completions",
-            "/v1/./chat/x/../completions",
-            "/openai/v1/chat/completions",
-            "/openai/deployments/gpt/chat/completions",
-            "\\v1\\chat\\completions",
-            "/chat/completions",
-        ] {
-            assert_eq!(id(path), Some("openai.chat"), "{path}");
-        }
-        assert_eq!(id("/v1/messages"), Some("anthropic.messages"));
-        for path in ["/v1/embeddings", "/v1/messages/count_tokens", "/v1/chat/completions/x", "/", "/v1/%"] {
-            assert_eq!(id(path), None, "{path}");
-        }
-        assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::Unknown));
-    }
-
     fn facts(surface: &Surface, request: &str) -> RequestFacts {
         let doc = crate::json::Doc::parse(request.as_bytes(), crate::json::Limits::default()).unwrap();
-        (surface.request_facts)(doc.root(request.as_bytes()))
+        (surface.request_facts)(doc.root(request.as_bytes()), Address { path: "/", query: None })
     }
 
     fn schemas(facts: &RequestFacts) -> Vec<(&str, &str)> {
@@ -356,29 +238,5 @@ mod tests {
         let facts = facts(&anthropic_messages::SURFACE, &format!(r#"{{"tools":[{tools}]}}"#));
         assert_eq!((facts.tool_schemas.len(), facts.tool_schemas_over), (TOOL_SCHEMAS_MAX, 2));
         assert_eq!(facts.tools.len(), TOOL_SCHEMAS_MAX + 2);
-    }
-
-    #[test]
-    fn errors_have_the_providers_shape() {
-        let detectors = ["patterns.x".to_owned()];
-        let refusal = Refusal {
-            code: "content_policy_violation",
-            kind: "invalid_request_error",
-            message: "m",
-            request_id: "id",
-            rule: Some("r"),
-            reason: "why",
-            detectors: &detectors,
-        };
-        let body: serde_json::Value = serde_json::from_str(&Dialect::OpenAi.error_body(&refusal)).unwrap();
-        assert_eq!(body["error"]["code"], "content_policy_violation");
-        assert_eq!(body["clyra"]["rule"], "r");
-        let body: serde_json::Value = serde_json::from_str(&Dialect::Anthropic.error_body(&refusal)).unwrap();
-        assert_eq!(
-            (body["type"].as_str(), body["error"]["type"].as_str()),
-            (Some("error"), Some("invalid_request_error"))
-        );
-        let event = Dialect::Anthropic.error_event(&refusal);
-        assert!(event.starts_with("event: error\ndata: {") && event.ends_with("}\n\n"));
     }
 }

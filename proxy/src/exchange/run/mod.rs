@@ -18,7 +18,7 @@ use clyra_receipts::receipt::Verdict;
 use http::header;
 use tower::ServiceExt;
 
-use super::answer::Reason;
+use super::answer::{Asked, Reason};
 use super::gateway::Gateway;
 use super::headers;
 use super::inspect::InspectError;
@@ -30,7 +30,7 @@ use super::record::{Called, Labels, Passed, Record, Side};
 use crate::guard::{self, Block, Cause, Gap, Inspected, Report, SchemaReport};
 use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
-use crate::surface::{RequestFacts, ResponseFacts, Surface};
+use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
 use settle::send_own;
 
 /// Runs one inspected exchange.
@@ -95,6 +95,9 @@ struct Exchange<'g> {
     token: Option<String>,
     /// Leaf hashes of the released events, where they are kept and were not too many.
     event_leaves: Option<Vec<clyra_receipts::tree::Hash>>,
+    /// What the client has seen of a stream, and how it expects its answer: an ending fits both.
+    shown: Shown,
+    asked: Asked,
     /// Bytes of the answer that were read to see what it is.
     ahead: Option<Bytes>,
 }
@@ -118,6 +121,8 @@ impl<'g> Exchange<'g> {
             released: committer(),
             token: None,
             event_leaves: None,
+            shown: Shown::default(),
+            asked: Asked::Document,
             ahead: None,
         }
     }
@@ -175,7 +180,8 @@ impl<'g> Exchange<'g> {
                 detectors: Vec::new(),
             }
         })?;
-        let facts = (self.surface.request_facts)(doc.root(&body));
+        let address = Address { path: &head.path, query: head.query.as_deref() };
+        let facts = (self.surface.request_facts)(doc.root(&body), address);
         self.note_facts(&facts);
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));

@@ -136,6 +136,8 @@ impl Exchange<'_> {
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
         self.record.events = Some((events.events(), events.root_hex()));
         self.record.facts = guard.facts.clone();
+        self.shown = std::mem::take(&mut guard.shown);
+        self.shown.usage = guard.facts.usage;
         let truncated = end.is_err();
         let breach = guard.judge.decided.breaches.first().cloned();
         self.record.response = Side { report: guard.report, decided: Some(guard.judge.decided), inspected: true };
