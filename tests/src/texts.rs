@@ -67,24 +67,37 @@ fn message(choice: u64, message: &Value, out: &mut Texts) {
     }
 }
 
-/// The texts of an output item of responses.
+/// The texts of an output item of responses. Its parts stand apart, as clients show them.
 fn item(index: u64, item: &Value, stage: &str, out: &mut Texts) {
-    for (_, part) in items(item, "content") {
-        let reasons = part["type"] == "reasoning_text";
-        add(out, format!("{}/{index}{stage}", if reasons { "thinking" } else { "content" }), part.get("text"));
-        add(out, format!("refusal/{index}{stage}"), part.get("refusal"));
-    }
-    for (_, part) in items(item, "summary") {
-        add(out, format!("reasoning/{index}{stage}"), part.get("text"));
+    for list in ["content", "summary"] {
+        for (position, one) in items(item, list) {
+            part(index, position as u64, one, stage, out);
+        }
     }
     add(out, format!("tool_arguments/{index}{stage}"), item.get("arguments"));
     add(out, format!("custom_input/{index}{stage}"), item.get("input"));
+}
+
+fn part(index: u64, position: u64, part: &Value, stage: &str, out: &mut Texts) {
+    let channel = match part["type"].as_str().unwrap_or_default() {
+        "reasoning_text" => "thinking",
+        "summary_text" => "reasoning",
+        _ => "content",
+    };
+    let place = place(index, position);
+    add(out, format!("{channel}/{place}{stage}"), part.get("text"));
+    add(out, format!("refusal/{place}{stage}"), part.get("refusal"));
+}
+
+fn place(index: u64, position: u64) -> String {
+    if position == 0 { index.to_string() } else { format!("{index}.{position}") }
 }
 
 /// The texts of an event of responses.
 fn response_event(event: &Value, out: &mut Texts) {
     let kind = event["type"].as_str().unwrap_or_default();
     let index = event["output_index"].as_u64().unwrap_or(0);
+    let position = event["content_index"].as_u64().or(event["summary_index"].as_u64()).unwrap_or(0);
     for (name, channel, member) in [
         ("output_text", "content", "text"),
         ("refusal", "refusal", "refusal"),
@@ -93,18 +106,16 @@ fn response_event(event: &Value, out: &mut Texts) {
         ("function_call_arguments", "tool_arguments", "arguments"),
         ("custom_tool_call_input", "custom_input", "input"),
     ] {
+        let key = format!("{channel}/{}", place(index, position));
         if kind == format!("response.{name}.delta") {
-            add(out, format!("{channel}/{index}"), event.get("delta"));
+            add(out, key, event.get("delta"));
         } else if kind == format!("response.{name}.done") {
-            add(out, format!("{channel}/{index}@done"), event.get(member));
+            add(out, format!("{key}@done"), event.get(member));
         }
     }
     match kind {
-        "response.content_part.done" | "response.reasoning_part.done" => {
-            item(index, &serde_json::json!({"content": [event["part"]]}), "@part", out);
-        }
-        "response.reasoning_summary_part.done" => {
-            item(index, &serde_json::json!({"summary": [event["part"]]}), "@part", out);
+        "response.content_part.done" | "response.reasoning_part.done" | "response.reasoning_summary_part.done" => {
+            part(index, position, &event["part"], "@part", out);
         }
         "response.output_item.done" => item(index, &event["item"], "@item", out),
         _ => {}
