@@ -4,6 +4,7 @@
 mod answers;
 mod bypass;
 mod contracts;
+mod endings;
 mod evidence;
 mod leak_matrix;
 mod lineage;
