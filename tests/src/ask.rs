@@ -275,7 +275,7 @@ pub fn cut_short(surface: Surface, answer: &Answer) -> (String, Refusal) {
 fn numbered(before: &str, data: &str) {
     let read = |data: &str| serde_json::from_str::<Value>(data).unwrap_or_default();
     let numbers = before.lines().filter_map(|line| read(line.strip_prefix("data: ")?)["sequence_number"].as_u64());
-    let next = numbers.last().map_or(0, |last| last + 1);
+    let next = numbers.max().map_or(0, |last| last + 1);
     let event = read(data);
     assert_eq!((&event["type"], event["sequence_number"].as_u64()), (&json!("error"), Some(next)), "{data}");
     for member in ["code", "message", "param"] {

@@ -40,7 +40,7 @@ impl Prompt {
                     let of = move |item: &&Value| role(item).is_some_and(|role| roles.contains(&role.as_str()));
                     items.iter().filter(of).filter_map(|item| item.get("content")).map(text_of)
                 };
-                (with_role(&["user"]).last().unwrap_or_default(), with_role(&["system", "developer"]).collect())
+                (with_role(&["user"]).next_back().unwrap_or_default(), with_role(&["system", "developer"]).collect())
             }
             _ => return Err("The request has no 'input'.".into()),
         };

@@ -216,7 +216,7 @@ fn surface(path: &str) -> Surface {
         Surface::Anthropic
     } else if path.starts_with("/v1/responses") {
         Surface::Responses
-    } else if path.starts_with("/v1beta/") {
+    } else if path.starts_with("/v1beta/") || path.ends_with("enerateContent") {
         Surface::Gemini
     } else {
         Surface::OpenAi
