@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -201,9 +202,9 @@ fn event(criterion: &mut Criterion) {
             let mut guard = StreamGuard::new(surface, Arc::clone(&engine), judge(&context), Vec::new());
             let mut released = Vec::with_capacity(EVENTS);
             for event in &events {
-                guard.feed(black_box(event.as_bytes()), &mut released).unwrap();
+                guard.feed(black_box(event.as_bytes()), Duration::ZERO, &mut released).unwrap();
             }
-            released.extend(guard.finish().unwrap().tail);
+            released.extend(guard.finish(Duration::ZERO).unwrap().tail);
             released
         };
         assert_eq!((events.len(), pass().len()), (EVENTS, EVENTS), "a clean stream passes event by event");

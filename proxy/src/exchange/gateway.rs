@@ -87,7 +87,7 @@ pub struct Gateway {
     pub upstreams: Upstreams,
     pub call: UpstreamService,
     pub inspect: Inspect,
-    pub contracts: Contracts,
+    pub contracts: Arc<Contracts>,
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
     pub tool_calls: ToolCalls,
@@ -112,7 +112,7 @@ impl Gateway {
     /// Puts the parts together and compiles the policy's schemas: one that cannot be asserted stops the start.
     pub fn new(parts: Parts) -> Result<Gateway, SchemaError> {
         let budget = Duration::from_millis(u64::from(parts.policy.defaults().request_budget_ms));
-        let contracts = Contracts::new(&parts.policy)?;
+        let contracts = Arc::new(Contracts::new(&parts.policy)?);
         Ok(Gateway {
             inspect: Inspect::new(budget),
             contracts,

@@ -3,7 +3,7 @@
 //! A call is judged once it is complete, also one without arguments, or with arguments that came as a value. Where a call
 //! can be read in two ways, every reading is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Found, ToolCall};
 use crate::surface::{Channel, Join, Segment};
@@ -70,6 +70,20 @@ impl Calls {
         for found in found.iter_mut().filter(|f| f.channel.is_tool_call()) {
             found.tool = self.by_place.get(place).filter(|p| !p.names.is_empty()).map(|p| p.names.concat());
         }
+    }
+
+    /// The tool that is called at `place`, as far as its name has come: what its parts make together, or the one name that
+    /// all of them repeat.
+    pub(super) fn called(&self, place: &str) -> Option<String> {
+        let names = &self.by_place.get(place)?.names;
+        let first = names.first()?;
+        Some(if names.iter().all(|name| name == first) { first.clone() } else { names.concat() })
+    }
+
+    /// Every call with its tool, where that is known; those at the places of `but` left out.
+    pub(super) fn called_all(&self, but: &BTreeSet<String>) -> BTreeMap<String, Option<String>> {
+        let places = self.by_place.keys().filter(|place| !but.contains(*place));
+        places.map(|place| (place.clone(), self.called(place))).collect()
     }
 
     /// Places of calls that have not been judged.

@@ -7,6 +7,9 @@ mod calls;
 mod channel;
 mod document;
 mod judge;
+mod locks;
+mod mended;
+mod repairs;
 mod said;
 mod schema;
 mod splice;
@@ -15,10 +18,14 @@ mod whole;
 mod witness;
 
 #[cfg(test)]
+mod lock_tests;
+#[cfg(test)]
 mod tests;
 
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
-pub use schema::{Binding, SchemaReport};
+pub use schema::{
+    Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, Terms, TextLock, ToolSchemas,
+};
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
 pub use whole::{Answer, Shape, answer, bypass, error, own, request, uninspected};
 pub use witness::{Inspected, Released};

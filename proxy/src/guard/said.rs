@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::judge::Found;
-use super::splice::{Span, add_span, edits_for, redacted};
+use super::splice::{Span, add_span, all_edits_for};
 use crate::json::Edit;
 use crate::surface::{Channel, Segment};
 
@@ -41,8 +41,8 @@ impl Key {
 #[derive(Debug, Default)]
 struct Whole {
     spans: Vec<Span>,
-    /// The text, where a schema binds it.
-    bound: Option<String>,
+    /// The locks on it, where a schema binds it.
+    lock: Option<usize>,
 }
 
 /// The texts of one answer.
@@ -63,13 +63,13 @@ impl Said {
         self.remember(Key::new(channel, place, hash), Origin::Streamed(index));
     }
 
-    /// A text of its own came whole. `bound` if a schema binds it.
-    pub(super) fn whole(&mut self, segment: &Segment, text: &str, bound: bool) -> Option<Origin> {
+    /// A text of its own came whole.
+    pub(super) fn whole(&mut self, segment: &Segment, text: &str) -> Option<Origin> {
         if self.wholes.len() >= SAID_MAX {
             return None;
         }
         let origin = Origin::Whole(self.wholes.len());
-        self.wholes.push(Whole { spans: Vec::new(), bound: bound.then(|| text.to_owned()) });
+        self.wholes.push(Whole::default());
         let hash = *blake3::hash(text.as_bytes()).as_bytes();
         self.remember(Key::new(segment.channel, &segment.path_index, hash), origin);
         Some(origin)
@@ -88,23 +88,35 @@ impl Said {
         }
     }
 
-    /// The edits of a text that came whole, each time it is said.
-    pub(super) fn edits(&self, index: usize) -> Vec<Edit> {
-        self.wholes.get(index).map(|whole| edits_again(&whole.spans)).unwrap_or_default()
+    /// Locks bind a text that came whole.
+    pub(super) fn bind(&mut self, index: usize, lock: Option<usize>) {
+        if let Some(whole) = self.wholes.get_mut(index) {
+            whole.lock = lock;
+        }
     }
 
-    /// Texts that came whole and are bound by a schema, as they will leave where something is taken out of them.
-    pub(super) fn redacted(&self) -> impl Iterator<Item = String> {
+    pub(super) fn lock(&self, index: usize) -> Option<usize> {
+        self.wholes.get(index)?.lock
+    }
+
+    /// What is taken out of a text that came whole.
+    pub(super) fn spans(&self, index: usize) -> &[Span] {
+        self.wholes.get(index).map_or(&[], |whole| &whole.spans)
+    }
+
+    /// Texts that came whole and have locks, where something is taken out of them.
+    pub(super) fn redacted(&self) -> impl Iterator<Item = (usize, &[Span])> {
         let changed = self.wholes.iter().filter(|whole| !whole.spans.is_empty());
-        changed.filter_map(|whole| Some(redacted(whole.bound.as_deref()?, &whole.spans)))
+        changed.filter_map(|whole| Some((whole.lock?, whole.spans.as_slice())))
     }
 }
 
-/// The edits that spans mean for the whole text, whatever has been written of them before.
-pub(super) fn edits_again(spans: &[Span]) -> Vec<Edit> {
-    let mut spans = spans.to_vec();
-    spans.iter_mut().for_each(|span| span.written = false);
-    edits_for(&mut spans, 0, u64::MAX)
+/// The edits of a whole text, whatever has been written of them before: what is taken out, and what is mended. `None` where
+/// one covers bytes of the other.
+pub(super) fn edits_again(redact: &[Span], mend: &[Span]) -> Option<Vec<Edit>> {
+    let fresh =
+        |spans: &[Span]| -> Vec<Span> { spans.iter().map(|span| Span { written: false, ..span.clone() }).collect() };
+    all_edits_for(&mut fresh(redact), &mut fresh(mend), 0, u64::MAX)
 }
 
 #[cfg(test)]
@@ -140,9 +152,9 @@ mod tests {
         let mut said = Said::default();
         let content = segment(Channel::Content, "");
         for number in 0..SAID_MAX {
-            assert!(said.whole(&content, &number.to_string(), false).is_some());
+            assert!(said.whole(&content, &number.to_string()).is_some());
         }
-        assert_eq!(said.whole(&content, "more", false), None);
+        assert_eq!(said.whole(&content, "more"), None);
         assert_eq!(said.find(&content, "more"), None);
         said.streamed(0, Channel::Content, "", *blake3::hash(b"more").as_bytes());
         assert_eq!(said.find(&content, "more"), None);

@@ -43,7 +43,8 @@ pub(super) fn add_span(spans: &mut Vec<Span>, found: &Found) {
 /// The edits that spans of a channel's text mean for one piece of it, which covers `start..reach`.
 pub(super) fn edits_for(spans: &mut [Span], start: u64, reach: u64) -> Vec<Edit> {
     let mut edits = Vec::new();
-    for span in spans.iter_mut().filter(|s| s.start < reach && s.end > start) {
+    let first = spans.partition_point(|s| s.end <= start);
+    for span in spans.iter_mut().skip(first).take_while(|s| s.start < reach) {
         let from = span.start.max(start) - start;
         let to = span.end.min(reach) - start;
         let with = if span.written { String::new() } else { span.with.clone() };
@@ -51,6 +52,15 @@ pub(super) fn edits_for(spans: &mut [Span], start: u64, reach: u64) -> Vec<Edit>
         edits.push(Edit { range: from as usize..to as usize, with });
     }
     edits
+}
+
+/// The edits of both kinds, redactions and repairs, for one piece of a text; `None` where one covers bytes of the other, so
+/// that nobody can say what should stand there.
+pub(super) fn all_edits_for(redact: &mut [Span], mend: &mut [Span], start: u64, reach: u64) -> Option<Vec<Edit>> {
+    let mut edits = edits_for(redact, start, reach);
+    edits.extend(edits_for(mend, start, reach));
+    edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+    edits.is_sorted_by(|a, b| a.range.end <= b.range.start).then_some(edits)
 }
 
 /// A whole text without what its spans cover.
@@ -151,6 +161,14 @@ mod tests {
         assert_eq!(first, [Edit { range: 5..10, with: "[REDACTED:a]".into() }]);
         assert_eq!(second, [Edit { range: 0..5, with: String::new() }]);
         assert!(edits_for(&mut spans, 20, 30).is_empty());
+    }
+
+    #[test]
+    fn a_redaction_and_a_repair_stand_side_by_side_or_not_at_all() {
+        let span = |start, end, with: &str| Span { start, end, with: with.to_owned(), written: false };
+        let edits = all_edits_for(&mut [span(4, 6, "#")], &mut [span(0, 1, "{"), span(6, 9, "}")], 2, 8).unwrap();
+        assert_eq!(edits, [Edit { range: 2..4, with: "#".into() }, Edit { range: 4..6, with: "}".into() }]);
+        assert_eq!(all_edits_for(&mut [span(4, 7, "#")], &mut [span(6, 9, "}")], 0, 9), None);
     }
 
     #[test]

@@ -6,14 +6,15 @@ mod repetition;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use clyra_detectors::Engine;
-use clyra_policy::Policy;
-use clyra_schemas::{Contract, ContractSource, Limits};
+use clyra_policy::{Action, Policy};
+use clyra_schemas::{Contract, ContractSource, Limits, Mode, RepairPolicy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Binding, Block, Cause, Gap, HELD_BYTES_MAX, StreamGuard};
+use super::{Binding, Block, Cause, Gap, HELD_BYTES_MAX, HoldLimit, JsonContract, Schema, Scope, StreamGuard, Terms};
 use crate::exchange::gateway::engine;
 use crate::exchange::judge::{Context, PolicyJudge};
 use crate::surface::{SURFACES, Surface};
@@ -36,21 +37,35 @@ rules:
 
 const TOOL_RULE: &str = "  - { id: no-shell, phase: tool_call, when: 'tool.name == \"shell\" && tool.args.note.contains(\"rm\")', action: block }\n";
 
-struct Setup {
-    policy: Arc<Policy>,
-    engine: Arc<Engine>,
+/// A clock that stands still.
+pub(super) const NOW: Duration = Duration::ZERO;
+
+pub(super) const BUFFERED: Terms = Terms {
+    mode: Mode::Buffer,
+    repair: RepairPolicy::NONE,
+    hold: HoldLimit { bytes: 1 << 20, time: Duration::from_secs(600) },
+    blocks: true,
+};
+
+pub(super) struct Setup {
+    pub(super) policy: Arc<Policy>,
+    pub(super) engine: Arc<Engine>,
 }
 
-fn setup(text: &str) -> Setup {
+pub(super) fn setup(text: &str) -> Setup {
     let policy = Policy::parse(text, "policy.yaml", &|_| Err("no files".into())).unwrap();
     let engine = Arc::new(engine(&policy).unwrap());
     Setup { policy: Arc::new(policy), engine }
 }
 
-static TEXT: LazyLock<Setup> = LazyLock::new(|| setup(POLICY));
+pub(super) static TEXT: LazyLock<Setup> = LazyLock::new(|| setup(POLICY));
 static TOOLS: LazyLock<Setup> = LazyLock::new(|| setup(&format!("{POLICY}{TOOL_RULE}")));
 
-fn judge(setup: &Setup) -> PolicyJudge {
+pub(super) fn judge(setup: &Setup) -> PolicyJudge {
+    judge_with(setup, BTreeMap::new())
+}
+
+pub(super) fn judge_with(setup: &Setup, on_violation: BTreeMap<String, Action>) -> PolicyJudge {
     let context = Context {
         policy: Arc::clone(&setup.policy),
         caller: setup.policy.caller(None),
@@ -66,12 +81,12 @@ fn judge(setup: &Setup) -> PolicyJudge {
         },
         now_unix_s: 0,
     };
-    PolicyJudge::response(Arc::new(context), 200, BTreeMap::new())
+    PolicyJudge::response(Arc::new(context), 200, on_violation)
 }
 
 /// Everything that one run of the guard comes to.
 #[derive(PartialEq)]
-struct Run {
+pub(super) struct Run {
     released: Vec<u8>,
     end: Result<(), Block>,
     decided: String,
@@ -88,11 +103,12 @@ impl std::fmt::Debug for Run {
 fn run(setup: &Setup, surface: &'static Surface, bindings: &[Binding], stream: &[u8], cuts: &Cuts) -> Run {
     let mut guard = StreamGuard::new(surface, Arc::clone(&setup.engine), judge(setup), bindings.to_vec());
     let mut out = Vec::new();
-    let mut end = cuts.pieces(stream).into_iter().try_for_each(|piece| guard.feed(piece, &mut out));
+    let mut end = cuts.pieces(stream).into_iter().try_for_each(|piece| guard.feed(piece, NOW, &mut out));
     if end.is_ok() {
-        end = guard.finish().map(|end| out.extend(end.tail));
+        end = guard.finish(NOW).map(|end| out.extend(end.tail));
     }
     guard.report.scan_us = 0;
+    guard.report.schema.enforce_us = 0;
     Run {
         released: out.iter().flat_map(|part| part.bytes().iter().copied()).collect(),
         end,
@@ -530,13 +546,13 @@ fn answer(text: impl Strategy<Value = String>) -> impl Strategy<Value = Answer> 
 
 /// How a stream is cut into the pieces that arrive.
 #[derive(Debug, Clone)]
-enum Cuts {
+pub(super) enum Cuts {
     At(Vec<usize>),
     EachByte,
 }
 
 impl Cuts {
-    fn pieces<'s>(&self, stream: &'s [u8]) -> Vec<&'s [u8]> {
+    pub(super) fn pieces<'s>(&self, stream: &'s [u8]) -> Vec<&'s [u8]> {
         let mut at: Vec<usize> = match self {
             Self::At(at) => at.iter().map(|at| at % (stream.len() + 1)).chain([0, stream.len()]).collect(),
             Self::EachByte => (0..=stream.len()).collect(),
@@ -546,9 +562,9 @@ impl Cuts {
     }
 }
 
-const WHOLE: Cuts = Cuts::At(Vec::new());
+pub(super) const WHOLE: Cuts = Cuts::At(Vec::new());
 
-fn cuts() -> impl Strategy<Value = Cuts> {
+pub(super) fn cuts() -> impl Strategy<Value = Cuts> {
     prop_oneof![proptest::collection::vec(any::<usize>(), 0..40).prop_map(Cuts::At), Just(Cuts::EachByte)]
 }
 
@@ -628,7 +644,8 @@ proptest! {
     fn a_bound_answer_is_held_whole(answer in bound_answer(), cuts in cuts()) {
         let schema = json!({"type": "object", "properties": {"note": {"type": "string"}}, "required": ["note"]});
         let contract = Contract::compile(&schema, None, ContractSource::Policy, &Limits::default()).unwrap();
-        let bindings = [Binding { id: "lock".into(), contract }];
+        let schema = Schema { digest: "0".repeat(64), contract: Arc::new(JsonContract(contract)) };
+        let bindings = [Binding { id: "lock".into(), scope: Scope::Content(schema), terms: BUFFERED }];
         let surface = SURFACES[answer.surface];
         let whole = run(&TEXT, surface, &bindings, answer.stream.as_bytes(), &WHOLE);
         prop_assert_eq!(&run(&TEXT, surface, &bindings, answer.stream.as_bytes(), &cuts), &whole);
@@ -679,16 +696,16 @@ proptest! {
 fn more_than_can_be_held_ends_the_stream() {
     let mut guard = StreamGuard::new(SURFACES[0], Arc::clone(&TEXT.engine), judge(&TEXT), Vec::new());
     let mut out = Vec::new();
-    guard.feed(format!("data: {}\n\n", Lane::Content(0).event("Project ")).as_bytes(), &mut out).unwrap();
+    guard.feed(format!("data: {}\n\n", Lane::Content(0).event("Project ")).as_bytes(), NOW, &mut out).unwrap();
     let megabyte = format!(": {}\n\n", "x".repeat(1 << 20));
-    let block = (0..HELD_BYTES_MAX >> 20).find_map(|_| guard.feed(megabyte.as_bytes(), &mut out).err()).unwrap();
+    let block = (0..HELD_BYTES_MAX >> 20).find_map(|_| guard.feed(megabyte.as_bytes(), NOW, &mut out).err()).unwrap();
     assert_eq!((block.cause, out.len()), (Cause::BadAnswer, 0));
     assert!(guard.report.gaps.contains(&Gap::Oversize));
 
     let mut guard = StreamGuard::new(SURFACES[0], Arc::clone(&TOOLS.engine), judge(&TOOLS), Vec::new());
     let piece = format!("data: {}\n\n", Lane::Tool(0).event(&"x".repeat(1 << 19)));
-    (0..9).for_each(|_| guard.feed(piece.as_bytes(), &mut out).unwrap());
-    assert_eq!(guard.finish().unwrap_err().cause, Cause::BadAnswer);
+    (0..9).for_each(|_| guard.feed(piece.as_bytes(), NOW, &mut out).unwrap());
+    assert_eq!(guard.finish(NOW).unwrap_err().cause, Cause::BadAnswer);
     assert!(guard.report.gaps.contains(&Gap::Oversize) && out.is_empty());
 }
 

@@ -7,7 +7,8 @@ use clyra_detectors::Engine;
 
 use super::document::{Direction, Subject, cannot_redact, check, scan_whole};
 use super::judge::{Block, Cause, Gap, Judge, Report};
-use super::schema::{Binding, Locks, SchemaReport};
+use super::locks::Locks;
+use super::schema::Binding;
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
 use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Surface};
@@ -46,7 +47,6 @@ pub fn bypass(
 #[derive(Debug)]
 pub struct Answer {
     pub body: Released,
-    pub schema: SchemaReport,
 }
 
 /// Inspects an answer that came as a whole. `facts` become what it says of itself, whatever is decided.
@@ -65,11 +65,11 @@ pub fn answer(
     (surface.note_response)(doc.root(&body), facts);
     let subject =
         Subject { table: (surface.response)(), document: &body, doc: &doc, facts, direction: Direction::Answer };
-    let checked = check(engine, subject, Locks::new(bindings), judge, report)?;
+    let checked = check(engine, subject, Locks::new(bindings, judge.enforces()), judge, report)?;
     if let Some(block) = judge.answer(facts, true) {
         return Err(block);
     }
-    Ok(Answer { body: Released::new(checked.bytes), schema: checked.schema })
+    Ok(Answer { body: Released::new(checked.bytes) })
 }
 
 /// An answer that must be an error page or the like: no JSON, so it is looked at as plain text, and can be stopped but
@@ -80,14 +80,14 @@ fn plain(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut 
         return Err(block);
     }
     text(engine, &String::from_utf8_lossy(&body), judge, report)?;
-    Ok(Answer { body: Released::new(body), schema: SchemaReport::default() })
+    Ok(Answer { body: Released::new(body) })
 }
 
 /// A provider's error, forwarded byte for byte unless something in it is forbidden. Errors come in many shapes (JSON,
 /// HTML, plain text), so the bytes are looked at as text of no particular form.
 pub fn error(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut Report) -> Result<Answer, Block> {
     text(engine, &String::from_utf8_lossy(&body), judge, report)?;
-    Ok(Answer { body: Released::new(body), schema: SchemaReport::default() })
+    Ok(Answer { body: Released::new(body) })
 }
 
 fn text(engine: &Arc<Engine>, text: &str, judge: &mut dyn Judge, report: &mut Report) -> Result<(), Block> {

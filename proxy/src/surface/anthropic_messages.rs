@@ -102,7 +102,8 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
             ("delta.signature", text(Metadata)),
             ("delta.citation", json(Metadata)),
             ("delta.stop_reason", text(Metadata)),
-            ("delta.stop_sequence", text(Content)),
+            // A word of the request's, not of the answer's text.
+            ("delta.stop_sequence", text(Metadata)),
             ("delta.stop_details", json(Metadata)),
             ("delta.container", json(Metadata)),
             ("message.content.*.text", text(Content)),

@@ -262,17 +262,18 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     facts.model = string("modelVersion").or(facts.model.take());
     facts.id = string("responseId").or(facts.id.take());
     let mut called = false;
-    for candidate in each(root.get("candidates")) {
+    for (position, candidate) in each(root.get("candidates")).enumerate() {
+        let index = candidate.get("index").and_then(|i| i.as_u64()).unwrap_or(position as u64);
         for call in calls(candidate) {
             called = true;
             facts.note_tool_call(call.get("id"));
         }
         if let Some(reason) = candidate.get("finishReason").filter(|r| !r.is_null()) {
             let called = called || facts.finish_reason.as_deref() == Some("tool_calls");
-            facts.finish_reason = Some(finish_reason(&reason_text(reason), called).to_owned());
+            facts.note_reason(index, finish_reason(&reason_text(reason), called).to_owned());
         } else if called {
             // A call may come before the event that ends the answer.
-            facts.finish_reason = Some("tool_calls".to_owned());
+            facts.note_reason(index, "tool_calls".to_owned());
         }
     }
     if root.at(&["promptFeedback", "blockReason"]).is_some_and(|reason| !reason.is_null()) {

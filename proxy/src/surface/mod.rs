@@ -19,6 +19,7 @@ pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
 pub use table::{Join, Table};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::json::Value;
@@ -124,6 +125,8 @@ pub struct ResponseFacts {
     pub id: Option<String>,
     /// The last reason given.
     pub finish_reason: Option<String>,
+    /// The last reason given for each choice, by its index, where the answer has choices.
+    pub finish_reasons: BTreeMap<String, String>,
     pub usage: Usage,
     /// Ids of the tool calls that the answer makes, each once.
     pub tool_calls: Vec<String>,
@@ -132,7 +135,27 @@ pub struct ResponseFacts {
 /// Tool calls of one answer whose ids are remembered; more than a model makes at once.
 const TOOL_CALLS_MAX: usize = 128;
 
+/// Choices of one answer whose reasons are remembered; more than a provider makes.
+const CHOICES_MAX: usize = 1_024;
+
 impl ResponseFacts {
+    /// Remembers why a choice ended.
+    fn note_reason(&mut self, index: u64, reason: String) {
+        let index = index.to_string();
+        if self.finish_reasons.len() < CHOICES_MAX || self.finish_reasons.contains_key(&index) {
+            self.finish_reasons.insert(index, reason.clone());
+        }
+        self.finish_reason = Some(reason);
+    }
+
+    /// Why the choice of this index ended; where there are no choices, why the answer did.
+    pub fn reason_of(&self, index: &str) -> Option<&str> {
+        if self.finish_reasons.is_empty() {
+            return self.finish_reason.as_deref();
+        }
+        self.finish_reasons.get(index).map(String::as_str)
+    }
+
     /// Remembers the id of a tool call. Streams repeat it or leave it out after the first piece.
     fn note_tool_call(&mut self, id: Option<Value<'_>>) {
         if let Some(id) = id.and_then(|id| id.as_str()).filter(|id| !id.is_empty())

@@ -195,9 +195,10 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     let text = |name: &str| root.get(name).and_then(|v| v.as_str()).filter(|s| !s.is_empty()).map(|s| s.into_owned());
     facts.model = text("model").or(facts.model.take());
     facts.id = text("id").or(facts.id.take());
-    for choice in root.get("choices").into_iter().flat_map(|c| c.children()) {
+    for (position, choice) in root.get("choices").into_iter().flat_map(|c| c.children()).enumerate() {
         if let Some(reason) = choice.get("finish_reason").and_then(|r| r.as_str()) {
-            facts.finish_reason = Some(reason.into_owned());
+            let index = choice.get("index").and_then(|i| i.as_u64()).unwrap_or(position as u64);
+            facts.note_reason(index, reason.into_owned());
         }
         for part in ["message", "delta"] {
             for call in choice.at(&[part, "tool_calls"]).into_iter().flat_map(|calls| calls.children()) {

@@ -24,10 +24,10 @@ use super::headers;
 use super::inspect::InspectError;
 use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
-use super::lock::Bound;
-use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamRequest};
+use super::lock::{BindError, Bound, Plan};
+use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
-use crate::guard::{self, Block, Cause, Gap, Inspected, Report, SchemaReport};
+use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
 use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
@@ -100,6 +100,8 @@ struct Exchange<'g> {
     asked: Asked,
     /// Bytes of the answer that were read to see what it is.
     ahead: Option<Bytes>,
+    /// Something of the answer was mended, or will be.
+    mended: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -124,6 +126,7 @@ impl<'g> Exchange<'g> {
             shown: Shown::default(),
             asked: Asked::Document,
             ahead: None,
+            mended: false,
         }
     }
 
@@ -143,7 +146,7 @@ impl<'g> Exchange<'g> {
         let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
         self.note_request(&body);
         let (context, facts, inspected) = self.inspect(&head, body).await?;
-        let bound = self.bind(&context, &facts)?;
+        let plan = self.plan(&context, &facts)?;
         let request = self.upstream_request(&head, inspected)?;
         // The attempt becomes durable while the provider thinks; one that never will be keeps the request here.
         self.open();
@@ -151,11 +154,7 @@ impl<'g> Exchange<'g> {
             self.opened().await?;
         }
         let clock = Instant::now();
-        let reply = tokio::select! {
-            biased;
-            () = down.gone() => return Err(Stop::Gone),
-            reply = self.gateway.call.clone().oneshot(request) => reply.map_err(Stop::Upstream)?,
-        };
+        let (reply, bound) = self.call(request, plan, down).await?;
         self.note_reply(&reply);
         let result = self.answer(reply, context, bound, down).await;
         self.record.called.total_us = Some(clock.elapsed().as_micros() as u64);
@@ -243,18 +242,45 @@ impl<'g> Exchange<'g> {
         })
     }
 
-    /// Schemas that bind the answer.
-    fn bind(&mut self, context: &Context, facts: &RequestFacts) -> Result<Bound, Stop> {
+    /// Schemas that will bind the answer.
+    fn plan(&self, context: &Context, facts: &RequestFacts) -> Result<Plan, Stop> {
         let asked = Facts::new(&context.caller, &context.request, context.now_unix_s);
-        let bound = self.gateway.contracts.bind(&context.policy, &asked, facts.response_schema.as_deref());
-        let mut bound = bound.map_err(|error| Block {
-            cause: Cause::BadRequest,
-            rule: None,
-            reason: error.to_string(),
-            detectors: Vec::new(),
-        })?;
-        self.record.schema_digests = std::mem::take(&mut bound.digests);
-        Ok(bound)
+        let read = Some(facts).filter(|_| self.record.request.inspected);
+        Ok(self.gateway.contracts.plan(&context.policy, &asked, read).map_err(refused)?)
+    }
+
+    /// Calls the provider, and compiles the request's own schemas meanwhile. One that cannot be used ends the call at once.
+    async fn call(
+        &self,
+        request: UpstreamRequest,
+        plan: Plan,
+        down: &mut dyn Downstream,
+    ) -> Result<(UpstreamReply, Bound), Stop> {
+        let contracts = Arc::clone(&self.gateway.contracts);
+        let (mut bound, job) = match plan.wants_request() {
+            true => (None, Some(tokio::task::spawn_blocking(move || plan.compile(&contracts)))),
+            false => (Some(plan.compile(&contracts).map_err(refused)?), None),
+        };
+        let mut compiling = std::pin::pin!(async move {
+            match job {
+                Some(job) => job.await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut reply = None;
+        let mut call = std::pin::pin!(self.gateway.call.clone().oneshot(request));
+        loop {
+            tokio::select! {
+                biased;
+                () = down.gone() => return Err(Stop::Gone),
+                compiled = &mut compiling, if bound.is_none() => bound = Some(compiled.map_err(|_| unavailable())?.map_err(refused)?),
+                answer = &mut call, if reply.is_none() => reply = Some(answer.map_err(Stop::Upstream)?),
+            }
+            match (reply.take(), bound.take()) {
+                (Some(reply), Some(bound)) => return Ok((reply, bound)),
+                (some_reply, some_bound) => (reply, bound) = (some_reply, some_bound),
+            }
+        }
     }
 
     fn upstream_request(&mut self, head: &RequestHead, body: Inspected) -> Result<UpstreamRequest, Stop> {
@@ -269,6 +295,20 @@ impl<'g> Exchange<'g> {
             headers: headers::end_to_end(&head.headers),
             body,
         })
+    }
+}
+
+/// The request asks for what cannot be held to.
+fn refused(error: BindError) -> Block {
+    Block { cause: Cause::BadRequest, rule: None, reason: error.to_string(), detectors: Vec::new() }
+}
+
+fn unavailable() -> Block {
+    Block {
+        cause: Cause::Unavailable,
+        rule: None,
+        reason: "the schema in the request could not be compiled".into(),
+        detectors: Vec::new(),
     }
 }
 
@@ -300,8 +340,6 @@ pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> R
         received: Passed::default(),
         released: Passed::default(),
         events: None,
-        schema: SchemaReport::default(),
-        schema_digests: Vec::new(),
         verdict: Verdict::Errored,
         code: None,
         rule: None,

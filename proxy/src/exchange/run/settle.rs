@@ -142,7 +142,12 @@ impl Exchange<'_> {
     pub(super) fn response_head(&self, status: StatusCode, upstream: &HeaderMap) -> ResponseHead {
         let mut headers = headers::end_to_end(upstream);
         let redacted = self.record.request.report.redactions + self.record.response.report.redactions > 0;
-        let decision = if redacted { "redact" } else { "allow" };
+        let mended = self.mended || self.record.response.report.schema.repairs.any();
+        let decision = match (redacted, mended) {
+            (true, _) => "redact",
+            (_, true) => "repair",
+            _ => "allow",
+        };
         stamp(&mut headers, self.gateway, &self.id, decision);
         self.stamp_receipt(&mut headers);
         ResponseHead { status, headers }
@@ -157,10 +162,11 @@ impl Exchange<'_> {
 
     pub(super) fn executed(&mut self, success: bool) {
         let redactions = self.record.request.report.redactions + self.record.response.report.redactions;
-        self.record.verdict = match (success, redactions) {
-            (false, _) => Verdict::Errored,
-            (true, 0) => Verdict::Executed,
-            (true, _) => Verdict::Redacted,
+        self.record.verdict = match (success, redactions, self.record.response.report.schema.repairs.any()) {
+            (false, ..) => Verdict::Errored,
+            (true, 1.., _) => Verdict::Redacted,
+            (true, 0, true) => Verdict::Repaired,
+            (true, 0, false) => Verdict::Executed,
         };
     }
 

@@ -131,7 +131,8 @@ fn every_version_of_a_call_is_judged() {
 fn every_version_of_an_answer_is_held_to_its_schema() {
     let contract =
         Contract::compile(&json!({"type": "object"}), None, ContractSource::Policy, &Limits::default()).unwrap();
-    let bindings = [Binding { id: "lock".into(), contract }];
+    let schema = Schema { digest: "0".repeat(64), contract: Arc::new(JsonContract(contract)) };
+    let bindings = [Binding { id: "lock".into(), scope: Scope::Content(schema), terms: BUFFERED }];
     let fine = said("{}", &["{", "}"]);
     let got = run(&TEXT, surface(), &bindings, &fine, &WHOLE);
     assert_eq!((got.end, got.released), (Ok(()), fine));
