@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clyra_policy::{Action, Choices, EvalError, Facts, Policy, SchemaFormat, SchemaRule, SchemaSource, StreamMode};
-use clyra_schemas::{Contract, ContractError, ContractSource, Limits, Mode, RepairClass, RepairPolicy};
+use clyra_schemas::{
+    Contract, ContractError, ContractSource, CsvContract, CsvContractError, Limits, Mode, RepairClass, RepairPolicy,
+};
 
-use crate::guard::{Binding, HoldLimit, JsonContract, Schema, Scope, Terms, ToolSchemas};
+use crate::guard::{Binding, Contracted, HoldLimit, JsonContract, Schema, Scope, TableContract, Terms, ToolSchemas};
 use crate::surface::RequestFacts;
 
 /// Request schemas kept compiled. An application has a handful, with its tools some hundred; the whole cache goes when a
@@ -40,6 +42,8 @@ pub struct SchemaError {
 pub enum Unusable {
     #[error(transparent)]
     Contract(#[from] ContractError),
+    #[error(transparent)]
+    Csv(#[from] CsvContractError),
     /// The policy language has it, and exchanges are not held to it.
     #[error("`{setting}` is not enforced by this version; remove it")]
     NotEnforced { setting: &'static str },
@@ -50,6 +54,7 @@ impl Unusable {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Contract(error) => error.code(),
+            Self::Csv(error) => error.code(),
             Self::NotEnforced { .. } => "unsupported",
         }
     }
@@ -93,6 +98,7 @@ struct Entry {
     id: String,
     on_violation: Action,
     terms: Terms,
+    formats: bool,
     source: Source,
 }
 
@@ -125,9 +131,8 @@ impl Contracts {
                 return Err(SchemaError { id: rule.id.clone(), source: Unusable::NotEnforced { setting } });
             }
             if let SchemaSource::Policy { text, digest } = &rule.source {
-                let contract = compile(text, ContractSource::Policy, &Limits::default())
-                    .map_err(|source| SchemaError { id: rule.id.clone(), source: source.into() })?;
-                compiled.insert(rule.id.clone(), schema(digest.clone(), contract));
+                let contract = of_policy(rule, text).map_err(|source| SchemaError { id: rule.id.clone(), source })?;
+                compiled.insert(rule.id.clone(), Schema { digest: digest.clone(), contract });
             }
         }
         Ok(Contracts { policy: compiled, requests: Mutex::default() })
@@ -150,14 +155,16 @@ impl Contracts {
     }
 
     /// The contract for a schema of a request, compiled now unless it was before.
-    fn of_request(&self, text: &str, source: ContractSource) -> Result<Schema, ContractError> {
-        let digest = blake3::hash(text.as_bytes());
+    fn of_request(&self, text: &str, source: ContractSource, formats: bool) -> Result<Schema, ContractError> {
+        let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
         // One text may be a schema of answers and one of arguments; the two are different contracts.
-        let key = *blake3::Hasher::new().update(&[source as u8]).update(text.as_bytes()).finalize().as_bytes();
+        let of = [source as u8, u8::from(formats)];
+        let key = *blake3::Hasher::new().update(&of).update(text.as_bytes()).finalize().as_bytes();
         if let Some(known) = self.requests.lock().ok().and_then(|cache| cache.schemas.get(&key).cloned()) {
             return Ok(known);
         }
-        let compiled = schema(digest.to_hex().to_string(), compile(text, source, &request_limits())?);
+        let contract = compile(text, source, formats, &request_limits())?;
+        let compiled = Schema { digest, contract: Arc::new(JsonContract(contract)) };
         if let Ok(mut cache) = self.requests.lock() {
             if cache.schemas.len() >= CACHED_MAX || cache.bytes + text.len() > CACHED_BYTES_MAX {
                 *cache = Cache::default();
@@ -184,6 +191,7 @@ impl Plan {
                 id: rule.id.clone(),
                 on_violation: if observes { Action::Allow } else { rule.on_violation },
                 terms: terms(rule),
+                formats: rule.formats,
                 source,
             });
         }
@@ -201,21 +209,20 @@ impl Plan {
             return Err(BindError::TooLarge);
         }
         let mut bound = Bound::default();
-        let mut tools = None;
+        let mut tools = BTreeMap::new();
         for entry in &self.entries {
             let scope = match &entry.source {
                 Source::Policy(schema) => Scope::Content(schema.clone()),
                 Source::FromRequest => {
                     let text = self.response.as_deref().unwrap_or_default();
-                    let compiled = contracts.of_request(text, ContractSource::ResponseFormat);
+                    let compiled = contracts.of_request(text, ContractSource::ResponseFormat, entry.formats);
                     Scope::Content(compiled.map_err(BindError::Request)?)
                 }
                 Source::Tools => {
-                    if tools.is_none() {
-                        tools = Some(Arc::new(self.tools(contracts)?));
-                    }
-                    let Some(tools) = &tools else { continue };
-                    Scope::Tools(Arc::clone(tools))
+                    let known = tools.get(&entry.formats).cloned();
+                    let compiled = known.map_or_else(|| self.tools(contracts, entry.formats).map(Arc::new), Ok)?;
+                    tools.insert(entry.formats, Arc::clone(&compiled));
+                    Scope::Tools(compiled)
                 }
             };
             bound.bindings.push(Binding { id: entry.id.clone(), scope, terms: entry.terms });
@@ -224,7 +231,7 @@ impl Plan {
         Ok(bound)
     }
 
-    fn tools(&self, contracts: &Contracts) -> Result<ToolSchemas, BindError> {
+    fn tools(&self, contracts: &Contracts, formats: bool) -> Result<ToolSchemas, BindError> {
         if self.tools_left_out {
             return Err(BindError::TooManyTools);
         }
@@ -233,7 +240,7 @@ impl Plan {
         let mut all = blake3::Hasher::new();
         for (position, (name, text)) in self.tool_schemas.iter().enumerate() {
             let compiled = contracts
-                .of_request(text, ContractSource::ToolParameters)
+                .of_request(text, ContractSource::ToolParameters, formats)
                 .map_err(|source| BindError::Tool { position, source })?;
             for part in [name.as_bytes(), text.as_bytes()] {
                 all.update(&(part.len() as u64).to_le_bytes()).update(part);
@@ -244,13 +251,22 @@ impl Plan {
     }
 }
 
-fn schema(digest: String, contract: Arc<Contract>) -> Schema {
-    Schema { digest, contract: Arc::new(JsonContract(contract)) }
+fn of_policy(rule: &SchemaRule, text: &str) -> Result<Arc<dyn Contracted>, Unusable> {
+    Ok(match rule.format {
+        SchemaFormat::Json => {
+            let contract = compile(text, ContractSource::Policy, rule.formats, &Limits::default())?;
+            Arc::new(JsonContract(contract))
+        }
+        SchemaFormat::Csv => {
+            let contract = serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+            Arc::new(TableContract(CsvContract::compile_with(&contract, rule.formats)?))
+        }
+    })
 }
 
-fn compile(text: &str, source: ContractSource, limits: &Limits) -> Result<Arc<Contract>, ContractError> {
+fn compile(text: &str, source: ContractSource, formats: bool, limits: &Limits) -> Result<Arc<Contract>, ContractError> {
     let schema = serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
-    Contract::compile(&schema, None, source, limits)
+    Contract::compile_with(&schema, None, source, formats, limits)
 }
 
 /// The terms of a policy's entry in the words of the locks.
@@ -276,10 +292,8 @@ fn terms(rule: &SchemaRule) -> Terms {
 /// What a schema of the policy asks for and no exchange would do. It stops the start: nothing is ignored.
 fn not_enforced(rule: &SchemaRule) -> Option<&'static str> {
     let asked = [
-        (rule.format == SchemaFormat::Csv, "format: csv"),
         (!rule.repair.coerce.is_empty(), "repair.coerce"),
         (rule.repair.ask_again > 0, "repair.ask_again"),
-        (!rule.formats, "formats"),
         (rule.choices != Choices::All, "choices"),
     ];
     asked.into_iter().find_map(|(is_asked, setting)| is_asked.then_some(setting))
@@ -302,15 +316,14 @@ mod tests {
             "schema: from_request",
             "schema: a.json, formats: true, choices: all, stream: verified, and: from_request",
             "schema: tool_parameters",
-            "schema: a.json, repair: {local: [fences]}, hold: {bytes: 2048}",
+            "schema: a.json, repair: {local: [fences]}, hold: {bytes: 2048}, formats: false",
+            "format: csv, csv: {columns: [{name: n, type: integer}]}",
         ] {
             assert_eq!(refused(schema), None, "{schema}");
         }
         for (schema, setting) in [
-            ("schema: a.json, format: csv", "format: csv"),
             ("schema: a.json, repair: {coerce: [numbers]}", "repair.coerce"),
             ("schema: a.json, repair: {ask_again: 1}", "repair.ask_again"),
-            ("schema: a.json, formats: false", "formats"),
             ("schema: a.json, choices: each", "choices"),
         ] {
             let message = format!(

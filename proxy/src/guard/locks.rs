@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clyra_detectors::{Engine, Finding};
+use clyra_detectors::{Engine, Finding, View};
 use clyra_schemas::{Edit, End, Mode, Outcome, RepairPolicy, Step};
 
 use super::judge::{Block, Cause, Found, Judge, Report};
@@ -628,7 +628,10 @@ impl LockedText {
             return;
         }
         let settled = self.locks.iter().map(One::settled).min().unwrap_or(u64::MAX);
-        let mended = self.mended.get_or_insert_with(|| Mended::new(desk.engine));
+        let mended = self.mended.get_or_insert_with(|| {
+            let json = self.locks.iter().any(|one| one.schema.contract.is_json());
+            Mended::new(desk.engine, if json { View::Json } else { View::Plain })
+        });
         let mut found = Vec::new();
         mended.advance(&self.text, &self.edits, settled, &mut found);
         desk.failed |= mended.failed();

@@ -21,8 +21,8 @@ pub(super) struct Mended {
 }
 
 impl Mended {
-    pub(super) fn new(engine: &Arc<Engine>) -> Mended {
-        Mended { stream: engine.stream(View::Json), taken: 0, written: 0, marks: vec![(0, 0, true)], ended: false }
+    pub(super) fn new(engine: &Arc<Engine>, view: View) -> Mended {
+        Mended { stream: engine.stream(view), taken: 0, written: 0, marks: vec![(0, 0, true)], ended: false }
     }
 
     /// Takes what of `text` has settled, with the sorted edits in it. Findings are in offsets of the text as it came.
@@ -118,7 +118,7 @@ mod tests {
         let text = r#"{'a':"O\'Brien","b":1}"#;
         let edits = [edit(1, 2, "\""), edit(3, 4, "\""), edit(7, 9, "'")];
         for step in [1, 3, 100] {
-            let (mut mended, mut found) = (Mended::new(&engine()), Vec::new());
+            let (mut mended, mut found) = (Mended::new(&engine(), View::Json), Vec::new());
             for settled in (0..=text.len() as u64).step_by(step).chain([text.len() as u64]) {
                 mended.advance(text, &edits, settled, &mut found);
                 assert!(mended.settled() <= settled);
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_could_become_a_phrase_is_held() {
         let text = r#"["O\'Br"#;
-        let (mut mended, mut found) = (Mended::new(&engine()), Vec::new());
+        let (mut mended, mut found) = (Mended::new(&engine(), View::Json), Vec::new());
         mended.advance(text, &[edit(3, 5, "'")], text.len() as u64, &mut found);
         assert_eq!((mended.settled(), found.len()), (2, 0));
     }

@@ -24,7 +24,8 @@ mod tests;
 
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
-    Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, Terms, TextLock, ToolSchemas,
+    Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,
+    ToolSchemas,
 };
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
 pub use whole::{Answer, Shape, answer, bypass, error, own, request, uninspected};

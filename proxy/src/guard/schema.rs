@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clyra_schemas::{Contract, Edit, End, Lock, Mode, Outcome, RepairPolicy, Step};
+use clyra_schemas::{Contract, CsvContract, CsvLock, Edit, End, Lock, Mode, Outcome, RepairPolicy, Step};
 
 use super::judge::SchemaBreach;
 
@@ -42,6 +42,24 @@ impl TextLock for Lock {
     }
 }
 
+impl TextLock for CsvLock {
+    fn feed(&mut self, text: &str) -> Step {
+        CsvLock::feed(self, text)
+    }
+
+    fn settled(&self) -> u64 {
+        CsvLock::settled(self)
+    }
+
+    fn take_edits(&mut self) -> Vec<Edit> {
+        CsvLock::take_edits(self)
+    }
+
+    fn finish(&mut self, end: End) -> Outcome {
+        CsvLock::finish(self, end)
+    }
+}
+
 /// Makes locks.
 pub trait Contracted: Debug + Send + Sync {
     /// A lock for one text.
@@ -61,6 +79,20 @@ impl Contracted for JsonContract {
 
     fn is_json(&self) -> bool {
         true
+    }
+}
+
+/// A contract for CSV texts.
+#[derive(Debug, Clone)]
+pub struct TableContract(pub Arc<CsvContract>);
+
+impl Contracted for TableContract {
+    fn lock(&self, mode: Mode, repair: RepairPolicy) -> Box<dyn TextLock> {
+        Box::new(CsvLock::new(Arc::clone(&self.0), mode, repair))
+    }
+
+    fn is_json(&self) -> bool {
+        false
     }
 }
 
