@@ -76,7 +76,7 @@ pub enum BindError {
 }
 
 /// What binds one answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Bound {
     pub bindings: Vec<Binding>,
     pub on_violation: BTreeMap<String, Action>,
@@ -120,6 +120,17 @@ pub struct Contracts {
 struct Cache {
     schemas: BTreeMap<[u8; 32], Schema>,
     bytes: usize,
+}
+
+impl Bound {
+    /// The same for the second answer of a model that was asked again: nothing of it is mended, and there is no third.
+    pub fn strict(mut self) -> Bound {
+        for binding in &mut self.bindings {
+            binding.terms.repair = RepairPolicy::NONE;
+            binding.terms.ask_again = None;
+        }
+        self
+    }
 }
 
 impl Contracts {
@@ -200,6 +211,11 @@ impl Plan {
     /// True if something of the request is still to be compiled.
     pub fn wants_request(&self) -> bool {
         self.entries.iter().any(|entry| !matches!(entry.source, Source::Policy(_)))
+    }
+
+    /// True if the model may be asked again.
+    pub fn may_ask(&self) -> bool {
+        self.entries.iter().any(|entry| entry.terms.ask_again.is_some())
     }
 
     /// Compiles what is to be compiled: work for a thread that may block.
@@ -286,16 +302,15 @@ fn terms(rule: &SchemaRule) -> Terms {
         repair,
         hold: HoldLimit { bytes: rule.hold.bytes as u64, time: Duration::from_millis(rule.hold.ms) },
         blocks: rule.on_violation == Action::Block && mode != Mode::Observe,
+        // Calls are never asked for twice.
+        ask_again: (rule.repair.ask_again > 0 && rule.source != SchemaSource::ToolParameters)
+            .then(|| Duration::from_millis(rule.repair.ask_again_timeout_ms)),
     }
 }
 
 /// What a schema of the policy asks for and no exchange would do. It stops the start: nothing is ignored.
 fn not_enforced(rule: &SchemaRule) -> Option<&'static str> {
-    let asked = [
-        (!rule.repair.coerce.is_empty(), "repair.coerce"),
-        (rule.repair.ask_again > 0, "repair.ask_again"),
-        (rule.choices != Choices::All, "choices"),
-    ];
+    let asked = [(!rule.repair.coerce.is_empty(), "repair.coerce"), (rule.choices != Choices::All, "choices")];
     asked.into_iter().find_map(|(is_asked, setting)| is_asked.then_some(setting))
 }
 
@@ -316,6 +331,7 @@ mod tests {
             "schema: from_request",
             "schema: a.json, formats: true, choices: all, stream: verified, and: from_request",
             "schema: tool_parameters",
+            "schema: a.json, repair: {ask_again: 1}",
             "schema: a.json, repair: {local: [fences]}, hold: {bytes: 2048}, formats: false",
             "format: csv, csv: {columns: [{name: n, type: integer}]}",
         ] {
@@ -323,7 +339,6 @@ mod tests {
         }
         for (schema, setting) in [
             ("schema: a.json, repair: {coerce: [numbers]}", "repair.coerce"),
-            ("schema: a.json, repair: {ask_again: 1}", "repair.ask_again"),
             ("schema: a.json, choices: each", "choices"),
         ] {
             let message = format!(

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use clyra_detectors::{Engine, Finding, View};
 use clyra_schemas::{Edit, End, Mode, Outcome, RepairPolicy, Step};
 
+use super::again::Invalid;
 use super::judge::{Block, Cause, Found, Judge, Report};
 use super::mended::Mended;
 use super::repairs;
@@ -351,6 +352,11 @@ impl Locks {
         let Some(one) = text.locks.get_mut(number) else { return Ok(()) };
         let Some(bound) = self.bindings.get(one.binding) else { return Ok(()) };
         if let Some(block) = desk.judge.schema(&breach(&bound.id, &one.schema.digest)) {
+            let invalid = bound.terms.ask_again.filter(|_| text.whose == Whose::Content && !self.excused);
+            // The model is shown one text and asked for another: where there are more, nobody knows what it would answer.
+            if let (Some(patience), [only]) = (invalid, self.texts.as_slice()) {
+                desk.report.schema.invalid = Some((Invalid::new(only.text.clone()), patience));
+            }
             return Err(block);
         }
         one.state = State::Waived;
@@ -527,6 +533,11 @@ impl Locks {
     /// The edits of a text.
     pub(super) fn edits(&mut self, at: usize) -> &mut [Span] {
         self.texts.get_mut(at).map_or(&mut [], |text| &mut text.edits)
+    }
+
+    /// True if nothing may leave before the whole has passed, because the model might be asked once more.
+    pub(super) fn may_ask(&self) -> bool {
+        self.bindings.iter().any(|bound| bound.terms.ask_again.is_some() && bound.terms.mode == Mode::Buffer)
     }
 
     /// True once something is to be mended.

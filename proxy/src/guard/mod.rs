@@ -3,6 +3,7 @@
 //! Everything here is pure: bytes, documents and time in; releases and blocks out. Its promise is in one line: no byte is
 //! released that the policy in force would have stopped, had it seen what Clyra had seen by then.
 
+mod again;
 mod calls;
 mod channel;
 mod document;
@@ -22,6 +23,7 @@ mod lock_tests;
 #[cfg(test)]
 mod tests;
 
+pub use again::{Invalid, as_events};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,

@@ -43,12 +43,16 @@ pub(super) fn summary(lines: Vec<Line>, by: Option<(String, String)>) -> Repairs
         *repairs.by_class.entry(line.class).or_default() += 1;
     }
     if !lines.is_empty() {
-        // Plain strings and numbers: writing them cannot fail.
-        let list = serde_json::to_vec(&lines).unwrap_or_default();
-        repairs.digest = Some(blake3::hash(&list).to_hex().to_string());
+        repairs.digest = Some(digest_of(&lines));
         repairs.by = by;
     }
     repairs
+}
+
+pub(super) fn digest_of(lines: &[Line]) -> String {
+    // Plain strings and numbers: writing them cannot fail.
+    let list = serde_json::to_vec(lines).unwrap_or_default();
+    blake3::hash(&list).to_hex().to_string()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clyra_schemas::{Contract, CsvContract, CsvLock, Edit, End, Lock, Mode, Outcome, RepairPolicy, Step};
 
+use super::again::Invalid;
 use super::judge::SchemaBreach;
 
 /// Holds one text to a contract.
@@ -138,6 +139,8 @@ pub struct Terms {
     pub hold: HoldLimit,
     /// False where a violation is recorded and nothing else.
     pub blocks: bool,
+    /// The model may be asked once more, and how long that may take.
+    pub ask_again: Option<Duration>,
 }
 
 /// A compiled schema that binds this exchange, under the id of the policy's entry.
@@ -163,6 +166,9 @@ pub struct SchemaReport {
     pub held_max: Duration,
     /// Time spent in locks.
     pub enforce_us: u64,
+    /// The answer broke a schema whose entry lets the model be asked once more, and was nothing but this text; and how long
+    /// that may take.
+    pub invalid: Option<(Invalid, Duration)>,
 }
 
 /// The edits of an answer: kinds, number, and a digest that commits to each.
@@ -177,6 +183,11 @@ pub struct Repairs {
 }
 
 impl Repairs {
+    /// The answer was asked for once more, because it broke this schema.
+    pub fn asked_again(by: (String, String)) -> Repairs {
+        Repairs { by_class: [("ask_again", 1)].into(), by: Some(by), digest: Some(super::repairs::digest_of(&[])) }
+    }
+
     pub fn any(&self) -> bool {
         !self.by_class.is_empty()
     }

@@ -664,6 +664,9 @@ impl<J: Judge> StreamGuard<J> {
         if self.opened || !self.locks.any() || !self.judge.enforces() {
             return true;
         }
+        if self.locks.may_ask() {
+            return false;
+        }
         let first = self.queue.iter().position(|held| held.shows);
         self.opened = first.is_some_and(|at| !self.queue.iter().take(at + 1).any(|held| self.waits(held)));
         self.opened

@@ -45,6 +45,7 @@ pub(super) const BUFFERED: Terms = Terms {
     repair: RepairPolicy::NONE,
     hold: HoldLimit { bytes: 1 << 20, time: Duration::from_secs(600) },
     blocks: true,
+    ask_again: None,
 };
 
 pub(super) struct Setup {

@@ -4,6 +4,7 @@
 //! redaction, block signals, usage and coverage all read that table. What a table does not name is inspected all the
 //! same, as metadata: a member that nobody foresaw is never a gap.
 
+pub mod again;
 mod anthropic_messages;
 mod ending;
 mod gemini_generate;

@@ -3,6 +3,7 @@
 //! Runs to completion even when the client leaves, because its receipts must be written; the upstream call is dropped at
 //! once then, which makes the provider stop.
 
+mod again;
 mod reply;
 mod settle;
 
@@ -31,6 +32,7 @@ use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
 use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
+use again::Asking;
 use settle::send_own;
 
 /// Runs one inspected exchange.
@@ -154,9 +156,20 @@ impl<'g> Exchange<'g> {
             self.opened().await?;
         }
         let clock = Instant::now();
+        let kept = plan.may_ask().then(|| request.clone());
         let (reply, bound) = self.call(request, plan, down).await?;
         self.note_reply(&reply);
-        let result = self.answer(reply, context, bound, down).await;
+        let asking = kept.map(|request| {
+            let (context, bound) = (Arc::clone(&context), bound.clone().strict());
+            Asking { context, request, bound }
+        });
+        let mut result = self.answer(reply, context, bound, down).await;
+        let invalid = self.record.response.report.schema.invalid.take().filter(|_| !self.started);
+        if let (Err(Stop::Block(_)), Some(invalid), Some(asking)) = (&result, invalid, asking)
+            && self.ask_again(asking, invalid, down).await?
+        {
+            result = Ok(());
+        }
         self.record.called.total_us = Some(clock.elapsed().as_micros() as u64);
         result
     }

@@ -262,7 +262,7 @@ impl Exchange<'_> {
 
     /// Ends an answer in good order. The outcome is on disk before the last byte leaves: before the whole body, or before
     /// the terminal event and the end of the message.
-    async fn complete(
+    pub(super) async fn complete(
         &mut self,
         (status, upstream): (StatusCode, &HeaderMap),
         length: Option<usize>,
@@ -281,7 +281,11 @@ impl Exchange<'_> {
     }
 
     /// The next bytes of the answer, unless the client leaves first.
-    async fn next(&mut self, reply: &mut UpstreamReply, down: &mut dyn Downstream) -> Result<Option<Bytes>, Stop> {
+    pub(super) async fn next(
+        &mut self,
+        reply: &mut UpstreamReply,
+        down: &mut dyn Downstream,
+    ) -> Result<Option<Bytes>, Stop> {
         if let Some(chunk) = self.ahead.take() {
             return Ok(Some(chunk));
         }
