@@ -77,6 +77,10 @@ pub(super) fn check(
         return Err(block);
     }
     let mut scan = Scan::default();
+    // Whether the answer calls tools is to be known before its text is judged, wherever the calls stand.
+    for segment in segments.iter().filter(|segment| segment.channel.is_tool_call() && !segment.range.is_empty()) {
+        locks.note(segment.channel, "call");
+    }
     for (index, segment) in segments.iter().enumerate().take(SEGMENTS_MAX) {
         let raw = document.get(segment.range.clone()).unwrap_or_default();
         if segment.form == Form::Media {

@@ -11,4 +11,5 @@ mod lineage;
 mod operations;
 mod recorded;
 mod requests;
+mod schemalock;
 mod streaming;
