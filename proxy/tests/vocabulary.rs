@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use clyra_policy::{CSV_REPAIR_CLASSES, Policy, REPAIR_CLASSES, SchemaSource};
-use clyra_schemas::{CsvContract, CsvLock, End, Mode, Outcome, RepairClass, RepairPolicy, Violation};
+use clyra_schemas::{Coercion, CsvContract, CsvLock, End, Mode, Outcome, RepairClass, RepairPolicy, Violation};
 use serde_json::{Value, json};
 
 fn policy(schema: &str) -> Result<Policy, clyra_policy::PolicyError> {
@@ -13,6 +13,7 @@ fn policy(schema: &str) -> Result<Policy, clyra_policy::PolicyError> {
 #[test]
 fn both_name_the_same_damage_in_the_same_order() {
     assert_eq!(RepairClass::ALL.map(RepairClass::name), REPAIR_CLASSES);
+    assert_eq!(Coercion::ALL.map(Coercion::name), clyra_policy::Coercion::ALL.map(clyra_policy::Coercion::as_str));
     for name in CSV_REPAIR_CLASSES {
         assert!(RepairClass::named(name).is_some(), "{name}");
     }

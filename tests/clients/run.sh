@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the OpenAI and Anthropic SDKs for Python and Node against Clyra, with the simulated provider behind it and
+# Runs the OpenAI, Anthropic and Google SDKs for Python and Node against Clyra, with the simulated provider behind it and
 # policy.yaml in force.
 #
 #   tests/clients/run.sh BASE_URL [ADMIN_URL]
@@ -22,7 +22,7 @@ results=$work/results.ndjson
 status=0
 
 # A developer's own keys, addresses and proxies must not reach the cases.
-for name in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC)_' || true); do
+for name in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC|GEMINI|GOOGLE)_' || true); do
   unset "$name"
 done
 export NO_PROXY='*' no_proxy='*' PYTHONDONTWRITEBYTECODE=1

@@ -113,7 +113,7 @@ for ((try = 1; ; try++)); do
   admin_port=$(free_port)
   # A data directory of its own for each run: the first lines of a journal are part of what is tested.
   "$binaries/clyra" run --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin_port" \
-    --upstream "openai=$simulator_url" --upstream "anthropic=$simulator_url" \
+    --upstream "openai=$simulator_url" --upstream "anthropic=$simulator_url" --upstream "gemini=$simulator_url" \
     --policy tests/clients/policy.yaml --data-dir "$scratch/data-$try" >"$scratch/clyra.log" 2>&1 &
   clyra_pid=$!
   outcome=0

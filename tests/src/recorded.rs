@@ -10,6 +10,7 @@ pub struct Recorded {
     pub id: String,
     pub api: String,
     pub path: String,
+    pub query: String,
     pub status: u16,
     pub content_type: String,
     pub stream: bool,
@@ -37,7 +38,9 @@ pub fn recorded(apis: &[&str]) -> Option<Vec<Recorded>> {
     for line in index.lines() {
         let entry: Value = serde_json::from_str(line).unwrap();
         let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-        if entry["usable"] != true || !apis.contains(&text("api").as_str()) {
+        // Counting tokens is another endpoint, though it is filed under the same name.
+        let counts = text("path").ends_with("/input_tokens");
+        if entry["usable"] != true || counts || !apis.contains(&text("api").as_str()) {
             continue;
         }
         let file = root.join(text("file"));
@@ -46,6 +49,7 @@ pub fn recorded(apis: &[&str]) -> Option<Vec<Recorded>> {
             id: text("id"),
             api: text("api"),
             path: text("path"),
+            query: text("query"),
             status: entry["status"].as_u64().unwrap() as u16,
             content_type: text("content_type"),
             stream: entry["stream"] == true,

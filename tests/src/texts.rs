@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The texts of an answer by channel name, such as `content/0` or `tool_arguments/0/1`.
+/// The texts of an answer by channel name, such as `content/0` or `tool_arguments/0/1`. What a stream of responses says again
+/// stands beside it, as `content/0@item` and the like.
 pub type Texts = BTreeMap<String, String>;
 
 /// Reads a whole answer or a stream, whichever it is.
 pub fn texts(body: &str) -> Texts {
     let mut out = Texts::new();
     if let Ok(value) = serde_json::from_str::<Value>(body) {
-        whole(&value, &mut out);
+        match &value {
+            // A stream of Gemini's as one array.
+            Value::Array(pieces) => pieces.iter().for_each(|piece| candidates(piece, &mut out)),
+            _ => whole(&value, &mut out),
+        }
         return out;
     }
     for data in body.lines().filter_map(|line| line.strip_prefix("data:")) {
@@ -62,7 +67,83 @@ fn message(choice: u64, message: &Value, out: &mut Texts) {
     }
 }
 
+/// The texts of an output item of responses. Its parts stand apart, as clients show them.
+fn item(index: u64, item: &Value, stage: &str, out: &mut Texts) {
+    for list in ["content", "summary"] {
+        for (position, one) in items(item, list) {
+            part(index, position as u64, one, stage, out);
+        }
+    }
+    add(out, format!("tool_arguments/{index}{stage}"), item.get("arguments"));
+    add(out, format!("custom_input/{index}{stage}"), item.get("input"));
+}
+
+fn part(index: u64, position: u64, part: &Value, stage: &str, out: &mut Texts) {
+    let channel = match part["type"].as_str().unwrap_or_default() {
+        "reasoning_text" => "thinking",
+        "summary_text" => "reasoning",
+        _ => "content",
+    };
+    let place = place(index, position);
+    add(out, format!("{channel}/{place}{stage}"), part.get("text"));
+    add(out, format!("refusal/{place}{stage}"), part.get("refusal"));
+}
+
+fn place(index: u64, position: u64) -> String {
+    if position == 0 { index.to_string() } else { format!("{index}.{position}") }
+}
+
+/// The texts of an event of responses.
+fn response_event(event: &Value, out: &mut Texts) {
+    let kind = event["type"].as_str().unwrap_or_default();
+    let index = event["output_index"].as_u64().unwrap_or(0);
+    let position = event["content_index"].as_u64().or(event["summary_index"].as_u64()).unwrap_or(0);
+    for (name, channel, member) in [
+        ("output_text", "content", "text"),
+        ("refusal", "refusal", "refusal"),
+        ("reasoning_text", "thinking", "text"),
+        ("reasoning_summary_text", "reasoning", "text"),
+        ("function_call_arguments", "tool_arguments", "arguments"),
+        ("custom_tool_call_input", "custom_input", "input"),
+    ] {
+        let key = format!("{channel}/{}", place(index, position));
+        if kind == format!("response.{name}.delta") {
+            add(out, key, event.get("delta"));
+        } else if kind == format!("response.{name}.done") {
+            add(out, format!("{key}@done"), event.get(member));
+        }
+    }
+    match kind {
+        "response.content_part.done" | "response.reasoning_part.done" | "response.reasoning_summary_part.done" => {
+            part(index, position, &event["part"], "@part", out);
+        }
+        "response.output_item.done" => item(index, &event["item"], "@item", out),
+        _ => {}
+    }
+    for (position, one) in event.get("response").into_iter().flat_map(|response| items(response, "output")) {
+        item(position as u64, one, "@response", out);
+    }
+}
+
+/// The texts of an answer of Gemini's, or of a piece of it.
+fn candidates(value: &Value, out: &mut Texts) {
+    for (position, candidate) in items(value, "candidates") {
+        let index = index(candidate, position);
+        for (_, part) in candidate.get("content").into_iter().flat_map(|content| items(content, "parts")) {
+            let thinks = part["thought"] == true;
+            add(out, format!("{}/{index}", if thinks { "thinking" } else { "content" }), part.get("text"));
+            if let Some(args) = part.pointer("/functionCall/args") {
+                add(out, format!("tool_arguments/{index}"), Some(&Value::String(args.to_string())));
+            }
+        }
+    }
+}
+
 fn whole(value: &Value, out: &mut Texts) {
+    candidates(value, out);
+    for (position, one) in items(value, "output") {
+        item(position as u64, one, "", out);
+    }
     for (position, choice) in items(value, "choices") {
         if let Some(one) = choice.get("message") {
             message(index(choice, position), one, out);
@@ -78,6 +159,10 @@ fn whole(value: &Value, out: &mut Texts) {
 }
 
 fn stream(event: &Value, out: &mut Texts) {
+    if event["type"].as_str().is_some_and(|kind| kind.starts_with("response.")) {
+        return response_event(event, out);
+    }
+    candidates(event, out);
     for (position, choice) in items(event, "choices") {
         if let Some(delta) = choice.get("delta") {
             message(index(choice, position), delta, out);

@@ -91,8 +91,8 @@ fn defaults(top: &Fields<'_>, report: &mut Report<'_>) -> Defaults {
         }
     }
     if let Some(value) = fields.get("block_style") {
-        let choices = [("error", BlockStyle::Error)];
-        if let Some(choice) = value.choice(&choices, &["refusal"], report) {
+        let choices = [("error", BlockStyle::Error), ("refusal", BlockStyle::Refusal)];
+        if let Some(choice) = value.choice(&choices, &[], report) {
             defaults.block_style = choice;
         }
     }

@@ -3,7 +3,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use crate::diagnostic::Code;
-use crate::model::{Action, BodyStorage, Matcher, Mode, OnFailure, Phase, SchemaSource, UnknownSurface};
+use crate::model::{Action, BlockStyle, BodyStorage, Matcher, Mode, OnFailure, Phase, SchemaSource, UnknownSurface};
 use crate::{Policy, PolicyError, packs};
 
 fn no_files(_: &str) -> Result<String, String> {
@@ -49,11 +49,9 @@ fn what_this_version_does_not_enforce_is_refused() {
             )]
         );
     }
-    for (setting, value, instead) in [
-        ("block_style", "refusal", "`error`"),
-        ("body_storage", "redacted", "`none` or `hmac`"),
-        ("body_storage", "full", "`none` or `hmac`"),
-    ] {
+    for (setting, value, instead) in
+        [("body_storage", "redacted", "`none` or `hmac`"), ("body_storage", "full", "`none` or `hmac`")]
+    {
         let column = setting.len() + 14;
         assert_eq!(
             problems(&format!("defaults: {{{setting}: {value}}}")),
@@ -299,7 +297,7 @@ fn what_is_left_out_has_the_documented_default() {
 fn settings_are_read() {
     let policy = accepted(
         "mode: observe\nmetadata: { name: n, owner: o, revision: 12 }\n\
-         defaults: { unknown_surface: bypass, on_error: allow, on_timeout: allow, budget_ms: { response_event: 2 }, body_storage: none }\n\
+         defaults: { unknown_surface: bypass, on_error: allow, on_timeout: allow, budget_ms: { response_event: 2 }, block_style: refusal, body_storage: none }\n\
          detectors:\n  secrets: { threshold: 0.8 }\n  secrets.aws: { enabled: false }\n  patterns:\n\
          \x20   - { id: codename, literal: \"Project Nightjar\", class: restricted }\n\
          \x20   - { id: ticket, regex: 'INC-[0-9]{6}', class: internal_id, score: 0.7 }\n\
@@ -309,6 +307,8 @@ fn settings_are_read() {
     assert_eq!(policy.defaults().on_timeout, OnFailure::Allow);
     assert_eq!(policy.defaults().request_budget_ms, 250);
     assert_eq!(policy.defaults().response_event_budget_ms, 2);
+    assert_eq!(policy.defaults().block_style, BlockStyle::Refusal);
+    assert_ne!(accepted("defaults: { block_style: refusal }").hash(), accepted("").hash());
     let [codename, ticket] = policy.patterns() else { panic!("two patterns expected") };
     assert_eq!(codename.matcher, Matcher::Literal("Project Nightjar".to_owned()));
     assert_eq!((codename.score_ppm, ticket.score_ppm), (1_000_000, 700_000));

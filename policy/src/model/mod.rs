@@ -124,12 +124,15 @@ impl UnknownSurface {
 pub enum BlockStyle {
     /// As an error in the provider's own shape.
     Error,
+    /// As an answer that the provider's own filter has stopped: no error to any SDK.
+    Refusal,
 }
 
 impl BlockStyle {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
+            Self::Refusal => "refusal",
         }
     }
 }

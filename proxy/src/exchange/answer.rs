@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::ports::{BodyError, UpstreamError};
 use crate::guard::{self, Block, Cause, Released, Shape};
-use crate::surface::{Dialect, Refusal};
+use crate::surface::{Dialect, Refusal, Shown, Surface};
 
 /// Clyra's answer in place of the provider's.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ impl Reason<'_> {
     }
 
     fn refusal<R>(&self, dialect: Dialect, request_id: &str, with: impl FnOnce(&Refusal<'_>) -> R) -> R {
-        let Row { code, openai_kind, anthropic_kind, .. } = self.row();
+        let Row { status, code, openai_kind, anthropic_kind, .. } = self.row();
         let kind = if dialect == Dialect::Anthropic { anthropic_kind } else { openai_kind };
         let (rule, detectors) = match self {
             Self::Block(block) => (block.rule.as_deref(), block.detectors.as_slice()),
@@ -128,7 +128,9 @@ impl Reason<'_> {
         let rule_text = rule.map(|r| format!(" by rule '{r}'")).unwrap_or_default();
         let verb = if matches!(self, Self::Block(_)) { "Blocked" } else { "Refused" };
         let message = format!("{verb} by Clyra{rule_text}: {reason} (request {request_id}; {code}, {kind})");
-        with(&Refusal { code, kind, message: &message, request_id, rule, reason: &reason, detectors })
+        let kind = if dialect == Dialect::Gemini { rpc_status(status) } else { kind };
+        let status = status.as_u16();
+        with(&Refusal { code, kind, status, message: &message, request_id, rule, reason: &reason, detectors })
     }
 
     /// The whole answer, where nothing was sent yet.
@@ -143,13 +145,55 @@ impl Reason<'_> {
         if row.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        let body = self.refusal(dialect, request_id, |r| guard::own(dialect, r, Shape::Body));
+        let body = self.refusal(dialect, request_id, |r| guard::own(r, Shape::Error(dialect)));
         OwnAnswer { status: row.status, headers, body }
     }
 
     /// The event that ends a stream which has begun.
-    pub fn event(&self, dialect: Dialect, request_id: &str) -> Released {
-        self.refusal(dialect, request_id, |r| guard::own(dialect, r, Shape::Event))
+    pub fn event(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Released {
+        self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::ErrorEvent(surface, shown)))
+    }
+
+    /// What the policy decided may be told as a refusal; what went wrong may not.
+    pub fn may_be_refusal(&self) -> bool {
+        matches!(self, Self::Block(Block { cause: Cause::Policy | Cause::Schema, .. }))
+    }
+
+    /// The whole answer as one that the provider's filter would have given, where nothing was sent yet.
+    pub fn refused(&self, surface: &Surface, shown: &Shown, asked: Asked, request_id: &str) -> OwnAnswer {
+        let (kind, shape) = match asked {
+            Asked::Document => ("application/json", Shape::Refusal(surface, shown)),
+            Asked::Array => ("application/json", Shape::RefusalArray(surface, shown)),
+            Asked::Events => ("text/event-stream", Shape::RefusalEvents(surface, shown)),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        let body = self.refusal(surface.dialect, request_id, |r| guard::own(r, shape));
+        OwnAnswer { status: StatusCode::OK, headers, body }
+    }
+
+    /// The events that end a stream which has begun as one that the provider's filter has stopped.
+    pub fn refused_events(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Released {
+        self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::RefusalEvents(surface, shown)))
+    }
+}
+
+/// In what form the client expects its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Document,
+    /// The pieces of a stream as one JSON array.
+    Array,
+    Events,
+}
+
+/// Google's name for an error of this HTTP status (`google.rpc.Code`).
+fn rpc_status(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "INVALID_ARGUMENT",
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
+        _ => "INTERNAL",
     }
 }
 
@@ -174,6 +218,36 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert_eq!(body["clyra"]["detectors"][0], "patterns.x");
+    }
+
+    #[test]
+    fn only_decisions_of_the_policy_are_told_as_refusals() {
+        let block = |cause| Block { cause, rule: None, reason: "r".into(), detectors: Vec::new() };
+        for (cause, may) in [
+            (Cause::Policy, true),
+            (Cause::Schema, true),
+            (Cause::BadRequest, false),
+            (Cause::BadAnswer, false),
+            (Cause::Unavailable, false),
+        ] {
+            assert_eq!(Reason::Block(&block(cause)).may_be_refusal(), may, "{cause:?}");
+        }
+        assert!(!Reason::NoReceipt.may_be_refusal());
+    }
+
+    #[test]
+    fn gemini_gets_its_own_status_and_routers_the_words_they_know() {
+        let block = Block { cause: Cause::Policy, rule: None, reason: "r".into(), detectors: Vec::new() };
+        let answer = Reason::Block(&block).answer(Dialect::Gemini, "id");
+        let body: serde_json::Value = serde_json::from_slice(answer.body.bytes()).unwrap();
+        assert_eq!(
+            (body["error"]["code"].as_u64(), body["error"]["status"].as_str()),
+            (Some(400), Some("INVALID_ARGUMENT"))
+        );
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("content_policy_violation, invalid_request_error"), "{message}");
+        let answer = Reason::ProviderSlow.answer(Dialect::Gemini, "id");
+        assert!(String::from_utf8_lossy(answer.body.bytes()).contains("DEADLINE_EXCEEDED"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use clyra_detectors::Engine;
 use clyra_receipts::receipt::{
     Attempt, Automation, BodyRecord, Bypass, Caller, Check, CheckOutcome, Coverage, CoverageRecord, FindingRecord,
-    Identity, MessageCount, Outcome, Place, PolicyRecord, Request, Response, RuleRecord, RunRef, SchemaRecord,
-    StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
+    Identity, MessageCount, Outcome, Place, PolicyRecord, RepairRecord, Request, Response, RuleRecord, RunRef,
+    SchemaRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
 
 use super::record::{Passed, Record, Side};
@@ -201,28 +201,32 @@ fn covers(check: &str, detector: &str) -> bool {
 }
 
 fn schema_checks(record: &Record) -> impl Iterator<Item = Check> + '_ {
-    let breach = record.schema.breach.as_ref();
-    record.schema.checked.iter().map(move |id| Check {
+    let (breach, schema) = (record.breach(), &record.response.report.schema);
+    let broken = move |id: &str| breach.is_some_and(|b| b.id == id);
+    // An answer that was stopped for another reason was not held to its schemas to the end.
+    let mut ids: Vec<&str> = schema.checked.iter().map(|(id, _)| id.as_str()).collect();
+    ids.retain(|id| schema.finished || broken(id));
+    ids.dedup();
+    ids.into_iter().map(move |id| Check {
         bytes: record.received.bytes,
         channel: "content".into(),
         id: format!("schema.{id}"),
-        outcome: if breach.is_some_and(|b| b.id == *id) { CheckOutcome::Finding } else { CheckOutcome::Pass },
+        outcome: if broken(id) { CheckOutcome::Finding } else { CheckOutcome::Pass },
         reason: None,
-        us: 0,
+        us: schema.enforce_us,
         version: env!("CARGO_PKG_VERSION").into(),
     })
 }
 
 fn schema(record: &Record) -> Option<SchemaRecord> {
-    let breach = record.schema.breach.as_ref();
-    let lock = breach.map(|b| b.id.clone()).or_else(|| record.schema.checked.first().cloned())?;
-    let digest = record.schema_digests.iter().find(|(id, _)| *id == lock).map(|(_, d)| d.clone())?;
+    let (verdict, lock, digest) = record.schema_verdict()?;
+    let repairs = &record.response.report.schema.repairs;
     Some(SchemaRecord {
-        digest,
-        lock,
-        repair: None,
-        verdict: if breach.is_some() { "invalid" } else { "valid" }.into(),
-        violation: breach.map(|b| ViolationRecord {
+        digest: digest.to_owned(),
+        lock: lock.to_owned(),
+        repair: repairs.digest.as_ref().map(|digest| RepairRecord { digest: digest.clone(), kind: repairs.kinds() }),
+        verdict: verdict.to_owned(),
+        violation: record.breach().map(|b| ViolationRecord {
             keyword: b.keyword.clone(),
             offset: b.at,
             pointer: b.pointer.clone(),

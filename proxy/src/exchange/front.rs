@@ -117,6 +117,12 @@ impl Handler for Front {
 
 /// Whose error shape a client expects on an endpoint that is not a surface.
 fn dialect_of(head: &RequestHead) -> Dialect {
-    let anthropic = head.headers.contains_key("anthropic-version") || head.headers.contains_key("x-api-key");
-    if anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
+    let has = |name: &str| head.headers.contains_key(name);
+    if has("anthropic-version") || has("x-api-key") {
+        Dialect::Anthropic
+    } else if has("x-goog-api-key") || has("x-goog-api-client") {
+        Dialect::Gemini
+    } else {
+        Dialect::OpenAi
+    }
 }

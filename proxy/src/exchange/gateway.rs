@@ -60,6 +60,7 @@ impl Upstreams {
         let named = match dialect {
             Some(Dialect::OpenAi) => "openai",
             Some(Dialect::Anthropic) => "anthropic",
+            Some(Dialect::Gemini) => "gemini",
             None => "",
         };
         let target = self.targets.iter().find(|t| *t.name == *named).or_else(|| self.targets.first())?;
@@ -86,7 +87,7 @@ pub struct Gateway {
     pub upstreams: Upstreams,
     pub call: UpstreamService,
     pub inspect: Inspect,
-    pub contracts: Contracts,
+    pub contracts: Arc<Contracts>,
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
     pub tool_calls: ToolCalls,
@@ -111,7 +112,7 @@ impl Gateway {
     /// Puts the parts together and compiles the policy's schemas: one that cannot be asserted stops the start.
     pub fn new(parts: Parts) -> Result<Gateway, SchemaError> {
         let budget = Duration::from_millis(u64::from(parts.policy.defaults().request_budget_ms));
-        let contracts = Contracts::new(&parts.policy)?;
+        let contracts = Arc::new(Contracts::new(&parts.policy)?);
         Ok(Gateway {
             inspect: Inspect::new(budget),
             contracts,
@@ -135,7 +136,7 @@ impl Gateway {
         let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
         let bearer =
             || text("authorization").and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
-        text("x-api-key").or_else(bearer).or_else(|| text("api-key"))
+        text("x-api-key").or_else(bearer).or_else(|| text("api-key")).or_else(|| text("x-goog-api-key"))
     }
 
     /// Brings the gauges up to date, for the metrics page.

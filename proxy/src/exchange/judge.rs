@@ -18,6 +18,9 @@ use crate::surface::{Channel, ResponseFacts};
 /// new; new ones are always judged, and the count goes on.
 pub const FINDINGS_MAX: usize = 512;
 
+/// Broken schemas that are remembered. The first is on the receipt; rules look at it as well.
+const BREACHES_MAX: usize = 64;
+
 /// A rule that fired.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fired {
@@ -285,7 +288,9 @@ impl Judge for PolicyJudge {
     }
 
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block> {
-        self.decided.breaches.push(breach.clone());
+        if self.decided.breaches.len() < BREACHES_MAX {
+            self.decided.breaches.push(breach.clone());
+        }
         if self.on_violation.get(&breach.id) == Some(&Action::Allow) {
             return None;
         }

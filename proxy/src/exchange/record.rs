@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::judge::{Decided, Fired, Judged};
 use super::ports::RequestHead;
-use crate::guard::{Gap, Report, SchemaReport};
+use crate::guard::{Gap, Report, SchemaBreach};
 use crate::surface::ResponseFacts;
 
 /// Name of an endpoint that is not inspected, in the place of a surface.
@@ -114,8 +114,6 @@ pub struct Record {
     pub received: Passed,
     pub released: Passed,
     pub events: Option<(u64, String)>,
-    pub schema: SchemaReport,
-    pub schema_digests: Vec<(String, String)>,
     pub verdict: Verdict,
     /// Stable code where Clyra answered instead of the provider.
     pub code: Option<&'static str>,
@@ -146,7 +144,30 @@ impl Record {
             Verdict::Blocked => "block",
             _ if self.surface == UNKNOWN_SURFACE => "bypass",
             _ if self.request.report.redactions + self.response.report.redactions > 0 => "redact",
+            _ if self.response.report.schema.repairs.any() => "repair",
             _ => "allow",
+        }
+    }
+
+    /// The first schema that the answer broke.
+    pub fn breach(&self) -> Option<&SchemaBreach> {
+        self.response.decided.as_ref()?.breaches.first()
+    }
+
+    /// What the answer's schemas said in one word, and the entry of the policy and the digest of the schema that it is about;
+    /// nothing where none has spoken.
+    pub fn schema_verdict(&self) -> Option<(&'static str, &str, &str)> {
+        let schema = &self.response.report.schema;
+        fn of<'r>(word: &'static str, (id, digest): &'r (String, String)) -> (&'static str, &'r str, &'r str) {
+            (word, id, digest)
+        }
+        if let Some(breach) = self.breach() {
+            return Some(("invalid", &breach.id, &breach.digest));
+        }
+        match (&schema.repairs.by, schema.checked.first()) {
+            _ if !schema.finished => None,
+            (Some(by), _) => Some(of("repaired", by)),
+            (None, first) => Some(of("valid", first?)),
         }
     }
 

@@ -3,10 +3,10 @@
 //! A call is judged once it is complete, also one without arguments, or with arguments that came as a value. Where a call
 //! can be read in two ways, every reading is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Found, ToolCall};
-use crate::surface::{Channel, Segment};
+use crate::surface::{Channel, Join, Segment};
 
 /// Most tool calls of one answer that are followed; the recorded maximum is far below.
 const CALLS_MAX: usize = 256;
@@ -35,7 +35,7 @@ struct Parts {
 impl Calls {
     /// Notes that a call stands at `place`. One that comes where another was complete is a call of its own.
     pub(super) fn note(&mut self, place: &str) -> Result<(), TooMany> {
-        self.at(place).map(drop)
+        self.at(place, false).map(drop)
     }
 
     /// Notes what a text that stands alone says of a call.
@@ -43,7 +43,7 @@ impl Calls {
         if !segment.channel.is_tool_call() {
             return Ok(());
         }
-        let parts = self.at(&segment.path_index)?;
+        let parts = self.at(&segment.path_index, segment.join == Join::Again)?;
         let list = if segment.channel == Channel::ToolName { &mut parts.names } else { &mut parts.values };
         if list.len() >= PARTS_MAX {
             return Err(TooMany);
@@ -52,13 +52,15 @@ impl Calls {
         Ok(())
     }
 
-    fn at(&mut self, place: &str) -> Result<&mut Parts, TooMany> {
+    /// `again`: what is noted repeats a complete call and does not agree with it, so the same call is judged once more.
+    fn at(&mut self, place: &str, again: bool) -> Result<&mut Parts, TooMany> {
         if !self.by_place.contains_key(place) && self.by_place.len() >= CALLS_MAX {
             return Err(TooMany);
         }
         let parts = self.by_place.entry(place.to_owned()).or_default();
         if parts.judged {
-            *parts = Parts::default();
+            let names = std::mem::take(&mut parts.names);
+            *parts = Parts { names: if again { names } else { Vec::new() }, ..Parts::default() };
         }
         Ok(parts)
     }
@@ -68,6 +70,20 @@ impl Calls {
         for found in found.iter_mut().filter(|f| f.channel.is_tool_call()) {
             found.tool = self.by_place.get(place).filter(|p| !p.names.is_empty()).map(|p| p.names.concat());
         }
+    }
+
+    /// The tool that is called at `place`, as far as its name has come: what its parts make together, or the one name that
+    /// all of them repeat.
+    pub(super) fn called(&self, place: &str) -> Option<String> {
+        let names = &self.by_place.get(place)?.names;
+        let first = names.first()?;
+        Some(if names.iter().all(|name| name == first) { first.clone() } else { names.concat() })
+    }
+
+    /// Every call with its tool, where that is known; those at the places of `but` left out.
+    pub(super) fn called_all(&self, but: &BTreeSet<String>) -> BTreeMap<String, Option<String>> {
+        let places = self.by_place.keys().filter(|place| !but.contains(*place));
+        places.map(|place| (place.clone(), self.called(place))).collect()
     }
 
     /// Places of calls that have not been judged.
@@ -132,6 +148,17 @@ mod tests {
         calls.note_part(&part(Channel::ToolArguments, "0/0"), "{\"a\":1}").unwrap();
         assert_eq!(readings(&mut calls, &[]), ["refund({\"a\":1})", "re({\"a\":1})", "fund({\"a\":1})"]);
         assert_eq!(Calls::default().readings("0/0", Vec::new()), []);
+    }
+
+    #[test]
+    fn a_call_that_is_said_again_differently_keeps_its_name() {
+        let mut calls = Calls::default();
+        calls.note_part(&part(Channel::ToolName, "0/0"), "shell").unwrap();
+        assert_eq!(readings(&mut calls, &["{\"a\":1}"]), ["shell({\"a\":1})"]);
+        let again = Segment { join: Join::Again, ..part(Channel::ToolArguments, "0/0") };
+        calls.note_part(&again, "{\"a\":2}").unwrap();
+        assert!(calls.is_pending("0/0"));
+        assert_eq!(readings(&mut calls, &[]), ["shell({\"a\":2})"]);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Instant;
 use clyra_detectors::{Engine, Finding, Stream, View};
 
 use super::judge::{Found, Report};
-use super::splice::{Span, add_span, edits_for, redacted};
+use super::splice::{Span, add_span, all_edits_for};
 use crate::json::{Edit, TextDecoder};
 use crate::surface::{Channel, Form, Segment};
 
-/// Most text of one channel that is kept whole, for a schema or a tool rule to judge. Answers of today's models end
-/// well below; beyond it the channel counts as oversize.
+/// Most text of one call that is kept whole, for a tool rule to judge. Answers of today's models end well below; beyond it
+/// the channel counts as oversize.
 pub(super) const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Where one segment's text lies in its channel.
@@ -29,42 +29,70 @@ pub(super) struct Text {
     channel: Channel,
     decoder: TextDecoder,
     stream: Stream,
+    /// Whatever is found may be taken out, whether or not a reader of JSON could still read what is left.
+    loose: bool,
     fed: u64,
     ended: bool,
     spans: Vec<Span>,
+    /// Over the text so far, where it may be said again.
+    hasher: Option<Box<blake3::Hasher>>,
     /// The text so far, where something needs it whole.
     kept: Option<String>,
     kept_too_long: bool,
 }
 
 impl Text {
-    pub(super) fn new(engine: &Arc<Engine>, segment: &Segment, keep: bool) -> Text {
+    pub(super) fn new(engine: &Arc<Engine>, segment: &Segment, view: View, keep: bool) -> Text {
         Text {
             channel: segment.channel,
             decoder: TextDecoder::default(),
-            stream: engine.stream(view(segment.form)),
+            stream: engine.stream(view),
+            loose: false,
             fed: 0,
             ended: false,
             spans: Vec::new(),
+            hasher: None,
             kept: keep.then(String::new),
             kept_too_long: false,
         }
     }
 
-    /// Takes the next piece: `raw` stands at `segment` in its document. New findings are appended to `found`.
-    pub(super) fn feed(&mut self, raw: &[u8], segment: &Segment, found: &mut Vec<Found>, report: &mut Report) -> Piece {
+    /// The text may be said again, whole: then its hash is to be known at its end.
+    pub(super) fn hashed(self) -> Text {
+        Text { hasher: Some(Box::default()), ..self }
+    }
+
+    /// The hash of a text that has ended.
+    pub(super) fn hash(&self) -> Option<[u8; 32]> {
+        self.hasher.as_ref().filter(|_| self.ended).map(|hasher| *hasher.finalize().as_bytes())
+    }
+
+    /// The same, of which anything may be taken out.
+    pub(super) fn loosely(self, loose: bool) -> Text {
+        Text { loose, ..self }
+    }
+
+    /// Takes the next piece: `raw` stands at `segment` in its document. Gives where it lies, and its text. New findings are
+    /// appended to `found`.
+    pub(super) fn feed(
+        &mut self,
+        raw: &[u8],
+        segment: &Segment,
+        found: &mut Vec<Found>,
+        report: &mut Report,
+    ) -> (Piece, String) {
         let before = self.decoder.clone();
         let start = self.fed;
         let mut text = String::with_capacity(raw.len());
         self.decoder.feed(raw, &mut text);
         self.take(&text, &segment.pointer, found, report);
-        Piece { start, reach: self.fed + u64::from(self.decoder.pending()), before }
+        (Piece { start, reach: self.fed + u64::from(self.decoder.pending()), before }, text)
     }
 
-    /// Nothing more will come.
-    pub(super) fn end(&mut self, found: &mut Vec<Found>, report: &mut Report) {
+    /// Nothing more will come. Gives the text of half a character that stayed alone.
+    pub(super) fn end(&mut self, found: &mut Vec<Found>, report: &mut Report) -> String {
         if std::mem::replace(&mut self.ended, true) {
-            return;
+            return String::new();
         }
         let mut text = String::new();
         self.decoder.finish(&mut text);
@@ -72,6 +100,7 @@ impl Text {
         let mut new = Vec::new();
         self.stream.finish(&mut new);
         self.note(new, "", found);
+        text
     }
 
     fn take(&mut self, text: &str, pointer: &str, found: &mut Vec<Found>, report: &mut Report) {
@@ -81,6 +110,9 @@ impl Text {
             } else {
                 kept.push_str(text);
             }
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(text.as_bytes());
         }
         self.fed += text.len() as u64;
         report.saw(self.channel, text.len());
@@ -93,7 +125,9 @@ impl Text {
     }
 
     fn note(&self, new: Vec<Finding>, pointer: &str, found: &mut Vec<Found>) {
-        found.extend(new.into_iter().map(|f| place(f, self.channel, pointer)));
+        let new =
+            new.into_iter().map(|f| Found { contained: f.contained || self.loose, ..place(f, self.channel, pointer) });
+        found.extend(new);
     }
 
     /// Bytes before this offset are safe to show.
@@ -114,8 +148,14 @@ impl Text {
         add_span(&mut self.spans, found);
     }
 
-    pub(super) fn edits(&mut self, piece: &Piece) -> Vec<Edit> {
-        edits_for(&mut self.spans, piece.start, piece.reach)
+    /// What is to be changed in a piece; `mend` are the edits of the text's locks. `None` where the two cannot both be made.
+    pub(super) fn edits(&mut self, piece: &Piece, mend: &mut [Span]) -> Option<Vec<Edit>> {
+        all_edits_for(&mut self.spans, mend, piece.start, piece.reach)
+    }
+
+    /// What is taken out of the text.
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     /// The whole text, if it was kept; once.
@@ -126,15 +166,6 @@ impl Text {
     /// The text that was kept is not all of it.
     pub(super) fn kept_too_long(&self) -> bool {
         self.kept_too_long
-    }
-
-    /// The text as it will leave, where something is taken out of it; `Err` where it is too long to tell.
-    pub(super) fn redacted(&self) -> Option<Result<String, ()>> {
-        if self.spans.is_empty() {
-            return None;
-        }
-        let kept = self.kept.as_deref().filter(|_| !self.kept_too_long);
-        Some(kept.map(|kept| redacted(kept, &self.spans)).ok_or(()))
     }
 
     pub(super) fn channel(&self) -> Channel {

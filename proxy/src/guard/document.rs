@@ -1,8 +1,8 @@
 //! Inspecting a document as a whole: a request, or an answer that does not stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clyra_detectors::{Engine, View};
@@ -10,9 +10,9 @@ use clyra_detectors::{Engine, View};
 use super::calls::Calls;
 use super::channel::{Piece, Text, hide_names, place, view};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
-use super::schema::{Locks, SchemaReport};
-use super::splice::{Patch, Span, add_span, apply, edits_for, null, patch, redacted};
-use crate::json::{Doc, Limits, TextDecoder};
+use super::locks::{Desk, Locks};
+use super::splice::{Patch, Span, add_span, all_edits_for, apply, patch, replace};
+use crate::json::{Doc, Kind, Limits, TextDecoder, Value};
 use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Table, segments};
 
 /// Texts of one document. A request of a million messages is an attack on the inspector, not a conversation.
@@ -23,7 +23,6 @@ const SEGMENTS_MAX: usize = 200_000;
 pub(super) struct Checked {
     /// As it came, or rewritten where something was redacted.
     pub(super) bytes: Bytes,
-    pub(super) schema: SchemaReport,
 }
 
 /// Where findings of one text go.
@@ -69,19 +68,32 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Result<Checked, Block> {
     let Subject { table, document, doc, facts, direction } = subject;
-    let segments = segments(table, doc.root(document));
+    let root = doc.root(document);
+    let segments = segments(table, root);
+    let (mut bound, mut mended, mut mended_failed) = (Bound::default(), Vec::new(), false);
     if segments.len() > SEGMENTS_MAX
         && let Some(block) = judge.gap(note(report, Gap::Oversize), direction.too_much())
     {
         return Err(block);
     }
     let mut scan = Scan::default();
+    // Whether the answer calls tools is to be known before its text is judged, wherever the calls stand.
+    for segment in segments.iter().filter(|segment| segment.channel.is_tool_call() && !segment.range.is_empty()) {
+        locks.note(segment.channel, "call");
+    }
     for (index, segment) in segments.iter().enumerate().take(SEGMENTS_MAX) {
         let raw = document.get(segment.range.clone()).unwrap_or_default();
         if segment.form == Form::Media {
             note(report, Gap::Media);
         } else if segment.join == Join::Stream {
-            scan.joined(engine, index, segment, raw, report);
+            let before = scan.found.len();
+            let text = scan.joined(engine, index, segment, raw, &locks, report);
+            locks.note(segment.channel, &text);
+            let found = scan.found.get(before..).unwrap_or_default();
+            let mut desk = desk(engine, judge, report);
+            bound.open((index, segment, &text), root, found, &mut locks, &mut desk)?;
+            mended.extend(desk.found);
+            mended_failed |= desk.failed;
         } else {
             let text = decoded(segment, raw);
             if scan.calls.note_part(segment, &text).is_err()
@@ -91,16 +103,17 @@ pub(super) fn check(
                 return Err(block);
             }
             locks.note(segment.channel, &text);
-            if locks.binds(segment.channel)
-                && let Some(breach) = locks.feed(&segment.key, &text)
-                && let Some(block) = judge.schema(&breach)
-            {
-                return Err(block);
-            }
-            scan.whole(engine, index, segment, &text, report);
+            let before = scan.found.len();
+            scan.whole(engine, index, segment, &text, &locks, report);
+            let found = scan.found.get(before..).unwrap_or_default();
+            let mut desk = desk(engine, judge, report);
+            bound.open((index, segment, &text), root, found, &mut locks, &mut desk)?;
+            mended.extend(desk.found);
+            mended_failed |= desk.failed;
         }
     }
-    let failed = scan.finish(report);
+    let tails = scan.finish(report);
+    let failed = scan.failed;
     scan.name_tools(&segments);
     hide_names(&mut scan.found, &scan.names);
     if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), Cause::Unavailable) {
@@ -113,6 +126,30 @@ pub(super) fn check(
         Direction::Answer => judge.findings(&scan.found, facts),
     };
     mark(ruling, &mut scan, report)?;
+    if locks.any() {
+        let calls = scan.calls.called_all(&bound.free);
+        let mut desk = desk(engine, judge, report);
+        for (key, rest, found) in &tails {
+            if let Some(lock) = bound.joined.get(key) {
+                locks.found(*lock, found);
+                locks.feed(*lock, rest, None, &mut desk)?;
+            }
+        }
+        locks.finish(facts, &calls, &mut desk)?;
+        for (segment, spans) in scan.redactions() {
+            if let Some(lock) = bound.locks.get(&segment) {
+                locks.recheck(*lock, spans, facts, &mut desk)?;
+            }
+        }
+        for (key, lock) in &bound.joined {
+            if let Some((text, _)) = scan.texts.get(key) {
+                locks.recheck(*lock, text.spans(), facts, &mut desk)?;
+            }
+        }
+        mended.extend(desk.found);
+        mended_failed |= desk.failed;
+        rule_on_mended(&mended, mended_failed, facts, judge, report)?;
+    }
     if judge.wants_tool_calls() {
         for place in scan.calls.pending() {
             let readings = scan.calls.readings(&place, Vec::new());
@@ -121,17 +158,101 @@ pub(super) fn check(
             }
         }
     }
-    let mut schema = locks.finish(facts);
-    if schema.breach.is_none() {
-        schema.breach = scan.redacted(document, &segments, &locks).find_map(|text| locks.recheck(&text, facts));
-    }
-    if let Some(breach) = &schema.breach
-        && let Some(block) = judge.schema(breach)
-    {
+    let bytes = scan.rewrite(document, &segments, &bound, &mut locks)?;
+    Ok(Checked { bytes })
+}
+
+fn desk<'d>(engine: &'d Arc<Engine>, judge: &'d mut dyn Judge, report: &'d mut Report) -> Desk<'d> {
+    Desk { engine, judge, report, now: Duration::ZERO, found: Vec::new(), failed: false }
+}
+
+/// Rules on what only the mended texts show. They stand in no text that could be rewritten.
+fn rule_on_mended(
+    found: &[Found],
+    failed: bool,
+    facts: &ResponseFacts,
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<(), Block> {
+    if failed && let Some(block) = judge.gap(note(report, Gap::DetectorError), Cause::Unavailable) {
         return Err(block);
     }
-    let bytes = scan.rewrite(document, &segments)?;
-    Ok(Checked { bytes, schema })
+    if found.is_empty() {
+        return Ok(());
+    }
+    let ruling = judge.findings(found, facts);
+    match (ruling.block, ruling.redact.first().and_then(|at| found.get(*at))) {
+        (Some(block), _) => Err(block),
+        (None, Some(found)) => Err(cannot_redact(found)),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The locks of a document's texts, by segment.
+#[derive(Debug, Default)]
+struct Bound {
+    locks: BTreeMap<usize, usize>,
+    /// By the key of texts in several pieces.
+    joined: BTreeMap<String, usize>,
+    /// Calls that no schema binds.
+    free: BTreeSet<String>,
+}
+
+impl Bound {
+    fn open(
+        &mut self,
+        (index, segment, text): (usize, &Segment, &str),
+        root: Value<'_>,
+        found: &[Found],
+        locks: &mut Locks,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        if segment.channel.is_tool_call() && locks.bind_tools() && !is_clients_call(root, &segment.pointer) {
+            self.free.insert(segment.path_index.clone());
+            return Ok(());
+        }
+        if !locks.binds(segment) {
+            return Ok(());
+        }
+        let joined = segment.join == Join::Stream;
+        if let Some(lock) = self.joined.get(&segment.key).copied().filter(|_| joined) {
+            locks.found(lock, found);
+            return locks.feed(lock, text, None, desk);
+        }
+        let lock = locks.open(segment, None, desk)?;
+        locks.found(lock, found);
+        if joined {
+            self.joined.insert(segment.key.clone(), lock);
+        } else {
+            self.locks.insert(index, lock);
+        }
+        locks.feed(lock, text, None, desk)
+    }
+}
+
+/// Whether the call whose name or arguments stand at `pointer` is one that the client makes, of a tool that takes JSON.
+/// Providers call their own tools, and tools of other servers, in the same answers, and say so by the type of the block.
+pub(super) fn is_clients_call(root: Value<'_>, pointer: &str) -> bool {
+    let (above, _) = pointer.rsplit_once('/').unwrap_or_default();
+    match above.rsplit_once('/').map_or(above, |(_, last)| last) {
+        "custom" | "executableCode" => return false,
+        "function" | "function_call" | "functionCall" => return true,
+        _ => {}
+    }
+    let mut here = Some(root);
+    for name in above.split('/').skip(1) {
+        here = here.and_then(|value| match name.parse::<usize>() {
+            Ok(position) if value.kind() == Kind::Array => value.children().nth(position),
+            _ => value.get(name),
+        });
+    }
+    let kind = here.and_then(|value| value.get("type")).and_then(|kind| kind.as_str());
+    // The last two are of events, of which the call that they continue says the rest.
+    let of_events = ["input_json_delta", "response.function_call_arguments"];
+    kind.is_none_or(|kind| {
+        matches!(kind.as_ref(), "tool_use" | "function" | "function_call")
+            || of_events.iter().any(|of| kind.starts_with(of))
+    })
 }
 
 fn note(report: &mut Report, gap: Gap) -> Gap {
@@ -195,10 +316,11 @@ pub(super) fn scan_whole(
     text: &str,
     report: &mut Report,
 ) -> (Vec<Found>, bool) {
-    scan_text(engine, view(segment.form), segment, text, report)
+    scan_viewed(engine, view(segment.form), segment, text, report)
 }
 
-fn scan_text(
+/// The same, read another way.
+pub(super) fn scan_viewed(
     engine: &Arc<Engine>,
     view: View,
     segment: &Segment,
@@ -230,8 +352,20 @@ struct Scan {
 }
 
 impl Scan {
-    fn whole(&mut self, engine: &Arc<Engine>, index: usize, segment: &Segment, text: &str, report: &mut Report) {
-        let (found, failed) = scan_whole(engine, segment, text, report);
+    fn whole(
+        &mut self,
+        engine: &Arc<Engine>,
+        index: usize,
+        segment: &Segment,
+        text: &str,
+        locks: &Locks,
+        report: &mut Report,
+    ) {
+        let view = if locks.reads_json(segment.channel) { View::Json } else { view(segment.form) };
+        let (mut found, failed) = scan_viewed(engine, view, segment, text, report);
+        if locks.only_record(segment.channel) {
+            found.iter_mut().for_each(|f| f.contained = true);
+        }
         self.failed |= failed;
         if !found.is_empty() {
             self.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name));
@@ -239,15 +373,28 @@ impl Scan {
         }
     }
 
-    fn joined(&mut self, engine: &Arc<Engine>, index: usize, segment: &Segment, raw: &[u8], report: &mut Report) {
-        let (text, pieces) =
-            self.texts.entry(segment.key.clone()).or_insert_with(|| (Text::new(engine, segment, false), Vec::new()));
+    /// Scans a piece of a text and gives what it adds to it.
+    fn joined(
+        &mut self,
+        engine: &Arc<Engine>,
+        index: usize,
+        segment: &Segment,
+        raw: &[u8],
+        locks: &Locks,
+        report: &mut Report,
+    ) -> String {
+        let (text, pieces) = self.texts.entry(segment.key.clone()).or_insert_with(|| {
+            let view = if locks.reads_json(segment.channel) { View::Json } else { view(segment.form) };
+            let text = Text::new(engine, segment, view, false).loosely(locks.only_record(segment.channel));
+            (text, Vec::new())
+        });
         let mut found = Vec::new();
-        let piece = text.feed(raw, segment, &mut found, report);
+        let (piece, added) = text.feed(raw, segment, &mut found, report);
         pieces.push((index, piece));
         if !found.is_empty() {
             self.note(found, Source::Joined { key: segment.key.clone() });
         }
+        added
     }
 
     fn note(&mut self, found: Vec<Found>, source: Source) {
@@ -257,20 +404,21 @@ impl Scan {
         self.found.extend(found);
     }
 
-    fn finish(&mut self, report: &mut Report) -> bool {
+    /// Every text has ended. Gives what that adds to texts in several pieces, with their findings.
+    fn finish(&mut self, report: &mut Report) -> Vec<(String, String, Vec<Found>)> {
         let mut tails = Vec::new();
         for (key, (text, _)) in &mut self.texts {
             let mut found = Vec::new();
-            text.end(&mut found, report);
+            let rest = text.end(&mut found, report);
             self.failed |= text.failed();
-            tails.push((key.clone(), found));
+            tails.push((key.clone(), rest, found));
         }
-        for (key, found) in tails {
+        for (key, _, found) in &tails {
             if !found.is_empty() {
-                self.note(found, Source::Joined { key });
+                self.note(found.clone(), Source::Joined { key: key.clone() });
             }
         }
-        self.failed
+        tails
     }
 
     /// Names may stand behind the arguments, so they are given when all have been read.
@@ -284,35 +432,44 @@ impl Scan {
         }
     }
 
-    /// Texts that a schema binds, as redactions leave them.
-    fn redacted<'s>(
-        &'s self,
-        document: &'s Bytes,
-        segments: &'s [Segment],
-        locks: &'s Locks,
-    ) -> impl Iterator<Item = String> + 's {
-        self.sources.iter().filter_map(|source| {
-            let Source::Whole { segment, spans } = source else { return None };
-            let segment = segments.get(*segment).filter(|s| !spans.is_empty() && locks.binds(s.channel))?;
-            Some(redacted(&decoded(segment, document.get(segment.range.clone())?), spans))
+    /// What is taken out of texts that stand alone, by segment.
+    fn redactions(&self) -> impl Iterator<Item = (usize, &[Span])> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Whole { segment, spans } if !spans.is_empty() => Some((*segment, spans.as_slice())),
+            _ => None,
         })
     }
 
-    fn rewrite(&mut self, document: &Bytes, segments: &[Segment]) -> Result<Bytes, Block> {
+    fn rewrite(
+        &mut self,
+        document: &Bytes,
+        segments: &[Segment],
+        bound: &Bound,
+        locks: &mut Locks,
+    ) -> Result<Bytes, Block> {
         let mut patches: Vec<Patch> = Vec::new();
-        for source in &mut self.sources {
-            if let Source::Whole { segment, spans } = source
-                && let Some(segment) = segments.get(*segment)
-            {
-                let edits = edits_for(spans, 0, u64::MAX);
-                if !edits.is_empty() {
-                    patches.push(patch(document, segment, TextDecoder::default(), &edits));
-                }
+        let mut redactions: BTreeMap<usize, Vec<Span>> =
+            bound.locks.keys().map(|segment| (*segment, Vec::new())).collect();
+        for (segment, spans) in self.redactions() {
+            redactions.insert(segment, spans.to_vec());
+        }
+        for (index, mut spans) in redactions {
+            let mend = match bound.locks.get(&index) {
+                Some(lock) => locks.edits(*lock),
+                None => &mut [],
+            };
+            let edits = all_edits_for(&mut spans, mend, 0, u64::MAX).ok_or_else(broken)?;
+            if let Some(segment) = segments.get(index).filter(|_| !edits.is_empty()) {
+                patches.push(patch(document, segment, TextDecoder::default(), &edits));
             }
         }
-        for (text, pieces) in self.texts.values_mut() {
+        for (key, (text, pieces)) in &mut self.texts {
             for (index, piece) in pieces.iter() {
-                let edits = text.edits(piece);
+                let mend = match bound.joined.get(key) {
+                    Some(lock) => locks.edits(*lock),
+                    None => &mut [],
+                };
+                let edits = text.edits(piece, mend).ok_or_else(broken)?;
                 if let Some(segment) = segments.get(*index).filter(|_| !edits.is_empty()) {
                     patches.push(patch(document, segment, piece.before.clone(), &edits));
                 }
@@ -321,7 +478,7 @@ impl Scan {
         if patches.is_empty() {
             return Ok(document.clone());
         }
-        patches.extend(segments.iter().filter_map(|s| s.repeats.clone()).map(null));
+        patches.extend(segments.iter().filter_map(|s| s.repeats.clone()).map(replace));
         match apply(document, patches, Limits::default()) {
             Some(bytes) => Ok(bytes.into()),
             None => Err(broken()),

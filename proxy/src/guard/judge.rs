@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::schema::SchemaReport;
 use crate::surface::{Channel, ResponseFacts};
 
 /// A finding with its place in the exchange; never the text.
@@ -107,6 +108,8 @@ impl Gap {
 pub struct SchemaBreach {
     /// Id of the policy's schema entry.
     pub id: String,
+    /// Digest of the schema, 64 hex digits.
+    pub digest: String,
     pub pointer: String,
     pub keyword: String,
     /// Byte offset in the document.
@@ -144,6 +147,8 @@ pub struct Report {
     pub held_bytes_max: u64,
     /// Time spent scanning.
     pub scan_us: u64,
+    /// What the schemas' locks did.
+    pub schema: SchemaReport,
 }
 
 impl Report {

@@ -3,10 +3,15 @@
 //! Everything here is pure: bytes, documents and time in; releases and blocks out. Its promise is in one line: no byte is
 //! released that the policy in force would have stopped, had it seen what Clyra had seen by then.
 
+mod again;
 mod calls;
 mod channel;
 mod document;
 mod judge;
+mod locks;
+mod mended;
+mod repairs;
+mod said;
 mod schema;
 mod splice;
 mod stream;
@@ -14,10 +19,16 @@ mod whole;
 mod witness;
 
 #[cfg(test)]
+mod lock_tests;
+#[cfg(test)]
 mod tests;
 
+pub use again::{Invalid, as_events};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
-pub use schema::{Binding, SchemaReport};
+pub use schema::{
+    Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,
+    ToolSchemas,
+};
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
 pub use whole::{Answer, Shape, answer, bypass, error, own, request, uninspected};
 pub use witness::{Inspected, Released};

@@ -1,114 +1,208 @@
-//! SchemaLock at work on an answer: one lock for each text that a schema binds, whatever comes back judged by the policy.
+//! What holds an answer to its schemas: the schemas that bind it, the terms on which they do, and what came of it.
+//!
+//! The guard knows locks only by what they say of a text ([`TextLock`]): what may leave, what is to be changed on the way,
+//! and the verdict. Which language a schema is written in is the contract's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
-use clyra_schemas::{Contract, End, Lock, Mode, Outcome, RepairPolicy, Step, Violation};
+use clyra_schemas::{Contract, CsvContract, CsvLock, Edit, End, Lock, Mode, Outcome, RepairPolicy, Step};
 
+use super::again::Invalid;
 use super::judge::SchemaBreach;
-use crate::surface::{Channel, ResponseFacts};
+
+/// Holds one text to a contract.
+pub trait TextLock: Debug + Send {
+    /// Takes the next fragment.
+    fn feed(&mut self, text: &str) -> Step;
+    /// Bytes of the text as it came that may leave now.
+    fn settled(&self) -> u64;
+    /// The edits that were decided since the last call, in the order of the text.
+    fn take_edits(&mut self) -> Vec<Edit>;
+    /// Ends the text and judges it.
+    fn finish(&mut self, end: End) -> Outcome;
+}
+
+impl TextLock for Lock {
+    fn feed(&mut self, text: &str) -> Step {
+        Lock::feed(self, text)
+    }
+
+    fn settled(&self) -> u64 {
+        Lock::settled(self)
+    }
+
+    fn take_edits(&mut self) -> Vec<Edit> {
+        Lock::take_edits(self)
+    }
+
+    fn finish(&mut self, end: End) -> Outcome {
+        Lock::finish(self, end)
+    }
+}
+
+impl TextLock for CsvLock {
+    fn feed(&mut self, text: &str) -> Step {
+        CsvLock::feed(self, text)
+    }
+
+    fn settled(&self) -> u64 {
+        CsvLock::settled(self)
+    }
+
+    fn take_edits(&mut self) -> Vec<Edit> {
+        CsvLock::take_edits(self)
+    }
+
+    fn finish(&mut self, end: End) -> Outcome {
+        CsvLock::finish(self, end)
+    }
+}
+
+/// Makes locks.
+pub trait Contracted: Debug + Send + Sync {
+    /// A lock for one text.
+    fn lock(&self, mode: Mode, repair: RepairPolicy) -> Box<dyn TextLock>;
+    /// The text is JSON to whoever reads it, so that an escape sequence in it is a character.
+    fn is_json(&self) -> bool;
+}
+
+/// A contract for JSON texts.
+#[derive(Debug, Clone)]
+pub struct JsonContract(pub Arc<Contract>);
+
+impl Contracted for JsonContract {
+    fn lock(&self, mode: Mode, repair: RepairPolicy) -> Box<dyn TextLock> {
+        Box::new(Lock::new(Arc::clone(&self.0), mode, repair))
+    }
+
+    fn is_json(&self) -> bool {
+        true
+    }
+}
+
+/// A contract for CSV texts.
+#[derive(Debug, Clone)]
+pub struct TableContract(pub Arc<CsvContract>);
+
+impl Contracted for TableContract {
+    fn lock(&self, mode: Mode, repair: RepairPolicy) -> Box<dyn TextLock> {
+        Box::new(CsvLock::new(Arc::clone(&self.0), mode, repair))
+    }
+
+    fn is_json(&self) -> bool {
+        false
+    }
+}
+
+/// A compiled schema and its digest, 64 hex digits.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    pub digest: String,
+    pub contract: Arc<dyn Contracted>,
+}
+
+/// What a schema binds.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// The text of every choice and of every content block.
+    Content(Schema),
+    /// The arguments of every tool call, each to the schema of its tool.
+    Tools(Arc<ToolSchemas>),
+}
+
+/// The tools that the model was offered.
+#[derive(Debug)]
+pub struct ToolSchemas {
+    /// Digest over all of them, for a call of a tool that is none of them.
+    pub digest: String,
+    /// By name. A tool without schemas (a provider's own, or one that takes free text) may be called with anything; one that
+    /// was offered twice binds to both.
+    pub by_name: BTreeMap<String, Vec<Schema>>,
+}
+
+/// How much of a text may be held back, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldLimit {
+    pub bytes: u64,
+    /// Of each byte.
+    pub time: Duration,
+}
+
+/// On which terms a schema binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    pub mode: Mode,
+    pub repair: RepairPolicy,
+    pub hold: HoldLimit,
+    /// False where a violation is recorded and nothing else.
+    pub blocks: bool,
+    /// The model may be asked once more, and how long that may take.
+    pub ask_again: Option<Duration>,
+}
 
 /// A compiled schema that binds this exchange, under the id of the policy's entry.
 #[derive(Debug, Clone)]
 pub struct Binding {
     pub id: String,
-    pub contract: Arc<Contract>,
+    pub scope: Scope,
+    pub terms: Terms,
 }
 
-/// The locks of one answer.
-#[derive(Debug, Default)]
-pub(super) struct Locks {
-    bindings: Vec<Binding>,
-    /// By the key of the text they bind.
-    locks: BTreeMap<String, Vec<(String, Lock)>>,
-    /// Bytes that each locked text has brought.
-    bytes: BTreeMap<String, u64>,
-    /// The model refused or called a tool instead: then an empty text breaks nothing.
-    excused: bool,
-}
-
-/// What the locks said when they were all done.
+/// What the locks of an answer did, for receipts, events and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SchemaReport {
-    /// Schema entries that were asserted.
-    pub checked: Vec<String>,
-    pub breach: Option<SchemaBreach>,
+    /// Every lock has given its verdict.
+    pub finished: bool,
+    /// Schemas that texts were held to: id of the policy's entry and digest.
+    pub checked: BTreeSet<(String, String)>,
+    /// What was mended, where something was.
+    pub repairs: Repairs,
+    /// Most bytes of one text that were held at one time.
+    pub held_bytes_max: u64,
+    /// Longest time that a byte was held.
+    pub held_max: Duration,
+    /// Time spent in locks.
+    pub enforce_us: u64,
+    /// The answer broke a schema whose entry lets the model be asked once more, and was nothing but this text; and how long
+    /// that may take.
+    pub invalid: Option<(Invalid, Duration)>,
 }
 
-impl Locks {
-    pub(super) fn new(bindings: Vec<Binding>) -> Locks {
-        Locks { bindings, ..Locks::default() }
+/// The edits of an answer: kinds, number, and a digest that commits to each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Number of edits by kind of damage.
+    pub by_class: BTreeMap<&'static str, u64>,
+    /// The entry of the policy whose lock mended, and the digest of its schema.
+    pub by: Option<(String, String)>,
+    /// BLAKE3 (64 hex digits) over the list of edits, see `receipts/SPEC.md`.
+    pub digest: Option<String>,
+}
+
+impl Repairs {
+    /// The answer was asked for once more, because it broke this schema.
+    pub fn asked_again(by: (String, String)) -> Repairs {
+        Repairs { by_class: [("ask_again", 1)].into(), by: Some(by), digest: Some(super::repairs::digest_of(&[])) }
     }
 
-    /// True if this text is held until its schema has spoken.
-    pub(super) fn binds(&self, channel: Channel) -> bool {
-        !self.bindings.is_empty() && channel == Channel::Content
+    pub fn any(&self) -> bool {
+        !self.by_class.is_empty()
     }
 
-    pub(super) fn any(&self) -> bool {
-        !self.bindings.is_empty()
-    }
-
-    /// Text that shows that the model did not answer in the schema's channel.
-    pub(super) fn note(&mut self, channel: Channel, text: &str) {
-        self.excused |= !text.is_empty() && (channel == Channel::Refusal || channel.is_tool_call());
-    }
-
-    pub(super) fn feed(&mut self, key: &str, text: &str) -> Option<SchemaBreach> {
-        let locks = self
-            .locks
-            .entry(key.to_owned())
-            .or_insert_with(|| self.bindings.iter().map(|b| (b.id.clone(), lock(&b.contract))).collect());
-        *self.bytes.entry(key.to_owned()).or_default() += text.len() as u64;
-        locks.iter_mut().find_map(|(id, lock)| match lock.feed(text) {
-            Step::Violation(violation) => Some(breach(id, &violation)),
-            _ => None,
-        })
-    }
-
-    /// The answer is complete: every lock gives its verdict.
-    pub(super) fn finish(&mut self, facts: &ResponseFacts) -> SchemaReport {
-        let checked: Vec<String> = self.bindings.iter().map(|b| b.id.clone()).collect();
-        let end = end(facts.finish_reason.as_deref());
-        for (key, locks) in &mut self.locks {
-            let empty = self.bytes.get(key).is_none_or(|b| *b == 0);
-            if empty && (self.excused || end != End::Stop) {
-                continue;
-            }
-            for (id, lock) in locks {
-                if let Outcome::Block(violation) = lock.finish(end) {
-                    return SchemaReport { checked, breach: Some(breach(id, &violation)) };
-                }
-            }
-        }
-        SchemaReport { checked, breach: None }
+    /// The kinds of damage that were mended, in the order of their names, for the receipt.
+    pub fn kinds(&self) -> String {
+        self.by_class.keys().copied().collect::<Vec<_>>().join(",")
     }
 }
 
-impl Locks {
-    /// Judges a text as it is about to leave, where redactions have changed it since its lock spoke.
-    pub(super) fn recheck(&self, text: &str, facts: &ResponseFacts) -> Option<SchemaBreach> {
-        let end = end(facts.finish_reason.as_deref());
-        self.bindings.iter().find_map(|binding| {
-            let mut lock = lock(&binding.contract);
-            if let Step::Violation(violation) = lock.feed(text) {
-                return Some(breach(&binding.id, &violation));
-            }
-            match lock.finish(end) {
-                Outcome::Block(violation) => Some(breach(&binding.id, &violation)),
-                _ => None,
-            }
-        })
-    }
-}
-
-fn lock(contract: &Arc<Contract>) -> Lock {
-    Lock::new(Arc::clone(contract), Mode::Buffer, RepairPolicy::NONE)
-}
-
-fn breach(id: &str, violation: &Violation) -> SchemaBreach {
+/// A breach of what a lock says of its text.
+pub(super) fn breach(id: &str, digest: &str, violation: &clyra_schemas::Violation) -> SchemaBreach {
     SchemaBreach {
         id: id.to_owned(),
+        digest: digest.to_owned(),
         pointer: violation.instance_path.clone(),
         keyword: violation.keyword.unwrap_or_default().to_owned(),
         at: violation.at,
@@ -116,13 +210,14 @@ fn breach(id: &str, violation: &Violation) -> SchemaBreach {
     }
 }
 
-/// Why the answer ended, in SchemaLock's words.
-fn end(reason: Option<&str>) -> End {
-    match reason {
-        Some("length" | "max_tokens" | "model_length") => End::Length,
-        Some("content_filter") => End::ContentFilter,
-        Some("refusal") => End::Refusal,
-        Some("tool_calls" | "tool_use" | "function_call") => End::ToolCalls,
-        _ => End::Stop,
+/// A breach that is not a lock's to see.
+pub(super) fn breach_of(id: &str, digest: &str, kind: &str, keyword: &str, at: u64) -> SchemaBreach {
+    SchemaBreach {
+        id: id.to_owned(),
+        digest: digest.to_owned(),
+        pointer: String::new(),
+        keyword: keyword.to_owned(),
+        at,
+        kind: kind.to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::judge::Found;
 use crate::json::{Doc, Edit, Limits, TextDecoder, rewrite};
-use crate::surface::{Form, Segment};
+use crate::surface::{Form, Replaced, Segment};
 
 /// What stands where something was taken out.
 pub(super) fn replacement(class: &str) -> String {
@@ -43,7 +43,8 @@ pub(super) fn add_span(spans: &mut Vec<Span>, found: &Found) {
 /// The edits that spans of a channel's text mean for one piece of it, which covers `start..reach`.
 pub(super) fn edits_for(spans: &mut [Span], start: u64, reach: u64) -> Vec<Edit> {
     let mut edits = Vec::new();
-    for span in spans.iter_mut().filter(|s| s.start < reach && s.end > start) {
+    let first = spans.partition_point(|s| s.end <= start);
+    for span in spans.iter_mut().skip(first).take_while(|s| s.start < reach) {
         let from = span.start.max(start) - start;
         let to = span.end.min(reach) - start;
         let with = if span.written { String::new() } else { span.with.clone() };
@@ -51,6 +52,15 @@ pub(super) fn edits_for(spans: &mut [Span], start: u64, reach: u64) -> Vec<Edit>
         edits.push(Edit { range: from as usize..to as usize, with });
     }
     edits
+}
+
+/// The edits of both kinds, redactions and repairs, for one piece of a text; `None` where one covers bytes of the other, so
+/// that nobody can say what should stand there.
+pub(super) fn all_edits_for(redact: &mut [Span], mend: &mut [Span], start: u64, reach: u64) -> Option<Vec<Edit>> {
+    let mut edits = edits_for(redact, start, reach);
+    edits.extend(edits_for(mend, start, reach));
+    edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+    edits.is_sorted_by(|a, b| a.range.end <= b.range.start).then_some(edits)
 }
 
 /// A whole text without what its spans cover.
@@ -90,9 +100,9 @@ pub(super) fn patch(document: &[u8], segment: &Segment, before: TextDecoder, edi
     Patch { range: segment.range.clone(), bytes }
 }
 
-/// Replaces a whole value by `null`.
-pub(super) fn null(range: Range<usize>) -> Patch {
-    Patch { range, bytes: b"null".to_vec() }
+/// Replaces a whole value.
+pub(super) fn replace(value: Replaced) -> Patch {
+    Patch { range: value.range, bytes: value.with.into() }
 }
 
 /// Applies patches; one inside another gives way. `None` if the result is no longer strict JSON, which must then not leave.
@@ -154,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn a_redaction_and_a_repair_stand_side_by_side_or_not_at_all() {
+        let span = |start, end, with: &str| Span { start, end, with: with.to_owned(), written: false };
+        let edits = all_edits_for(&mut [span(4, 6, "#")], &mut [span(0, 1, "{"), span(6, 9, "}")], 2, 8).unwrap();
+        assert_eq!(edits, [Edit { range: 2..4, with: "#".into() }, Edit { range: 4..6, with: "}".into() }]);
+        assert_eq!(all_edits_for(&mut [span(4, 7, "#")], &mut [span(6, 9, "}")], 0, 9), None);
+    }
+
+    #[test]
     fn a_whole_text_goes_without_its_spans() {
         let mut spans = Vec::new();
         add_span(&mut spans, &found(6, 9, "b"));
@@ -166,7 +184,8 @@ mod tests {
     fn a_patch_inside_another_gives_way() {
         let document = br#"{"a":{"b":"x"},"c":"y"}"#;
         let inner = Patch { range: 10..13, bytes: b"\"z\"".to_vec() };
-        let out = apply(document, vec![inner, null(5..14)], Limits::default()).unwrap();
+        let out =
+            apply(document, vec![inner, replace(Replaced { range: 5..14, with: "null" })], Limits::default()).unwrap();
         assert_eq!(out, br#"{"a":null,"c":"y"}"#);
         let broken = Patch { range: 0..1, bytes: Vec::new() };
         assert!(apply(document, vec![broken], Limits::default()).is_none());

@@ -1,28 +1,34 @@
 //! Inspecting an answer while it streams.
 //!
 //! Its promise: an event is released when, and only when, every byte of its text lies before the place where a match
-//! could still begin, in each channel it touches; events keep their order and their bytes. What is redacted is rewritten
-//! in the events that carry it; at a block nothing behind the last released event leaves.
+//! could still begin, in each channel it touches, and before the place up to which the locks on its text vouch for it;
+//! events keep their order and their bytes. What is redacted or mended is rewritten in the events that carry it; at a block
+//! nothing behind the last released event leaves.
+//!
+//! Time is told by whoever feeds the bytes, as the time since the answer began.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use clyra_detectors::Engine;
+use clyra_detectors::{Engine, View};
 
 use super::calls::{Calls, TooMany};
-use super::channel::{Piece, Text, hide_names};
-use super::document::{broken, cannot_redact, decoded, scan_whole};
-use super::judge::{Block, Cause, Found, Gap, Judge, Report, SchemaBreach};
-use super::schema::{Binding, Locks, SchemaReport};
-use super::splice::{Span, add_span, apply, edits_for, null, patch};
+use super::channel::{Piece, Text, hide_names, view};
+use super::document::{broken, cannot_redact, decoded, is_clients_call, scan_viewed, scan_whole};
+use super::judge::{Block, Cause, Found, Gap, Judge, Report};
+use super::locks::{Desk, Locks};
+use super::said::{Origin, Said, edits_again};
+use super::schema::Binding;
+use super::splice::{Span, add_span, all_edits_for, apply, patch, replace};
 use super::witness::Released;
-use crate::json::{Doc, Limits, TextDecoder};
-use crate::surface::{Form, Join, ResponseFacts, Segment, Signal, Surface};
+use crate::json::{Doc, Limits, TextDecoder, Value};
+use crate::surface::{Channel, Form, Join, Mark, Replaced, ResponseFacts, Segment, Shown, Signal, Surface};
 use crate::wire::sse::{Frame, Framer};
 
-/// Most bytes of an answer that may be held back at one time. Buffer mode holds a whole answer; today's longest are
-/// around one MiB of events.
+/// Most bytes of an answer that may be held back at one time, whatever holds them. Buffer mode holds a whole answer; today's
+/// longest are around one MiB of events. A lock's own limit (`hold.bytes`) counts text, which is less.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// Most channels of one answer (choices, tool calls, blocks). More is not a conversation.
@@ -41,13 +47,23 @@ pub struct StreamGuard<J> {
     by_key: BTreeMap<String, usize>,
     /// Path index of each text, for tool calls.
     places: Vec<String>,
+    /// The locks of each text, where it has some.
+    lock_of: Vec<Option<usize>>,
     calls: Calls,
+    said: Said,
     locks: Locks,
+    /// What has been released, as far as an ending has to fit it.
+    pub shown: Shown,
+    /// Calls that the provider makes itself, or whose arguments are free text: no schema binds them.
+    free: BTreeSet<String>,
+    now: Duration,
     queue: VecDeque<Held>,
     held_bytes: usize,
     /// The terminal event has come: everything from it on waits for the end.
     done: bool,
     answered: bool,
+    /// Something that a client shows has left.
+    opened: bool,
 }
 
 /// An event that waits.
@@ -56,24 +72,27 @@ struct Held {
     frame: Frame,
     segments: Vec<HeldSegment>,
     /// Values to become `null` if anything in this event is redacted.
-    repeats: Vec<std::ops::Range<usize>>,
+    repeats: Vec<Replaced>,
+    mark: Mark,
     /// Holds until the answer is complete.
     terminal: bool,
+    /// A client shows something of it.
+    shows: bool,
 }
 
 #[derive(Debug)]
 struct HeldSegment {
     segment: Segment,
     text: Option<(usize, Piece)>,
+    /// Where this text was said first, if it may be said several times.
+    origin: Option<Origin>,
     spans: Vec<Span>,
-    /// Held until the answer is complete (schema) or the call is judged (tool rules).
-    locked: Option<LockedBy>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LockedBy {
-    Schema,
-    ToolCall,
+    /// Locks that hold a text that stands alone, and its length.
+    lock: Option<(usize, u64)>,
+    /// Held until the rules have judged the call.
+    judged: bool,
+    /// Held until a lock vouches for something of the call.
+    vouched: bool,
 }
 
 /// The end of an inspected stream.
@@ -81,11 +100,11 @@ enum LockedBy {
 pub struct StreamEnd {
     /// What is still to be sent, the terminal event last; nothing of it has left yet.
     pub tail: Vec<Released>,
-    pub schema: SchemaReport,
 }
 
 impl<J: Judge> StreamGuard<J> {
     pub fn new(surface: &'static Surface, engine: Arc<Engine>, judge: J, bindings: Vec<Binding>) -> Self {
+        let locks = Locks::new(bindings, judge.enforces());
         Self {
             surface,
             engine,
@@ -96,12 +115,18 @@ impl<J: Judge> StreamGuard<J> {
             texts: Vec::new(),
             by_key: BTreeMap::new(),
             places: Vec::new(),
+            lock_of: Vec::new(),
             calls: Calls::default(),
-            locks: Locks::new(bindings),
+            said: Said::default(),
+            shown: Shown::default(),
+            locks,
+            free: BTreeSet::new(),
+            now: Duration::ZERO,
             queue: VecDeque::new(),
             held_bytes: 0,
             done: false,
             answered: false,
+            opened: false,
         }
     }
 
@@ -110,9 +135,20 @@ impl<J: Judge> StreamGuard<J> {
         self.done
     }
 
+    /// True once something of the answer is to be mended.
+    pub fn mends(&self) -> bool {
+        self.locks.mends()
+    }
+
+    /// When what is held will have been held too long; ask [`Self::tick`] then.
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.judge.enforces() { self.locks.deadline() } else { None }
+    }
+
     /// Takes bytes as they come; appends the events that may leave, one [`Released`] each. What was appended before a
     /// block may leave all the same: it does not depend on how the bytes were cut.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Released>) -> Result<(), Block> {
+    pub fn feed(&mut self, bytes: &[u8], now: Duration, out: &mut Vec<Released>) -> Result<(), Block> {
+        self.tick(now, out)?;
         let mut frames = Vec::new();
         let framed = self.framer.feed(bytes, &mut frames);
         for frame in frames {
@@ -127,8 +163,19 @@ impl<J: Judge> StreamGuard<J> {
         Ok(())
     }
 
+    /// Time has passed.
+    pub fn tick(&mut self, now: Duration, out: &mut Vec<Released>) -> Result<(), Block> {
+        self.now = now;
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        self.desk(|locks, desk| locks.tick(desk))?;
+        self.release(false, out)
+    }
+
     /// The upstream has ended in good order.
-    pub fn finish(&mut self) -> Result<StreamEnd, Block> {
+    pub fn finish(&mut self, now: Duration) -> Result<StreamEnd, Block> {
+        self.now = now;
         if let Some(frame) = self.framer.finish() {
             self.event(frame)?;
         }
@@ -138,25 +185,57 @@ impl<J: Judge> StreamGuard<J> {
         for place in self.calls.pending() {
             self.judge_call(&place)?;
         }
-        let mut schema = self.locks.finish(&self.facts);
-        if schema.breach.is_none() {
-            schema.breach = self.recheck()?;
-        }
-        if let Some(breach) = &schema.breach
-            && let Some(block) = self.judge.schema(breach)
-        {
-            return Err(block);
+        if self.locks.any() {
+            let calls = self.calls.called_all(&self.free);
+            let facts = self.facts.clone();
+            self.desk(|locks, desk| locks.finish(&facts, &calls, desk))?;
+            self.recheck(&facts)?;
         }
         if let Some(block) = self.judge.answer(&self.facts, true) {
             return Err(block);
         }
         let mut tail = Vec::new();
         self.release(true, &mut tail)?;
-        Ok(StreamEnd { tail, schema })
+        Ok(StreamEnd { tail })
+    }
+
+    /// Lets the locks work, and rules on what they found in mended texts.
+    fn desk<T>(&mut self, work: impl FnOnce(&mut Locks, &mut Desk<'_>) -> Result<T, Block>) -> Result<T, Block> {
+        let mut batch = Batch::default();
+        let done = self.desk_into(&mut batch, work)?;
+        self.rule(batch)?;
+        Ok(done)
+    }
+
+    fn desk_into<T>(
+        &mut self,
+        batch: &mut Batch,
+        work: impl FnOnce(&mut Locks, &mut Desk<'_>) -> Result<T, Block>,
+    ) -> Result<T, Block> {
+        let mut desk = Desk {
+            engine: &self.engine,
+            judge: &mut self.judge,
+            report: &mut self.report,
+            now: self.now,
+            found: Vec::new(),
+            failed: false,
+        };
+        let done = work(&mut self.locks, &mut desk)?;
+        let Desk { found, failed, .. } = desk;
+        batch.failed |= failed;
+        batch.add(found, Target::Fields);
+        Ok(done)
     }
 
     fn event(&mut self, frame: Frame) -> Result<(), Block> {
-        let mut held = Held { frame, segments: Vec::new(), repeats: Vec::new(), terminal: false };
+        let mut held = Held {
+            frame,
+            segments: Vec::new(),
+            repeats: Vec::new(),
+            mark: Mark::default(),
+            terminal: false,
+            shows: false,
+        };
         let mut batch = Batch::default();
         self.fields(&held.frame, &mut batch);
         if let Some(data) = held.frame.data.clone() {
@@ -166,7 +245,7 @@ impl<J: Judge> StreamGuard<J> {
                 self.data(&data, &mut held, &mut batch)?;
             }
         }
-        held.terminal = self.done;
+        held.terminal |= self.done;
         self.held_bytes += held.frame.raw.len();
         self.report.held_bytes_max = self.report.held_bytes_max.max(self.held_bytes as u64);
         self.queue.push_back(held);
@@ -200,7 +279,8 @@ impl<J: Judge> StreamGuard<J> {
         };
         let root = doc.root(data);
         (self.surface.note_response)(root, &mut self.facts);
-        for segment in crate::surface::segments((self.surface.event)(), root) {
+        held.mark = (self.surface.mark)(root);
+        for segment in crate::surface::segments((self.surface.event)(root), root) {
             let raw = data.get(segment.range.clone()).unwrap_or_default();
             held.repeats.extend(segment.repeats.clone());
             if segment.form == Form::Media {
@@ -209,20 +289,30 @@ impl<J: Judge> StreamGuard<J> {
             }
             let position = held.segments.len();
             let one = match segment.join {
-                Join::Whole => self.whole(segment, raw, position, batch)?,
-                Join::Stream => self.streamed(segment, raw, batch)?,
+                Join::Whole => self.whole(segment, raw, root, position, batch)?,
+                Join::Stream => self.streamed(segment, raw, root, batch)?,
+                Join::Again => self.again(segment, raw, root, position, batch)?,
             };
+            held.shows |= shows(&one.segment) && !raw.is_empty();
             held.segments.push(one);
         }
         match (self.surface.signal)(root) {
             Signal::None => {}
             Signal::BlockEnd { index } => {
                 for text in 0..self.texts.len() {
-                    if self.places.get(text).is_some_and(|p| *p == index) {
+                    if self.places.get(text).is_some_and(|place| is_in(place, &index)) {
                         self.end_into(text, batch)?;
                     }
                 }
-                self.judge_call(&index)?;
+                for place in self.calls.pending().iter().filter(|place| is_in(place, &index)) {
+                    self.judge_call(place)?;
+                }
+            }
+            Signal::Whole { last } => {
+                held.terminal = last;
+                for place in self.calls.pending() {
+                    self.judge_call(&place)?;
+                }
             }
             Signal::Done => self.done = true,
         }
@@ -249,6 +339,7 @@ impl<J: Judge> StreamGuard<J> {
         &mut self,
         segment: Segment,
         raw: &[u8],
+        root: Value<'_>,
         position: usize,
         batch: &mut Batch,
     ) -> Result<HeldSegment, Block> {
@@ -256,13 +347,101 @@ impl<J: Judge> StreamGuard<J> {
         let noted = self.calls.note_part(&segment, &text);
         self.follow(noted)?;
         self.locks.note(segment.channel, &text);
-        let (mut found, failed) = scan_whole(&self.engine, &segment, &text, &mut self.report);
+        let as_json = self.locks.reads_json(segment.channel);
+        let view = if as_json { View::Json } else { view(segment.form) };
+        let (mut found, failed) = scan_viewed(&self.engine, view, &segment, &text, &mut self.report);
         self.calls.name(&segment.path_index, &mut found);
         batch.failed |= failed;
         batch.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name && !found.is_empty()));
+        let (lock, vouched) = self.lock_whole(&segment, &text, root, &found, batch)?;
         batch.add(found, Target::Whole { position });
-        let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        Ok(HeldSegment { segment, text: None, spans: Vec::new(), locked: tool.then_some(LockedBy::ToolCall) })
+        let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
+        Ok(HeldSegment { segment, text: None, origin: None, spans: Vec::new(), lock, judged, vouched })
+    }
+
+    /// A text that may have been said before: then what was decided of it holds here as well.
+    fn again(
+        &mut self,
+        segment: Segment,
+        raw: &[u8],
+        root: Value<'_>,
+        position: usize,
+        batch: &mut Batch,
+    ) -> Result<HeldSegment, Block> {
+        if let Some(index) = self.by_key.get(&segment.key).copied() {
+            self.end_into(index, batch)?;
+        }
+        let text = decoded(&segment, raw);
+        let Some(origin) = self.said.find(&segment, &text) else {
+            let origin = self.said.whole(&segment, &text);
+            let held = self.whole(segment, raw, root, position, batch)?;
+            if let Some(Origin::Whole(index)) = origin {
+                self.said.bind(index, held.lock.map(|(lock, _)| lock));
+            }
+            return Ok(HeldSegment { origin, ..held });
+        };
+        let lock = self.lock_at(origin).map(|lock| (lock, text.len() as u64));
+        let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
+        let vouched =
+            segment.channel == Channel::ToolName && self.locks.bind_tools() && !self.free.contains(&segment.path_index);
+        Ok(HeldSegment { segment, text: None, origin: Some(origin), spans: Vec::new(), lock, judged, vouched })
+    }
+
+    /// The locks of a text that was said before.
+    fn lock_at(&self, origin: Origin) -> Option<usize> {
+        match origin {
+            Origin::Streamed(index) => self.lock_of.get(index).copied().flatten(),
+            Origin::Whole(index) => self.said.lock(index),
+        }
+    }
+
+    /// Locks for a text that stands alone, and whether a lock must vouch for its call first.
+    fn lock_whole(
+        &mut self,
+        segment: &Segment,
+        text: &str,
+        root: Value<'_>,
+        found: &[Found],
+        batch: &mut Batch,
+    ) -> Result<(Option<(usize, u64)>, bool), Block> {
+        let place = &segment.path_index;
+        if segment.channel == Channel::ToolName && self.locks.bind_tools() {
+            if !is_clients_call(root, &segment.pointer) {
+                self.free.insert(place.clone());
+                return Ok((None, false));
+            }
+            if self.free.remove(place) {
+                // A call that turns into another under way.
+                self.desk_into(batch, |locks, desk| locks.refuse_call(desk))?;
+            }
+            let tool = self.calls.called(place);
+            self.desk_into(batch, |locks, desk| locks.named(place, tool.as_deref(), desk))?;
+            return Ok((None, true));
+        }
+        let free = self.is_free(segment, root);
+        // What a block begins with is an empty object where pieces follow, and means no arguments where none do.
+        let placeholder = segment.channel.is_tool_call() && segment.form == Form::JsonValue && text == "{}";
+        if !self.locks.binds(segment) || free || placeholder {
+            return Ok((None, false));
+        }
+        let lock = self.desk_into(batch, |locks, desk| {
+            let lock = locks.open(segment, None, desk)?;
+            locks.found(lock, found);
+            locks.feed(lock, text, None, desk)?;
+            Ok(lock)
+        })?;
+        Ok((Some((lock, text.len() as u64)), false))
+    }
+
+    /// Whether this is part of a call that no schema binds; remembers that it is.
+    fn is_free(&mut self, segment: &Segment, root: Value<'_>) -> bool {
+        if !segment.channel.is_tool_call() || !self.locks.bind_tools() {
+            return false;
+        }
+        if !is_clients_call(root, &segment.pointer) {
+            self.free.insert(segment.path_index.clone());
+        }
+        self.free.contains(&segment.path_index)
     }
 
     /// Where calls are judged, one that is not followed is not inspected.
@@ -274,46 +453,57 @@ impl<J: Judge> StreamGuard<J> {
         self.judge.gap(Gap::Oversize, Cause::BadAnswer).map_or(Ok(()), Err)
     }
 
-    fn streamed(&mut self, segment: Segment, raw: &[u8], batch: &mut Batch) -> Result<HeldSegment, Block> {
+    fn streamed(
+        &mut self,
+        segment: Segment,
+        raw: &[u8],
+        root: Value<'_>,
+        batch: &mut Batch,
+    ) -> Result<HeldSegment, Block> {
         let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        let bound = self.locks.binds(segment.channel);
-        if tool {
+        let bound = self.locks.binds(&segment) && !self.is_free(&segment, root);
+        if tool || bound && segment.channel.is_tool_call() {
             let noted = self.calls.note(&segment.path_index);
             self.follow(noted)?;
         }
-        let index = self.text_for(&segment, tool || bound, batch)?;
+        let index = self.text_for(&segment, tool, bound, batch)?;
+        if bound && segment.channel.is_tool_call() && self.lock_of.get(index).copied().flatten().is_none() {
+            self.desk_into(batch, |locks, desk| locks.refuse_call(desk))?;
+        }
         let mut found = Vec::new();
         let Some(text) = self.texts.get_mut(index) else { return Err(too_much()) };
-        let piece = text.feed(raw, &segment, &mut found, &mut self.report);
+        let (piece, decoded) = text.feed(raw, &segment, &mut found, &mut self.report);
         batch.failed |= text.failed();
         self.calls.name(&segment.path_index, &mut found);
-        batch.add(found, Target::Text(index));
-        if self.locks.any() {
-            // The schema judges the text as it came; redactions are applied to what was accepted.
-            let mut decoder = piece.before.clone();
-            let mut piece_text = String::new();
-            decoder.feed(raw, &mut piece_text);
-            self.locks.note(segment.channel, &piece_text);
-            if bound
-                && let Some(breach) = self.locks.feed(&segment.key, &piece_text)
-                && let Some(block) = self.judge.schema(&breach)
-            {
-                return Err(block);
-            }
+        // The locks judge the text as it came; redactions are applied to what was accepted.
+        self.locks.note(segment.channel, &decoded);
+        if let Some(lock) = self.lock_of.get(index).copied().flatten() {
+            let called = self.calls.called(&segment.path_index).filter(|_| segment.channel.is_tool_call());
+            self.desk_into(batch, |locks, desk| {
+                locks.found(lock, &found);
+                locks.feed(lock, &decoded, called.as_deref(), desk)
+            })?;
         }
-        let locked = match (bound, tool) {
-            (true, _) => Some(LockedBy::Schema),
-            (_, true) => Some(LockedBy::ToolCall),
-            _ => None,
-        };
-        Ok(HeldSegment { segment, text: Some((index, piece)), spans: Vec::new(), locked })
+        batch.add(found, Target::Text(index));
+        Ok(HeldSegment {
+            segment,
+            text: Some((index, piece)),
+            origin: None,
+            spans: Vec::new(),
+            lock: None,
+            judged: tool,
+            vouched: false,
+        })
     }
 
     /// The text that this segment continues.
-    fn text_for(&mut self, segment: &Segment, keep: bool, batch: &mut Batch) -> Result<usize, Block> {
+    fn text_for(&mut self, segment: &Segment, keep: bool, bound: bool, batch: &mut Batch) -> Result<usize, Block> {
         if let Some(index) = self.by_key.get(&segment.key).copied() {
             if self.texts.get(index).is_some_and(|t| !t.ended()) {
                 return Ok(index);
+            }
+            if let Some(lock) = self.lock_of.get(index).copied().flatten() {
+                self.desk_into(batch, |locks, desk| locks.reopened(lock, desk))?;
             }
             // A block that goes on after its end: clients put it together, so it was never settled.
             self.report.gaps.insert(Gap::Unreadable);
@@ -326,8 +516,17 @@ impl<J: Judge> StreamGuard<J> {
             return Err(too_much());
         }
         let index = self.texts.len();
-        self.texts.push(Text::new(&self.engine, segment, keep));
+        let goes_on = self.by_key.contains_key(&segment.key);
+        let view = if self.locks.reads_json(segment.channel) { View::Json } else { view(segment.form) };
+        let loose = self.locks.only_record(segment.channel);
+        let lock = match bound && !goes_on {
+            true => Some(self.desk_into(batch, |locks, desk| locks.open(segment, None, desk))?),
+            false => None,
+        };
+        let text = Text::new(&self.engine, segment, view, keep).loosely(loose);
+        self.texts.push(if self.surface.repeats { text.hashed() } else { text });
         self.places.push(segment.path_index.clone());
+        self.lock_of.push(lock);
         self.by_key.insert(segment.key.clone(), index);
         Ok(index)
     }
@@ -341,26 +540,40 @@ impl<J: Judge> StreamGuard<J> {
     fn end_into(&mut self, index: usize, batch: &mut Batch) -> Result<(), Block> {
         let Some(text) = self.texts.get_mut(index).filter(|t| !t.ended()) else { return Ok(()) };
         let mut found = Vec::new();
-        text.end(&mut found, &mut self.report);
+        let rest = text.end(&mut found, &mut self.report);
         batch.failed |= text.failed();
-        self.calls.name(self.places.get(index).map_or("", String::as_str), &mut found);
+        let place = self.places.get(index).map_or("", String::as_str);
+        if let Some(hash) = text.hash() {
+            self.said.streamed(index, text.channel(), place, hash);
+        }
+        self.calls.name(place, &mut found);
+        if let Some(lock) = self.lock_of.get(index).copied().flatten() {
+            self.desk_into(batch, |locks, desk| {
+                locks.found(lock, &found);
+                locks.feed(lock, &rest, None, desk)?;
+                locks.end(lock, desk)
+            })?;
+        }
         batch.add(found, Target::Text(index));
         Ok(())
     }
 
-    /// The first schema that a redaction breaks.
-    fn recheck(&self) -> Result<Option<SchemaBreach>, Block> {
-        for text in self.texts.iter().filter(|text| self.locks.binds(text.channel())) {
-            match text.redacted() {
-                None => {}
-                Some(Err(())) => return Err(broken()),
-                Some(Ok(text)) => match self.locks.recheck(&text, &self.facts) {
-                    None => {}
-                    breach => return Ok(breach),
-                },
-            }
+    /// Holds what redactions leave of a text to its schemas.
+    fn recheck(&mut self, facts: &ResponseFacts) -> Result<(), Block> {
+        for index in 0..self.texts.len() {
+            let (Some(text), Some(lock)) = (self.texts.get(index), self.lock_of.get(index).copied().flatten()) else {
+                continue;
+            };
+            let spans = text.spans().to_vec();
+            self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
         }
-        Ok(None)
+        let whole = self.queue.iter().flat_map(|held| &held.segments);
+        let mut whole: Vec<_> = whole.filter_map(|one| Some((one.lock?.0, one.spans.clone()))).collect();
+        whole.extend(self.said.redacted().map(|(lock, spans)| (lock, spans.to_vec())));
+        for (lock, spans) in whole {
+            self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
+        }
+        Ok(())
     }
 
     /// The call at `place`, if there is one, is complete.
@@ -415,7 +628,10 @@ impl<J: Judge> StreamGuard<J> {
                 }
                 Target::Whole { position } => {
                     if let Some(one) = self.queue.back_mut().and_then(|h| h.segments.get_mut(position)) {
-                        add_span(&mut one.spans, found);
+                        match one.origin {
+                            Some(Origin::Whole(index)) => self.said.redact(index, found),
+                            _ => add_span(&mut one.spans, found),
+                        }
                     }
                 }
                 Target::Fields => return Err(cannot_redact(found)),
@@ -426,51 +642,109 @@ impl<J: Judge> StreamGuard<J> {
 
     /// Lets go of the events at the front that nothing holds any more.
     fn release(&mut self, complete: bool, out: &mut Vec<Released>) -> Result<(), Block> {
+        if !complete && !self.opens() {
+            return Ok(());
+        }
         while let Some(held) = self.queue.front() {
-            let holds = held.terminal || self.judge.enforces() && held.segments.iter().any(|s| self.holds(s));
-            if holds && !complete {
+            if self.waits(held) && !complete {
                 break;
             }
-            let Some(held) = self.queue.pop_front() else { break };
+            let Some(mut held) = self.queue.pop_front() else { break };
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
-            out.push(Released::new(self.dress(held)?));
+            let data = self.dress(&mut held)?;
+            self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
+            out.push(Released::new(data.map_or(held.frame.raw.clone(), |data| held.frame.with_data(&data))));
         }
         Ok(())
     }
 
+    /// An answer that is held to a schema begins with an event that shows something: until then a violation is an error of
+    /// HTTP, and not one in the middle of a stream.
+    fn opens(&mut self) -> bool {
+        if self.opened || !self.locks.any() || !self.judge.enforces() {
+            return true;
+        }
+        if self.locks.may_ask() {
+            return false;
+        }
+        let first = self.queue.iter().position(|held| held.shows);
+        self.opened = first.is_some_and(|at| !self.queue.iter().take(at + 1).any(|held| self.waits(held)));
+        self.opened
+    }
+
+    fn waits(&self, held: &Held) -> bool {
+        held.terminal || self.judge.enforces() && held.segments.iter().any(|one| self.holds(one))
+    }
+
     fn holds(&self, one: &HeldSegment) -> bool {
-        match one.locked {
-            Some(LockedBy::Schema) => return true,
-            Some(LockedBy::ToolCall) if self.calls.is_pending(&one.segment.path_index) => return true,
-            _ => {}
+        let place = &one.segment.path_index;
+        if one.judged && self.calls.is_pending(place) || one.vouched && !self.locks.calls(place) {
+            return true;
+        }
+        if one.lock.is_some_and(|(lock, length)| length > self.locks.settled(lock)) {
+            return true;
         }
         let Some((index, piece)) = &one.text else { return false };
         self.texts.get(*index).is_none_or(|text| piece.reach > text.settled())
+            || self.lock_of.get(*index).copied().flatten().is_some_and(|lock| piece.reach > self.locks.settled(lock))
     }
 
-    /// The bytes of an event as they may leave.
-    fn dress(&mut self, mut held: Held) -> Result<Bytes, Block> {
-        let Some(data) = held.frame.data.clone() else { return Ok(held.frame.raw) };
+    /// The data of an event as it may leave, where that is not how it came.
+    fn dress(&mut self, held: &mut Held) -> Result<Option<Bytes>, Block> {
+        let Some(data) = held.frame.data.clone() else { return Ok(None) };
         let mut patches = Vec::new();
         for one in &mut held.segments {
-            let (before, edits) = match &one.text {
-                Some((index, piece)) => match self.texts.get_mut(*index) {
-                    Some(text) => (piece.before.clone(), text.edits(piece)),
-                    None => continue,
-                },
-                None => (TextDecoder::default(), edits_for(&mut one.spans, 0, u64::MAX)),
+            let mut none = [];
+            let (before, edits) = match (&one.text, one.origin) {
+                (Some((index, piece)), _) => {
+                    let mend = match self.lock_of.get(*index).copied().flatten() {
+                        Some(lock) => self.locks.edits(lock),
+                        None => &mut none,
+                    };
+                    let Some(text) = self.texts.get_mut(*index) else { continue };
+                    (piece.before.clone(), text.edits(piece, mend))
+                }
+                (None, Some(origin)) => {
+                    let redact = match origin {
+                        Origin::Streamed(index) => self.texts.get(index).map_or(&[][..], Text::spans),
+                        Origin::Whole(index) => self.said.spans(index),
+                    };
+                    let mend = match one.lock {
+                        Some((lock, _)) => self.locks.edits(lock),
+                        None => &mut none,
+                    };
+                    (TextDecoder::default(), edits_again(redact, mend))
+                }
+                (None, None) => {
+                    let mend = match one.lock {
+                        Some((lock, _)) => self.locks.edits(lock),
+                        None => &mut none,
+                    };
+                    (TextDecoder::default(), all_edits_for(&mut one.spans, mend, 0, u64::MAX))
+                }
             };
+            let edits = edits.ok_or_else(broken)?;
             if !edits.is_empty() {
                 patches.push(patch(&data, &one.segment, before, &edits));
             }
         }
         if patches.is_empty() {
-            return Ok(held.frame.raw);
+            return Ok(None);
         }
-        patches.extend(held.repeats.drain(..).map(null));
-        let data = apply(&data, patches, Limits::default()).ok_or_else(broken)?;
-        Ok(held.frame.with_data(&data))
+        patches.extend(held.repeats.drain(..).map(replace));
+        Ok(Some(apply(&data, patches, Limits::default()).ok_or_else(broken)?.into()))
     }
+}
+
+/// A place is that of a block, or lies in it.
+fn is_in(place: &str, block: &str) -> bool {
+    place.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether clients show texts of this segment's channel.
+fn shows(segment: &Segment) -> bool {
+    use Channel::{Content, FunctionCall, Reasoning, Refusal, ToolArguments, ToolName};
+    matches!(segment.channel, Content | FunctionCall | Reasoning | Refusal | ToolArguments | ToolName)
 }
 
 fn too_much() -> Block {

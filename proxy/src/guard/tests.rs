@@ -2,16 +2,19 @@
 //! released and the same is decided; nothing forbidden is released, and nothing else is withheld.
 #![allow(clippy::string_slice)]
 
+mod repetition;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use clyra_detectors::Engine;
-use clyra_policy::Policy;
-use clyra_schemas::{Contract, ContractSource, Limits};
+use clyra_policy::{Action, Policy};
+use clyra_schemas::{Contract, ContractSource, Limits, Mode, RepairPolicy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Binding, Block, Cause, Gap, HELD_BYTES_MAX, StreamGuard};
+use super::{Binding, Block, Cause, Gap, HELD_BYTES_MAX, HoldLimit, JsonContract, Schema, Scope, StreamGuard, Terms};
 use crate::exchange::gateway::engine;
 use crate::exchange::judge::{Context, PolicyJudge};
 use crate::surface::{SURFACES, Surface};
@@ -34,21 +37,36 @@ rules:
 
 const TOOL_RULE: &str = "  - { id: no-shell, phase: tool_call, when: 'tool.name == \"shell\" && tool.args.note.contains(\"rm\")', action: block }\n";
 
-struct Setup {
-    policy: Arc<Policy>,
-    engine: Arc<Engine>,
+/// A clock that stands still.
+pub(super) const NOW: Duration = Duration::ZERO;
+
+pub(super) const BUFFERED: Terms = Terms {
+    mode: Mode::Buffer,
+    repair: RepairPolicy::NONE,
+    hold: HoldLimit { bytes: 1 << 20, time: Duration::from_secs(600) },
+    blocks: true,
+    ask_again: None,
+};
+
+pub(super) struct Setup {
+    pub(super) policy: Arc<Policy>,
+    pub(super) engine: Arc<Engine>,
 }
 
-fn setup(text: &str) -> Setup {
+pub(super) fn setup(text: &str) -> Setup {
     let policy = Policy::parse(text, "policy.yaml", &|_| Err("no files".into())).unwrap();
     let engine = Arc::new(engine(&policy).unwrap());
     Setup { policy: Arc::new(policy), engine }
 }
 
-static TEXT: LazyLock<Setup> = LazyLock::new(|| setup(POLICY));
+pub(super) static TEXT: LazyLock<Setup> = LazyLock::new(|| setup(POLICY));
 static TOOLS: LazyLock<Setup> = LazyLock::new(|| setup(&format!("{POLICY}{TOOL_RULE}")));
 
-fn judge(setup: &Setup) -> PolicyJudge {
+pub(super) fn judge(setup: &Setup) -> PolicyJudge {
+    judge_with(setup, BTreeMap::new())
+}
+
+pub(super) fn judge_with(setup: &Setup, on_violation: BTreeMap<String, Action>) -> PolicyJudge {
     let context = Context {
         policy: Arc::clone(&setup.policy),
         caller: setup.policy.caller(None),
@@ -64,12 +82,12 @@ fn judge(setup: &Setup) -> PolicyJudge {
         },
         now_unix_s: 0,
     };
-    PolicyJudge::response(Arc::new(context), 200, BTreeMap::new())
+    PolicyJudge::response(Arc::new(context), 200, on_violation)
 }
 
 /// Everything that one run of the guard comes to.
 #[derive(PartialEq)]
-struct Run {
+pub(super) struct Run {
     released: Vec<u8>,
     end: Result<(), Block>,
     decided: String,
@@ -86,11 +104,12 @@ impl std::fmt::Debug for Run {
 fn run(setup: &Setup, surface: &'static Surface, bindings: &[Binding], stream: &[u8], cuts: &Cuts) -> Run {
     let mut guard = StreamGuard::new(surface, Arc::clone(&setup.engine), judge(setup), bindings.to_vec());
     let mut out = Vec::new();
-    let mut end = cuts.pieces(stream).into_iter().try_for_each(|piece| guard.feed(piece, &mut out));
+    let mut end = cuts.pieces(stream).into_iter().try_for_each(|piece| guard.feed(piece, NOW, &mut out));
     if end.is_ok() {
-        end = guard.finish().map(|end| out.extend(end.tail));
+        end = guard.finish(NOW).map(|end| out.extend(end.tail));
     }
     guard.report.scan_us = 0;
+    guard.report.schema.enforce_us = 0;
     Run {
         released: out.iter().flat_map(|part| part.bytes().iter().copied()).collect(),
         end,
@@ -112,6 +131,13 @@ enum Lane {
     Block(u8),
     Thinking(u8),
     Input(u8),
+    /// An item of a response, by its index: text, a summary of reasoning, arguments. Each is said again when it is done.
+    Item(u8),
+    Summary(u8),
+    Arguments(u8),
+    /// A candidate of Gemini's, by its index.
+    Candidate(u8),
+    Thought(u8),
 }
 
 impl Lane {
@@ -127,9 +153,74 @@ impl Lane {
     ];
     const MESSAGES: [Lane; 5] = [Lane::Block(0), Lane::Block(1), Lane::Thinking(2), Lane::Input(3), Lane::Input(4)];
 
+    const RESPONSES: [Lane; 5] =
+        [Lane::Item(0), Lane::Item(1), Lane::Summary(2), Lane::Arguments(3), Lane::Arguments(4)];
+    const GEMINI: [Lane; 3] = [Lane::Candidate(0), Lane::Candidate(1), Lane::Thought(0)];
+
+    fn of(surface: usize) -> &'static [Lane] {
+        match SURFACES[surface].id {
+            "openai.chat" => &Lane::CHAT,
+            "openai.responses" => &Lane::RESPONSES,
+            "anthropic.messages" => &Lane::MESSAGES,
+            _ => &Lane::GEMINI,
+        }
+    }
+
     /// Text of a tool call is JSON.
     fn is_json(self) -> bool {
-        matches!(self, Self::FunctionCall | Self::Tool(_) | Self::Input(_))
+        matches!(self, Self::FunctionCall | Self::Tool(_) | Self::Input(_) | Self::Arguments(_))
+    }
+
+    /// A call with a name.
+    fn is_named(self) -> bool {
+        matches!(self, Self::Tool(_) | Self::Input(_) | Self::Arguments(_))
+    }
+
+    /// The item of a response that has this text.
+    fn item(self, text: &str) -> Option<(u8, Value)> {
+        let part = |kind: &str| json!([{"type": kind, "text": text}]);
+        match self {
+            Self::Item(index) => Some((index, json!({"type": "message", "content": part("output_text")}))),
+            Self::Summary(index) => Some((index, json!({"type": "reasoning", "summary": part("summary_text")}))),
+            Self::Arguments(index) => {
+                Some((index, json!({"type": "function_call", "name": "shell", "arguments": text})))
+            }
+            _ => None,
+        }
+    }
+
+    /// The events that say a text of a response again, as soon as it is done.
+    fn done(self, text: &str) -> Vec<Value> {
+        let Some((index, item)) = self.item(text) else { return Vec::new() };
+        let event = |kind: &str, member: &str, value: Value| json!({"type": format!("response.{kind}.done"), "output_index": index, "content_index": 0, member: value});
+        let mut events = match self {
+            Self::Item(_) => vec![
+                event("output_text", "text", text.into()),
+                event("content_part", "part", item["content"][0].clone()),
+            ],
+            Self::Summary(_) => vec![
+                json!({"type": "response.reasoning_summary_text.done", "output_index": index, "summary_index": 0, "text": text}),
+                json!({"type": "response.reasoning_summary_part.done", "output_index": index, "summary_index": 0,
+                    "part": item["summary"][0]}),
+            ],
+            _ => vec![event("function_call_arguments", "arguments", text.into())],
+        };
+        events.push(json!({"type": "response.output_item.done", "output_index": index, "item": item}));
+        events
+    }
+
+    /// The text that an event says again, whole.
+    fn again(self, event: &Value) -> Vec<&str> {
+        let (index, whole, item) = match self {
+            Self::Item(index) => (index, ["/text", "/part/text"], "content/0/text"),
+            Self::Summary(index) => (index, ["/text", "/part/text"], "summary/0/text"),
+            Self::Arguments(index) => (index, ["/arguments", "/none"], "arguments"),
+            _ => return Vec::new(),
+        };
+        let here = event["output_index"] == json!(index) && event["type"].as_str().unwrap().ends_with(".done");
+        let places = whole.map(str::to_owned).into_iter().chain([format!("/item/{item}")]).filter(|_| here);
+        let last = format!("/response/output/{index}/{item}");
+        places.chain([last]).filter_map(|place| event.pointer(&place)?.as_str()).collect()
     }
 
     /// An event with `piece` (spelled as JSON string content) in this place.
@@ -155,6 +246,23 @@ impl Lane {
             Self::Block(index) => block(index, "text_delta", "text"),
             Self::Thinking(index) => block(index, "thinking_delta", "thinking"),
             Self::Input(index) => block(index, "input_json_delta", "partial_json"),
+            Self::Item(index) => format!(
+                r#"{{"type":"response.output_text.delta","output_index":{index},"content_index":0,"delta":"{piece}","obfuscation":"x"}}"#
+            ),
+            Self::Summary(index) => format!(
+                r#"{{"type":"response.reasoning_summary_text.delta","summary_index":0,"output_index":{index},"delta":"{piece}"}}"#
+            ),
+            Self::Arguments(index) => {
+                format!(
+                    r#"{{"delta":"{piece}","output_index":{index},"type":"response.function_call_arguments.delta"}}"#
+                )
+            }
+            Self::Candidate(index) => format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{piece}","thoughtSignature":"c2ln"}}],"role":"model"}},"index":{index}}}]}}"#
+            ),
+            Self::Thought(index) => format!(
+                r#"{{"candidates":[{{"index":{index},"content":{{"parts":[{{"thought":true,"text":"{piece}"}}]}}}}]}}"#
+            ),
         }
     }
 
@@ -179,6 +287,22 @@ impl Lane {
             Self::Block(index) => block(index, "text"),
             Self::Thinking(index) => block(index, "thinking"),
             Self::Input(index) => block(index, "partial_json"),
+            Self::Item(index) | Self::Summary(index) | Self::Arguments(index) => {
+                let kind = match self {
+                    Self::Item(_) => "response.output_text.delta",
+                    Self::Summary(_) => "response.reasoning_summary_text.delta",
+                    _ => "response.function_call_arguments.delta",
+                };
+                let here = event["type"] == kind && event["output_index"] == json!(index);
+                event.get("delta").filter(|_| here)
+            }
+            Self::Candidate(index) | Self::Thought(index) => {
+                let part = event.pointer("/candidates/0/content/parts/0");
+                let here = event.pointer("/candidates/0/index") == Some(&json!(index));
+                let thinks = part.and_then(|part| part.get("thought")).is_some();
+                let wanted = here && thinks == matches!(self, Self::Thought(_));
+                part.and_then(|part| part.get("text")).filter(|_| wanted)
+            }
         };
         found.and_then(Value::as_str)
     }
@@ -221,6 +345,21 @@ fn read(stream: &[u8], lanes: &[Lane]) -> BTreeMap<Lane, String> {
         }
     }
     out.into_iter().map(|(lane, units)| (lane, String::from_utf16_lossy(&units))).collect()
+}
+
+/// What a response says again of its texts.
+fn again(stream: &[u8], lanes: &[Lane]) -> Vec<(Lane, String)> {
+    let text = std::str::from_utf8(stream).unwrap();
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
+    events
+        .filter(|event| event.get("type").is_some())
+        .flat_map(|event| -> Vec<(Lane, String)> {
+            let of = |lane: &Lane| -> Vec<(Lane, String)> {
+                lane.again(&event).into_iter().map(|text| (*lane, text.to_owned())).collect()
+            };
+            lanes.iter().flat_map(of).collect()
+        })
+        .collect()
 }
 
 /// Words that make and almost make matches.
@@ -286,11 +425,12 @@ fn of_json(json: &str) -> String {
 fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
     let mut noise = noise.iter().cycle().copied();
     let mut next = || noise.next().unwrap_or(0);
-    let mut left: Vec<(Lane, Vec<u16>)> = texts
+    let written: Vec<(Lane, String)> = texts
         .iter()
         .map(|(lane, text)| (*lane, if lane.is_json() { as_json(text, &mut next) } else { text.clone() }))
-        .map(|(lane, text)| (lane, text.encode_utf16().collect()))
         .collect();
+    let mut left: Vec<(Lane, Vec<u16>)> =
+        written.iter().map(|(lane, text)| (*lane, text.encode_utf16().collect())).collect();
     let mut out = String::new();
     let frame = |out: &mut String, data: &str, style: u8| match style % 5 {
         0 => out.push_str(&format!(": note\ndata: {data}\r\n\r\n")),
@@ -307,6 +447,12 @@ fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
             Lane::Block(index) => json!({"type": "content_block_start", "index": index, "content_block": {"text": ""}}),
             Lane::Input(index) => json!({"type": "content_block_start", "index": index,
                 "content_block": {"type": "tool_use", "name": "shell"}}),
+            Lane::Arguments(index) => json!({"type": "response.output_item.added", "output_index": index,
+                "item": {"type": "function_call", "name": "shell", "arguments": ""}}),
+            Lane::Item(index) => {
+                json!({"type": "response.content_part.added", "output_index": index, "content_index": 0,
+                "part": {"type": "output_text", "text": ""}})
+            }
             _ => continue,
         };
         frame(&mut out, &opening.to_string(), next());
@@ -339,10 +485,24 @@ fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
             if let Lane::Block(index) | Lane::Thinking(index) | Lane::Input(index) = lane {
                 frame(&mut out, &json!({"type": "content_block_stop", "index": index}).to_string(), next());
             }
+            for event in lane.done(&written.iter().find(|(other, _)| *other == lane).unwrap().1) {
+                frame(&mut out, &event.to_string(), next());
+            }
         }
     }
     match SURFACES[surface].id {
         "openai.chat" => frame(&mut out, "[DONE]", next()),
+        "openai.responses" => {
+            let mut output = vec![json!({}); 5];
+            for (index, item) in written.iter().filter_map(|(lane, text)| lane.item(text)) {
+                output[usize::from(index)] = item;
+            }
+            let response = json!({"status": "completed", "output": output});
+            frame(&mut out, &json!({"type": "response.completed", "response": response}).to_string(), next());
+        }
+        "gemini.generate" => {
+            frame(&mut out, &json!({"candidates": [{"index": 0, "finishReason": "STOP"}]}).to_string(), next());
+        }
         _ => frame(&mut out, "{\"type\":\"message_stop\"}", next()),
     }
     out
@@ -352,8 +512,13 @@ fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
 fn bound_answer() -> impl Strategy<Value = Answer> {
     let noise = proptest::collection::vec(any::<u8>(), 1..200);
     let texts = proptest::collection::vec((unblocked(), 0..4u8), 2);
-    (0..2usize, texts, noise).prop_map(|(surface, texts, noise)| {
-        let lanes = if surface == 0 { [Lane::Content(0), Lane::Content(1)] } else { [Lane::Block(0), Lane::Block(1)] };
+    (0..SURFACES.len(), texts, noise).prop_map(|(surface, texts, noise)| {
+        let lanes = match SURFACES[surface].id {
+            "openai.chat" => [Lane::Content(0), Lane::Content(1)],
+            "openai.responses" => [Lane::Item(0), Lane::Item(1)],
+            "anthropic.messages" => [Lane::Block(0), Lane::Block(1)],
+            _ => [Lane::Candidate(0), Lane::Candidate(1)],
+        };
         let mut noise_at = noise.iter().cycle().copied();
         let texts: Vec<_> = lanes
             .into_iter()
@@ -370,9 +535,9 @@ fn bound_answer() -> impl Strategy<Value = Answer> {
 
 fn answer(text: impl Strategy<Value = String>) -> impl Strategy<Value = Answer> {
     let noise = proptest::collection::vec(any::<u8>(), 1..200);
-    (0..2usize, proptest::collection::vec(text, 8), any::<u8>(), noise).prop_map(|(surface, texts, chosen, noise)| {
-        let lanes = if surface == 0 { &Lane::CHAT[..] } else { &Lane::MESSAGES };
-        let texts: Vec<_> = lanes.iter().copied().zip(texts).collect();
+    let texts = proptest::collection::vec(text, 8);
+    (0..SURFACES.len(), texts, any::<u8>(), noise).prop_map(|(surface, texts, chosen, noise)| {
+        let texts: Vec<_> = Lane::of(surface).iter().copied().zip(texts).collect();
         let texts: Vec<_> =
             texts.into_iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, t)| t).collect();
         let stream = stream(surface, &texts, &noise);
@@ -382,13 +547,13 @@ fn answer(text: impl Strategy<Value = String>) -> impl Strategy<Value = Answer> 
 
 /// How a stream is cut into the pieces that arrive.
 #[derive(Debug, Clone)]
-enum Cuts {
+pub(super) enum Cuts {
     At(Vec<usize>),
     EachByte,
 }
 
 impl Cuts {
-    fn pieces<'s>(&self, stream: &'s [u8]) -> Vec<&'s [u8]> {
+    pub(super) fn pieces<'s>(&self, stream: &'s [u8]) -> Vec<&'s [u8]> {
         let mut at: Vec<usize> = match self {
             Self::At(at) => at.iter().map(|at| at % (stream.len() + 1)).chain([0, stream.len()]).collect(),
             Self::EachByte => (0..=stream.len()).collect(),
@@ -398,9 +563,9 @@ impl Cuts {
     }
 }
 
-const WHOLE: Cuts = Cuts::At(Vec::new());
+pub(super) const WHOLE: Cuts = Cuts::At(Vec::new());
 
-fn cuts() -> impl Strategy<Value = Cuts> {
+pub(super) fn cuts() -> impl Strategy<Value = Cuts> {
     prop_oneof![proptest::collection::vec(any::<usize>(), 0..40).prop_map(Cuts::At), Just(Cuts::EachByte)]
 }
 
@@ -409,6 +574,10 @@ fn check(answer: &Answer, run: &Run) -> Result<(), TestCaseError> {
     let seen = read(&run.released, &answer.lanes());
     let forbidden = answer.texts.iter().any(|(_, text)| text.contains(FORBIDDEN));
     let masked = answer.texts.iter().any(|(_, text)| text.contains(MASKED));
+    for (lane, text) in again(&run.released, &answer.lanes()) {
+        // Whatever was taken out of the pieces is not in the whole either, and the other way round.
+        prop_assert_eq!(Some(&text), seen.get(&lane), "{:?} is said again differently", lane);
+    }
     for (lane, text) in &answer.texts {
         let seen = seen.get(lane).map(String::as_str).unwrap_or_default();
         let seen = &if lane.is_json() { of_json(seen) } else { seen.to_owned() };
@@ -458,13 +627,16 @@ proptest! {
         let surface = SURFACES[answer.surface];
         let whole = run(&TOOLS, surface, &[], answer.stream.as_bytes(), &WHOLE);
         prop_assert_eq!(&run(&TOOLS, surface, &[], answer.stream.as_bytes(), &cuts), &whole);
-        let named = |lane: &Lane| matches!(lane, Lane::Tool(_) | Lane::Input(_));
+        let named = |lane: &Lane| lane.is_named();
         let stopped = answer.texts.iter().any(|(lane, text)| named(lane) && text.contains("rm"));
         prop_assert_eq!(whole.end.is_err(), stopped, "{:?}", whole.end);
         let seen = read(&whole.released, &answer.lanes());
         for (lane, text) in answer.texts.iter().filter(|(lane, text)| named(lane) && text.contains("rm")) {
             let seen = seen.get(lane).map(String::as_str).unwrap_or_default();
             prop_assert!(seen.is_empty(), "{lane:?} shows {seen:?} of {text:?}");
+        }
+        for (lane, text) in again(&whole.released, &answer.lanes()) {
+            prop_assert_eq!(Some(&text), seen.get(&lane), "{:?} is said again differently", lane);
         }
     }
 
@@ -473,7 +645,8 @@ proptest! {
     fn a_bound_answer_is_held_whole(answer in bound_answer(), cuts in cuts()) {
         let schema = json!({"type": "object", "properties": {"note": {"type": "string"}}, "required": ["note"]});
         let contract = Contract::compile(&schema, None, ContractSource::Policy, &Limits::default()).unwrap();
-        let bindings = [Binding { id: "lock".into(), contract }];
+        let schema = Schema { digest: "0".repeat(64), contract: Arc::new(JsonContract(contract)) };
+        let bindings = [Binding { id: "lock".into(), scope: Scope::Content(schema), terms: BUFFERED }];
         let surface = SURFACES[answer.surface];
         let whole = run(&TEXT, surface, &bindings, answer.stream.as_bytes(), &WHOLE);
         prop_assert_eq!(&run(&TEXT, surface, &bindings, answer.stream.as_bytes(), &cuts), &whole);
@@ -485,11 +658,14 @@ proptest! {
             let wanted = if valid { text.replace(MASKED, MASK) } else { String::new() };
             prop_assert_eq!(seen, wanted, "{:?}", lane);
         }
+        for (lane, text) in again(&whole.released, &answer.lanes()) {
+            prop_assert_eq!(Some(&text), seen.get(&lane), "{:?} is said again differently", lane);
+        }
     }
 
     /// Bytes that are no stream at all: no panic, and the cutting makes no difference.
     #[test]
-    fn noise_is_cut_the_same(noise in proptest::collection::vec(any::<u8>(), 0..200), cuts in cuts(), surface in 0..2usize) {
+    fn noise_is_cut_the_same(noise in proptest::collection::vec(any::<u8>(), 0..200), cuts in cuts(), surface in 0..SURFACES.len()) {
         let surface = SURFACES[surface];
         let whole = run(&TEXT, surface, &[], &noise, &WHOLE);
         prop_assert_eq!(run(&TEXT, surface, &[], &noise, &cuts), whole);
@@ -521,16 +697,16 @@ proptest! {
 fn more_than_can_be_held_ends_the_stream() {
     let mut guard = StreamGuard::new(SURFACES[0], Arc::clone(&TEXT.engine), judge(&TEXT), Vec::new());
     let mut out = Vec::new();
-    guard.feed(format!("data: {}\n\n", Lane::Content(0).event("Project ")).as_bytes(), &mut out).unwrap();
+    guard.feed(format!("data: {}\n\n", Lane::Content(0).event("Project ")).as_bytes(), NOW, &mut out).unwrap();
     let megabyte = format!(": {}\n\n", "x".repeat(1 << 20));
-    let block = (0..HELD_BYTES_MAX >> 20).find_map(|_| guard.feed(megabyte.as_bytes(), &mut out).err()).unwrap();
+    let block = (0..HELD_BYTES_MAX >> 20).find_map(|_| guard.feed(megabyte.as_bytes(), NOW, &mut out).err()).unwrap();
     assert_eq!((block.cause, out.len()), (Cause::BadAnswer, 0));
     assert!(guard.report.gaps.contains(&Gap::Oversize));
 
     let mut guard = StreamGuard::new(SURFACES[0], Arc::clone(&TOOLS.engine), judge(&TOOLS), Vec::new());
     let piece = format!("data: {}\n\n", Lane::Tool(0).event(&"x".repeat(1 << 19)));
-    (0..9).for_each(|_| guard.feed(piece.as_bytes(), &mut out).unwrap());
-    assert_eq!(guard.finish().unwrap_err().cause, Cause::BadAnswer);
+    (0..9).for_each(|_| guard.feed(piece.as_bytes(), NOW, &mut out).unwrap());
+    assert_eq!(guard.finish(NOW).unwrap_err().cause, Cause::BadAnswer);
     assert!(guard.report.gaps.contains(&Gap::Oversize) && out.is_empty());
 }
 

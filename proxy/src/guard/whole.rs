@@ -7,10 +7,11 @@ use clyra_detectors::Engine;
 
 use super::document::{Direction, Subject, cannot_redact, check, scan_whole};
 use super::judge::{Block, Cause, Gap, Judge, Report};
-use super::schema::{Binding, Locks, SchemaReport};
+use super::locks::Locks;
+use super::schema::Binding;
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
-use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Surface};
+use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Surface};
 
 /// Inspects a request that was read as `doc`.
 pub fn request(
@@ -46,7 +47,6 @@ pub fn bypass(
 #[derive(Debug)]
 pub struct Answer {
     pub body: Released,
-    pub schema: SchemaReport,
 }
 
 /// Inspects an answer that came as a whole. `facts` become what it says of itself, whatever is decided.
@@ -65,11 +65,11 @@ pub fn answer(
     (surface.note_response)(doc.root(&body), facts);
     let subject =
         Subject { table: (surface.response)(), document: &body, doc: &doc, facts, direction: Direction::Answer };
-    let checked = check(engine, subject, Locks::new(bindings), judge, report)?;
+    let checked = check(engine, subject, Locks::new(bindings, judge.enforces()), judge, report)?;
     if let Some(block) = judge.answer(facts, true) {
         return Err(block);
     }
-    Ok(Answer { body: Released::new(checked.bytes), schema: checked.schema })
+    Ok(Answer { body: Released::new(checked.bytes) })
 }
 
 /// An answer that must be an error page or the like: no JSON, so it is looked at as plain text, and can be stopped but
@@ -80,14 +80,14 @@ fn plain(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut 
         return Err(block);
     }
     text(engine, &String::from_utf8_lossy(&body), judge, report)?;
-    Ok(Answer { body: Released::new(body), schema: SchemaReport::default() })
+    Ok(Answer { body: Released::new(body) })
 }
 
 /// A provider's error, forwarded byte for byte unless something in it is forbidden. Errors come in many shapes (JSON,
 /// HTML, plain text), so the bytes are looked at as text of no particular form.
 pub fn error(engine: &Arc<Engine>, body: Bytes, judge: &mut dyn Judge, report: &mut Report) -> Result<Answer, Block> {
     text(engine, &String::from_utf8_lossy(&body), judge, report)?;
-    Ok(Answer { body: Released::new(body), schema: SchemaReport::default() })
+    Ok(Answer { body: Released::new(body) })
 }
 
 fn text(engine: &Arc<Engine>, text: &str, judge: &mut dyn Judge, report: &mut Report) -> Result<(), Block> {
@@ -120,20 +120,29 @@ pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut R
     }
 }
 
-/// Clyra's own words to the client: an error in the provider's shape, and nothing else.
-pub fn own(dialect: Dialect, refusal: &Refusal<'_>, shape: Shape) -> Released {
+/// Clyra's own words to the client: an error or a refusal in the provider's shape, and nothing else.
+pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
     let text = match shape {
-        Shape::Body => dialect.error_body(refusal),
-        Shape::Event => dialect.error_event(refusal),
+        Shape::Error(dialect) => dialect.error_body(refusal),
+        Shape::ErrorEvent(surface, shown) => (surface.ending.error)(refusal, shown),
+        Shape::Refusal(surface, shown) => (surface.ending.document)(refusal, shown).to_string(),
+        Shape::RefusalArray(surface, shown) => format!("[{}]", (surface.ending.document)(refusal, shown)),
+        Shape::RefusalEvents(surface, shown) => (surface.ending.refusal)(refusal, shown),
     };
     Released::new(text.into())
 }
 
-/// How an error of Clyra's is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+/// How Clyra's own words are sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape<'s> {
     /// As the whole body of an HTTP error.
-    Body,
-    /// As the event that ends a stream.
-    Event,
+    Error(Dialect),
+    /// As the event that ends a stream with an error.
+    ErrorEvent(&'s Surface, &'s Shown),
+    /// As an answer that the provider's filter would have given.
+    Refusal(&'s Surface, &'s Shown),
+    /// The same as the only element of an array.
+    RefusalArray(&'s Surface, &'s Shown),
+    /// As the events that end a stream like that.
+    RefusalEvents(&'s Surface, &'s Shown),
 }

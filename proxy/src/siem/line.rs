@@ -35,13 +35,25 @@ fn common(kind: &str, record: &Record, (attempt, outcome): (Option<u64>, Option<
         "decided": record.decided().as_str(), "verdict": record.verdict, "code": record.code, "rule": record.rule,
         "rules": rules, "exceptions": record.exceptions(), "findings": record.findings_total(),
         "redactions": record.request.report.redactions + record.response.report.redactions,
-        "coverage_gaps": gaps, "policy": record.policy_hash,
+        "schema": schema(record), "coverage_gaps": gaps, "policy": record.policy_hash,
         "usage": {"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning},
         "request_bytes": record.request_body.bytes, "response_bytes": record.released.bytes,
         "latency_us": {"total": record.elapsed_us(), "upstream_first_byte": record.called.first_byte_us,
                        "first_release": record.first_release_us},
         "receipts": {"attempt": attempt, "outcome": outcome},
     })
+}
+
+/// What SchemaLock said of the answer; null where no schema bound it.
+fn schema(record: &Record) -> Option<Value> {
+    let (verdict, lock, digest) = record.schema_verdict()?;
+    let (breach, schema) = (record.breach(), &record.response.report.schema);
+    Some(json!({
+        "lock": lock, "digest": digest, "verdict": verdict,
+        "violation": breach.map(|b| json!({"kind": b.kind, "keyword": b.keyword, "pointer": b.pointer, "offset": b.at})),
+        "repairs": schema.repairs.by_class,
+        "held_bytes": schema.held_bytes_max, "hold_ms": schema.held_max.as_millis() as u64, "enforce_us": schema.enforce_us,
+    }))
 }
 
 /// One line for each finding of both directions.

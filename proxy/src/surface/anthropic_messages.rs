@@ -3,19 +3,28 @@
 use std::sync::LazyLock;
 
 use super::table::{When, by_role, json, media, text};
-use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage};
+use serde_json::{Value as Json, json};
+
+use super::ending::own_id;
+use super::{
+    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
+    Usage, text_of,
+};
 use crate::json::Value;
 
 pub(super) static SURFACE: Surface = Surface {
     id: "anthropic.messages",
     dialect: Dialect::Anthropic,
-    path: "/v1/messages",
+    serves: |path| path.ends_with("/v1/messages"),
     request: || &REQUEST,
     response: || &RESPONSE,
-    event: || &EVENT,
+    event: |_| &EVENT,
+    repeats: false,
     request_facts,
     note_response,
     signal,
+    mark,
+    ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {
@@ -37,12 +46,12 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
             ("messages.*.content.*.context", by_role()),
             ("messages.*.content.*.name", text(ToolName)),
             ("messages.*.content.*.input", json(ToolArguments)),
-            ("messages.*.content.*.source.data", media(When::Base64)),
+            ("messages.*.content.*.source.data", media(When::Type("base64"))),
             ("messages.*.content.*.source.content", by_role()),
             ("messages.*.content.*.source.content.*.text", by_role()),
             ("messages.*.content.*.content", by_role()),
             ("messages.*.content.*.content.*.text", by_role()),
-            ("messages.*.content.*.content.*.source.data", media(When::Base64)),
+            ("messages.*.content.*.content.*.source.data", media(When::Type("base64"))),
             ("tools.*.name", text(ToolDefinition)),
             ("tools.*.description", text(ToolDefinition)),
             ("tools.*.input_schema", json(ToolDefinition)),
@@ -93,7 +102,8 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
             ("delta.signature", text(Metadata)),
             ("delta.citation", json(Metadata)),
             ("delta.stop_reason", text(Metadata)),
-            ("delta.stop_sequence", text(Content)),
+            // A word of the request's, not of the answer's text.
+            ("delta.stop_sequence", text(Metadata)),
             ("delta.stop_details", json(Metadata)),
             ("delta.container", json(Metadata)),
             ("message.content.*.text", text(Content)),
@@ -103,18 +113,18 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
     )
 });
 
-fn request_facts(root: Value<'_>) -> RequestFacts {
-    let tools = root.get("tools").into_iter().flat_map(|t| t.children());
+fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
+    let tools = || root.get("tools").into_iter().flat_map(|t| t.children());
     let format = root.at(&["output_config", "format"]).or_else(|| root.get("output_format"));
     let response_schema = format
         .filter(|f| f.get("type").and_then(|t| t.as_str()).as_deref() == Some("json_schema"))
         .and_then(|f| f.get("schema"))
-        .map(|schema| String::from_utf8_lossy(schema.raw()).into_owned());
-    RequestFacts {
+        .map(text_of);
+    let mut facts = RequestFacts {
         model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
         stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
-        tools: tools.filter_map(|t| t.get("name")?.as_str().map(|n| n.into_owned())).collect(),
+        tools: tools().filter_map(|t| t.get("name")?.as_str().map(|n| n.into_owned())).collect(),
         response_schema,
         tool_results: root
             .get("messages")
@@ -124,7 +134,12 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
             .flat_map(|content| content.children())
             .filter_map(|block| Some(block.get("tool_use_id")?.as_str()?.into_owned()))
             .collect(),
+        ..RequestFacts::default()
+    };
+    for tool in tools() {
+        facts.note_tool_schema(tool.get("name"), tool.get("input_schema"));
     }
+    facts
 }
 
 fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
@@ -157,5 +172,92 @@ fn signal(root: Value<'_>) -> Signal {
         Some("content_block_stop") => Signal::BlockEnd { index: index() },
         Some("message_stop") => Signal::Done,
         _ => Signal::None,
+    }
+}
+
+fn mark(root: Value<'_>) -> Mark {
+    let index = || root.get("index").and_then(|i| i.as_u64()).into_iter().collect();
+    match root.get("type").and_then(|t| t.as_str()).as_deref() {
+        Some("message_start") => Mark { names: true, ..Mark::default() },
+        Some("content_block_start") => Mark { opens: index(), ..Mark::default() },
+        Some("content_block_stop") => Mark { closes: index(), ..Mark::default() },
+        _ => Mark::default(),
+    }
+}
+
+fn error_event(refusal: &Refusal<'_>, _: &Shown) -> String {
+    event("error", &Dialect::Anthropic.error_body(refusal))
+}
+
+fn event(name: &str, data: &impl std::fmt::Display) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+/// The message ends as one that the model itself would not go on with.
+fn refusal_events(refusal: &Refusal<'_>, shown: &Shown) -> String {
+    let mut out = String::new();
+    if shown.is_empty() {
+        let message = message(refusal, shown, &Json::Null);
+        out += &event("message_start", &json!({"type": "message_start", "message": message}));
+    }
+    for index in shown.still_open() {
+        out += &event("content_block_stop", &json!({"type": "content_block_stop", "index": index}));
+    }
+    let details = json!({"type": "refusal", "category": null, "explanation": refusal.message});
+    let delta = json!({
+        "type": "message_delta",
+        "delta": {"stop_reason": "refusal", "stop_sequence": null, "stop_details": details},
+        "usage": {"output_tokens": shown.usage.output.unwrap_or(0)},
+        "clyra": refusal.clyra(),
+    });
+    out += &event("message_delta", &delta);
+    out + &event("message_stop", &json!({"type": "message_stop"}))
+}
+
+fn message(refusal: &Refusal<'_>, shown: &Shown, stop_reason: &Json) -> Json {
+    json!({
+        "id": own_id("msg_", refusal),
+        "type": "message",
+        "role": "assistant",
+        "model": shown.asked_model,
+        "content": [],
+        "stop_reason": stop_reason,
+        "stop_sequence": null,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    })
+}
+
+fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
+    let mut document = message(refusal, shown, &"refusal".into());
+    if let Some(members) = document.as_object_mut() {
+        let details = json!({"type": "refusal", "category": null, "explanation": refusal.message});
+        members.insert("stop_details".into(), details);
+        members.insert("clyra".into(), refusal.clyra());
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::surface::ending::tests::{asked, data, refusal};
+
+    #[test]
+    fn a_refusal_closes_open_blocks_and_the_message() {
+        let kinds = |events: &str| -> Vec<String> {
+            data(events, "\n").iter().map(|e| format!("{} {}", e["type"].as_str().unwrap(), e["index"])).collect()
+        };
+        let mut shown = asked("m");
+        let events = refusal_events(&refusal(), &shown);
+        assert_eq!(kinds(&events), ["message_start null", "message_delta null", "message_stop null"]);
+        assert_eq!(data(&events, "\n")[1]["delta"]["stop_reason"], "refusal");
+
+        let start = Bytes::from_static(br#"{"type":"message_start"}"#);
+        shown.note(&Mark { names: true, opens: vec![0, 1], closes: vec![0], ..Mark::default() }, Some(&start));
+        let events = refusal_events(&refusal(), &shown);
+        assert_eq!(kinds(&events), ["content_block_stop 1", "message_delta null", "message_stop null"]);
+        assert!(events.starts_with("event: content_block_stop\ndata: "));
     }
 }

@@ -2,20 +2,29 @@
 
 use std::sync::LazyLock;
 
-use super::table::{When, by_role, json, media, text};
-use super::{Channel, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage};
+use super::table::{Tokens, When, by_role, json, media, text};
+use serde_json::{Value as Json, json};
+
+use super::ending::own_id;
+use super::{
+    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
+    Usage, text_of,
+};
 use crate::json::{Kind, Value};
 
 pub(super) static SURFACE: Surface = Surface {
     id: "openai.chat",
     dialect: Dialect::OpenAi,
-    path: "/chat/completions",
+    serves: |path| path.ends_with("/chat/completions"),
     request: || &REQUEST,
     response: || &RESPONSE,
-    event: || &EVENT,
+    event: |_| &EVENT,
+    repeats: false,
     request_facts,
     note_response,
     signal,
+    mark,
+    ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {
@@ -92,8 +101,8 @@ static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
             ("choices.*.message.tool_calls.*.custom.input", json(ToolArguments)),
             ("choices.*.message.function_call.name", text(ToolName)),
             ("choices.*.message.function_call.arguments", json(FunctionCall)),
-            ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats()),
-            ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats()),
+            ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
+            ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
         ],
         &[],
     )
@@ -140,14 +149,14 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
             ("choices.*.delta.tool_calls.*.custom.input", json(ToolArguments).streamed("arguments")),
             ("choices.*.delta.function_call.name", text(ToolName)),
             ("choices.*.delta.function_call.arguments", json(FunctionCall).streamed("arguments")),
-            ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats()),
-            ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats()),
+            ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
+            ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
         ],
         &["choices.*.delta"],
     )
 });
 
-fn request_facts(root: Value<'_>) -> RequestFacts {
+fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
     let names = |list: &str, path: &[&str]| -> Vec<String> {
         let tools = root.get(list).into_iter().flat_map(|t| t.children());
         tools.filter_map(|t| t.at(path)?.as_str().map(|n| n.into_owned())).collect()
@@ -157,13 +166,11 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
     tools.extend(names("functions", &["name"]));
     let format = root.get("response_format");
     let response_schema = match format.and_then(|f| f.get("type")).and_then(|t| t.as_str()).as_deref() {
-        Some("json_schema") => format
-            .and_then(|f| f.at(&["json_schema", "schema"]))
-            .map(|schema| String::from_utf8_lossy(schema.raw()).into_owned()),
+        Some("json_schema") => format.and_then(|f| f.at(&["json_schema", "schema"])).map(text_of),
         Some("json_object") => Some(r#"{"type":"object"}"#.to_owned()),
         _ => None,
     };
-    RequestFacts {
+    let mut facts = RequestFacts {
         model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
         stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
@@ -175,16 +182,23 @@ fn request_facts(root: Value<'_>) -> RequestFacts {
             .flat_map(|messages| messages.children())
             .filter_map(|message| Some(message.get("tool_call_id")?.as_str()?.into_owned()))
             .collect(),
+        ..RequestFacts::default()
+    };
+    let functions = root.get("tools").into_iter().flat_map(|tools| tools.children()).filter_map(|t| t.get("function"));
+    for function in functions.chain(root.get("functions").into_iter().flat_map(|f| f.children())) {
+        facts.note_tool_schema(function.get("name"), function.get("parameters"));
     }
+    facts
 }
 
 fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     let text = |name: &str| root.get(name).and_then(|v| v.as_str()).filter(|s| !s.is_empty()).map(|s| s.into_owned());
     facts.model = text("model").or(facts.model.take());
     facts.id = text("id").or(facts.id.take());
-    for choice in root.get("choices").into_iter().flat_map(|c| c.children()) {
+    for (position, choice) in root.get("choices").into_iter().flat_map(|c| c.children()).enumerate() {
         if let Some(reason) = choice.get("finish_reason").and_then(|r| r.as_str()) {
-            facts.finish_reason = Some(reason.into_owned());
+            let index = choice.get("index").and_then(|i| i.as_u64()).unwrap_or(position as u64);
+            facts.note_reason(index, reason.into_owned());
         }
         for part in ["message", "delta"] {
             for call in choice.at(&[part, "tool_calls"]).into_iter().flat_map(|calls| calls.children()) {
@@ -204,4 +218,90 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
 /// Chat has no event that ends a block; `data: [DONE]` is no JSON and is seen by the framing.
 fn signal(_: Value<'_>) -> Signal {
     Signal::None
+}
+
+fn mark(root: Value<'_>) -> Mark {
+    let mut mark = Mark { names: root.get("id").is_some(), ..Mark::default() };
+    for (position, choice) in root.get("choices").into_iter().flat_map(|c| c.children()).enumerate() {
+        let index = choice.get("index").and_then(|i| i.as_u64()).unwrap_or(position as u64);
+        let over = choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
+        if over { mark.closes.push(index) } else { mark.opens.push(index) }
+    }
+    mark
+}
+
+fn error_event(refusal: &Refusal<'_>, _: &Shown) -> String {
+    format!("event: error\ndata: {}\n\n", Dialect::OpenAi.error_body(refusal))
+}
+
+/// Each choice that is open ends as one that the provider's filter has stopped: no SDK takes that for an error.
+fn refusal_events(refusal: &Refusal<'_>, shown: &Shown) -> String {
+    let head = shown.head();
+    let known = |name: &str, otherwise: Json| head.get(name).cloned().unwrap_or(otherwise);
+    let chunk = |choices: Json| {
+        json!({
+            "id": known("id", own_id("chatcmpl-", refusal).into()),
+            "object": "chat.completion.chunk",
+            "created": known("created", shown.now_unix_s.into()),
+            "model": known("model", shown.asked_model.as_str().into()),
+            "choices": choices,
+        })
+    };
+    let mut events = Vec::new();
+    let mut open = shown.open();
+    if open.is_empty() {
+        open.push(0);
+        let delta = json!({"role": "assistant", "content": ""});
+        events.push(chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}])));
+    }
+    events.extend(
+        open.iter().map(|index| chunk(json!([{"index": index, "delta": {}, "finish_reason": "content_filter"}]))),
+    );
+    if let Some(members) = events.last_mut().and_then(Json::as_object_mut) {
+        members.insert("clyra".into(), refusal.clyra());
+    }
+    let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    events + "data: [DONE]\n\n"
+}
+
+fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
+    let message = json!({"role": "assistant", "content": "", "refusal": refusal.message});
+    json!({
+        "id": own_id("chatcmpl-", refusal),
+        "object": "chat.completion",
+        "created": shown.now_unix_s,
+        "model": shown.asked_model,
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": "content_filter"}],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "clyra": refusal.clyra(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::surface::ending::tests::{asked, data, refusal};
+
+    #[test]
+    fn a_refusal_ends_every_open_choice() {
+        let mut shown = asked("m");
+        let events = refusal_events(&refusal(), &shown);
+        assert!(events.ends_with("data: [DONE]\n\n"));
+        let read = data(&events, "\n");
+        assert_eq!(read[0]["choices"][0]["delta"]["role"], "assistant");
+        assert_eq!(
+            (&read[1]["choices"][0]["finish_reason"], &read[1]["model"]),
+            (&json!("content_filter"), &json!("m"))
+        );
+        assert_eq!(read[1]["clyra"]["rule"], "r");
+
+        let head = Bytes::from_static(br#"{"id":"c1","created":7,"model":"gpt","choices":[]}"#);
+        shown.note(&Mark { names: true, opens: vec![0, 1, 2], closes: vec![1], ..Mark::default() }, Some(&head));
+        let read = data(&refusal_events(&refusal(), &shown), "\n");
+        let ended: Vec<_> = read.iter().map(|e| (e["choices"][0]["index"].as_u64(), e["id"].as_str())).collect();
+        assert_eq!(ended, [(Some(0), Some("c1")), (Some(2), Some("c1"))]);
+        assert_eq!((read[1]["created"].as_u64(), read[1]["model"].as_str()), (Some(7), Some("gpt")));
+    }
 }

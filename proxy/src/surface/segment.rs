@@ -1,10 +1,11 @@
 //! Decoding: a JSON document and its surface's table become segments, each a text that remembers where it stands.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::Channel;
-use super::table::{Holds, Join, Place, Rule, Table, When};
+use super::table::{Holds, Join, Place, Rule, Table, Tokens, When};
 use crate::json::{Kind, Value};
 
 /// How the text of a segment stands in the document.
@@ -18,6 +19,13 @@ pub enum Form {
     JsonValue,
     /// Encoded media that is not inspected.
     Media,
+}
+
+/// A value that gives way, and what stands in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    pub range: Range<usize>,
+    pub with: &'static str,
 }
 
 /// One piece of text in a document.
@@ -36,8 +44,8 @@ pub struct Segment {
     pub range: Range<usize>,
     /// JSON pointer (RFC 6901) of the member.
     pub pointer: String,
-    /// A value to be replaced by `null` when anything in this document is redacted, because it repeats the text.
-    pub repeats: Option<Range<usize>>,
+    /// A value to be replaced when anything in this document is redacted, because it repeats the text.
+    pub repeats: Option<Replaced>,
     /// The text is the name of the member, not its value.
     pub name: bool,
 }
@@ -94,11 +102,10 @@ impl<'a> Walk<'a> {
         }
         match value.kind() {
             Kind::Object if descends(table) || at.stream => {
-                let own_index = value.get("index").and_then(|v| v.as_u64());
-                let root_index = self.above.is_empty().then_some(own_index).flatten();
-                if let Some(index) = root_index {
-                    self.indices.push(index.to_string());
-                }
+                let indexed_by = table.filter(|_| self.above.is_empty()).map_or(&[][..], |t| t.indexed_by);
+                let own = indexed_by.iter().filter_map(|name| value.get(name)?.as_u64());
+                let outside = self.indices.len();
+                self.indices.extend(own.map(|index| index.to_string()));
                 self.above.push(value);
                 for member in value.children() {
                     let name = member.name();
@@ -112,9 +119,7 @@ impl<'a> Walk<'a> {
                     self.pointer.truncate(length);
                 }
                 self.above.pop();
-                if root_index.is_some() {
-                    self.indices.pop();
-                }
+                self.indices.truncate(outside);
             }
             Kind::Array if table.is_some_and(|t| t.elements.is_some()) || at.stream => {
                 let joined = table.is_some_and(|t| t.joined);
@@ -142,6 +147,7 @@ impl<'a> Walk<'a> {
         let channel = match rule.place {
             Place::Fixed(channel) => channel,
             Place::Role => self.channel_by_role(),
+            Place::Part => self.channel_by_part(),
         };
         let form = match rule.holds {
             Holds::Media(when) if self.is_media(value, when) => Form::Media,
@@ -149,13 +155,26 @@ impl<'a> Walk<'a> {
             Holds::Json => Form::JsonValue,
             _ => Form::Text,
         };
-        // The array of repeated tokens stands two levels up: element, array, and the member that holds it.
-        let repeats = (rule.holds == Holds::Repeats)
-            .then(|| self.above.iter().rev().nth(2).or(self.above.first()).map(|v| v.range()))
-            .flatten();
+        // On the way up from a token: its element, the array, and the member that holds it.
+        let repeats = match rule.holds {
+            Holds::Repeats(Tokens::Holder) => self.above.iter().rev().nth(2).or(self.above.first()).zip(Some("null")),
+            Holds::Repeats(Tokens::Array) => self.above.iter().rev().nth(1).zip(Some("[]")),
+            _ => None,
+        };
+        let repeats = repeats.map(|(value, with)| Replaced { range: value.range(), with });
         // Only strings are fragments; a value is all there.
-        let join = if form == Form::JsonValue { Join::Whole } else { rule.join };
-        self.push(value, channel, form, join, rule.lane, repeats);
+        let join = match rule.join {
+            Join::Stream if form == Form::JsonValue => Join::Whole,
+            join => join,
+        };
+        let typed = rule.typed.then(|| self.above.first()?.get("type")?.as_str()).flatten();
+        let lane = typed.map_or(Cow::Borrowed(rule.lane), |kind| Cow::Owned(format!("{}:{kind}", rule.lane)));
+        self.push(value, channel, form, join, &lane, repeats);
+        if let (Some(depth), Some(last)) = (rule.only_index, self.out.last_mut()) {
+            let index = self.indices.get(depth).cloned().unwrap_or_default();
+            last.key = format!("{channel}:{lane}:{index}");
+            last.path_index = index;
+        }
     }
 
     /// A member that the table does not name: inspected as metadata, with its names and all below it.
@@ -188,7 +207,7 @@ impl<'a> Walk<'a> {
         form: Form,
         join: Join,
         lane: &str,
-        repeats: Option<Range<usize>>,
+        repeats: Option<Replaced>,
     ) {
         let path_index = self.indices.join("/");
         let key = format!("{channel}:{lane}:{path_index}");
@@ -211,9 +230,13 @@ impl<'a> Walk<'a> {
     /// The channel of a text inside a message of a request, by the innermost object that tells.
     fn channel_by_role(&self) -> Channel {
         for object in self.above.iter().rev() {
+            if is_thought(*object) {
+                return Channel::Reasoning;
+            }
             match object.get("type").and_then(|v| v.as_str()).as_deref() {
                 Some(kind) if kind.ends_with("tool_result") => return Channel::ToolResult,
-                Some("thinking") => return Channel::Reasoning,
+                Some("thinking" | "reasoning_text" | "summary_text") => return Channel::Reasoning,
+                Some(kind) if kind.ends_with("_call_output") => return Channel::ToolResult,
                 _ => {}
             }
             match object.get("role").and_then(|v| v.as_str()).as_deref() {
@@ -227,18 +250,31 @@ impl<'a> Walk<'a> {
         Channel::User
     }
 
+    /// The channel of a part of an answer, by the object it stands in.
+    fn channel_by_part(&self) -> Channel {
+        let Some(object) = self.above.last() else { return Channel::Content };
+        let kind = object.get("type").and_then(|v| v.as_str());
+        let reasons = matches!(kind.as_deref(), Some("reasoning_text" | "summary_text"));
+        if reasons || is_thought(*object) { Channel::Reasoning } else { Channel::Content }
+    }
+
     fn is_media(&self, value: Value<'a>, when: When) -> bool {
         match when {
             When::Always => true,
             When::DataUrl => {
                 value.as_str().is_some_and(|s| s.get(..5).is_some_and(|p| p.eq_ignore_ascii_case("data:")))
             }
-            When::Base64 => {
+            When::Type(wanted) => {
                 let kind = self.above.last().and_then(|o| o.get("type")).and_then(|v| v.as_str());
-                kind.as_deref() == Some("base64")
+                kind.as_deref() == Some(wanted)
             }
         }
     }
+}
+
+/// Gemini marks the parts of a thought.
+fn is_thought(object: Value<'_>) -> bool {
+    object.get("thought").and_then(|v| v.as_bool()).unwrap_or(false)
 }
 
 fn descends(table: Option<&Table>) -> bool {
@@ -274,23 +310,24 @@ mod tests {
     use crate::json::{Doc, Limits};
     use crate::surface::SURFACES;
 
-    fn of(table: &Table, text: &str) -> Vec<Segment> {
+    fn of(table: impl Fn(Value<'_>) -> &'static Table, text: &str) -> Vec<Segment> {
         let doc = Doc::parse(text.as_bytes(), Limits::default()).unwrap();
-        segments(table, doc.root(text.as_bytes()))
+        let root = doc.root(text.as_bytes());
+        segments(table(root), root)
     }
 
     /// `channel pointer text` of each segment.
-    fn rows(table: &Table, text: &str) -> Vec<String> {
+    fn rows(table: impl Fn(Value<'_>) -> &'static Table, text: &str) -> Vec<String> {
         let rows = of(table, text).into_iter();
         rows.map(|s| format!("{} {} {}", s.channel, s.pointer, &text[s.range])).collect()
     }
 
-    fn table(surface: &str, part: &str) -> &'static Table {
+    fn table(surface: &str, part: &'static str) -> impl Fn(Value<'_>) -> &'static Table + Copy + use<> {
         let surface = SURFACES.iter().find(|s| s.id == surface).unwrap();
-        match part {
+        move |root| match part {
             "request" => (surface.request)(),
             "response" => (surface.response)(),
-            _ => (surface.event)(),
+            _ => (surface.event)(root),
         }
     }
 
@@ -392,7 +429,190 @@ mod tests {
             of(table("openai.chat", "response"), text).into_iter().filter(|s| s.channel == Channel::Logprobs).collect();
         assert_eq!(tokens.len(), 2);
         assert_eq!(tokens[0].key, tokens[1].key);
-        assert_eq!(&text[tokens[0].repeats.clone().unwrap()], r#"{"content":[{"token":"a"},{"token":"b"}]}"#);
+        let holder = tokens[0].repeats.clone().unwrap();
+        assert_eq!(holder.with, "null");
+        assert_eq!(&text[holder.range], r#"{"content":[{"token":"a"},{"token":"b"}]}"#);
+    }
+
+    #[test]
+    fn a_responses_request() {
+        let text = r#"{"model":"m","instructions":"S","previous_response_id":"p","input":[{"role":"user","content":[{"type":"input_text","text":"U"},{"type":"input_image","image_url":"data:image/png;base64,AA"}]},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"A"},{"type":"refusal","refusal":"N"}]},{"type":"reasoning","encrypted_content":"E","summary":[{"type":"summary_text","text":"R"}]},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"T"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"T2"}]},{"type":"custom_tool_call","name":"g","input":"I"},{"type":"image_generation_call","result":"QUJD"},{"type":"new","result":"text"}],"tools":[{"type":"function","name":"f","description":"D","parameters":{"type":"object"}}]}"#;
+        let got = rows(table("openai.responses", "request"), text);
+        for row in [
+            "system /instructions S",
+            "user /input/0/content/0/text U",
+            "assistant /input/1/content/0/text A",
+            "refusal /input/1/content/1/refusal N",
+            "reasoning /input/2/summary/0/text R",
+            "metadata /input/2/encrypted_content E",
+            "tool_name /input/3/name f",
+            "tool_arguments /input/3/arguments {}",
+            "tool_result /input/4/output T",
+            "tool_result /input/5/output/0/text T2",
+            "tool_arguments /input/6/input I",
+            "tool_result /input/8/result text",
+            "tool_definition /tools/0/description D",
+            r#"tool_definition /tools/0/parameters {"type":"object"}"#,
+        ] {
+            assert!(got.iter().any(|g| g == row), "{row}\nnot in {got:#?}");
+        }
+        let media = of(table("openai.responses", "request"), text).into_iter().filter(|s| s.form == Form::Media);
+        let media: Vec<String> = media.map(|s| s.pointer).collect();
+        assert_eq!(media, ["/input/0/content/1/image_url", "/input/7/result"]);
+    }
+
+    #[test]
+    fn a_gemini_request_in_either_spelling() {
+        let text = r#"{"systemInstruction":{"parts":[{"text":"S"}]},"system_instruction":"S2","contents":[{"role":"user","parts":[{"text":"U"},{"inlineData":{"mimeType":"image/png","data":"QUJD"}}]},{"role":"model","parts":[{"text":"H","thought":true,"thoughtSignature":"sig"},{"text":"A"},{"functionCall":{"name":"f","args":{"a":1}}}]},{"parts":{"function_response":{"name":"f","response":{"r":"T"}}}}],"tools":[{"functionDeclarations":[{"name":"f","description":"D","parameters":{"type":"OBJECT"}}]},{"function_declarations":{"description":"D2"}}]}"#;
+        let got = rows(table("gemini.generate", "request"), text);
+        for row in [
+            "system /systemInstruction/parts/0/text S",
+            "system /system_instruction S2",
+            "user /contents/0/parts/0/text U",
+            "reasoning /contents/1/parts/0/text H",
+            "metadata /contents/1/parts/0/thoughtSignature sig",
+            "assistant /contents/1/parts/1/text A",
+            "tool_name /contents/1/parts/2/functionCall/name f",
+            r#"tool_arguments /contents/1/parts/2/functionCall/args {"a":1}"#,
+            r#"tool_result /contents/2/parts/function_response/response {"r":"T"}"#,
+            "tool_definition /tools/0/functionDeclarations/0/description D",
+            "tool_definition /tools/1/function_declarations/description D2",
+        ] {
+            assert!(got.iter().any(|g| g == row), "{row}\nnot in {got:#?}");
+        }
+        let media = of(table("gemini.generate", "request"), text).into_iter().filter(|s| s.form == Form::Media);
+        assert_eq!(media.map(|s| s.pointer).collect::<Vec<_>>(), ["/contents/0/parts/1/inlineData/data"]);
+    }
+
+    /// Every stage of a streamed text has the key of its pieces, and the parts that begin one continue into them.
+    #[test]
+    fn what_a_response_says_again_has_the_key_of_its_pieces() {
+        let responses = table("openai.responses", "event");
+        let one = |text: &str, channel: Channel| -> (Join, String, String) {
+            let found = of(responses, text).into_iter().find(|s| s.channel == channel);
+            let found = found.unwrap_or_else(|| panic!("no {channel} in {text}"));
+            (found.join, found.key, found.path_index)
+        };
+        let stages = |channel: Channel, pieces: &[&str], again: &[&str]| {
+            let key = one(pieces[0], channel).1;
+            for text in pieces {
+                assert_eq!(one(text, channel), (Join::Stream, key.clone(), one(pieces[0], channel).2), "{text}");
+            }
+            for text in again {
+                assert_eq!(one(text, channel), (Join::Again, key.clone(), one(pieces[0], channel).2), "{text}");
+            }
+        };
+        stages(
+            Channel::Content,
+            &[
+                r#"{"type":"response.output_text.delta","output_index":1,"content_index":2,"delta":"a"}"#,
+                r#"{"type":"response.content_part.added","output_index":1,"content_index":2,"part":{"type":"output_text","text":"a"}}"#,
+                r#"{"type":"response.output_item.added","output_index":1,"item":{"content":[{},{},{"type":"output_text","text":"a"}]}}"#,
+            ],
+            &[
+                r#"{"text":"a","output_index":1,"content_index":2,"type":"response.output_text.done"}"#,
+                r#"{"type":"response.content_part.done","output_index":1,"content_index":2,"part":{"type":"output_text","text":"a"}}"#,
+                r#"{"type":"response.output_item.done","output_index":1,"item":{"content":[{},{},{"type":"output_text","text":"a"}]}}"#,
+                r#"{"type":"response.completed","response":{"output":[{},{"content":[{},{},{"type":"output_text","text":"a"}]}]}}"#,
+                r#"{"type":"response.incomplete","response":{"output":[{},{"content":[{},{},{"type":"output_text","text":"a"}]}]}}"#,
+            ],
+        );
+        stages(
+            Channel::Reasoning,
+            &[
+                r#"{"type":"response.reasoning_summary_text.delta","output_index":0,"summary_index":1,"delta":"a"}"#,
+                r#"{"type":"response.reasoning_summary_part.added","output_index":0,"summary_index":1,"part":{"type":"summary_text","text":""}}"#,
+            ],
+            &[
+                r#"{"type":"response.reasoning_summary_text.done","output_index":0,"summary_index":1,"text":"a"}"#,
+                r#"{"type":"response.reasoning_summary_part.done","output_index":0,"summary_index":1,"part":{"type":"summary_text","text":"a"}}"#,
+                r#"{"type":"response.output_item.done","output_index":0,"item":{"summary":[{},{"type":"summary_text","text":"a"}]}}"#,
+            ],
+        );
+        stages(
+            Channel::Reasoning,
+            &[r#"{"type":"response.reasoning_text.delta","output_index":0,"content_index":0,"delta":"a"}"#],
+            &[
+                r#"{"type":"response.reasoning_text.done","output_index":0,"content_index":0,"text":"a"}"#,
+                r#"{"type":"response.failed","response":{"output":[{"content":[{"type":"reasoning_text","text":"a"}]}]}}"#,
+            ],
+        );
+        stages(
+            Channel::Refusal,
+            &[r#"{"type":"response.refusal.delta","output_index":0,"content_index":0,"delta":"a"}"#],
+            &[
+                r#"{"type":"response.refusal.done","output_index":0,"content_index":0,"refusal":"a"}"#,
+                r#"{"type":"response.content_part.done","output_index":0,"content_index":0,"part":{"type":"refusal","refusal":"a"}}"#,
+            ],
+        );
+        for (delta, done, member) in [
+            ("function_call_arguments", "function_call_arguments", "arguments"),
+            ("mcp_call_arguments", "mcp_call_arguments", "arguments"),
+            ("custom_tool_call_input", "custom_tool_call_input", "input"),
+            ("code_interpreter_call_code", "code_interpreter_call_code", "code"),
+        ] {
+            stages(
+                Channel::ToolArguments,
+                &[
+                    &format!(r#"{{"type":"response.{delta}.delta","output_index":3,"delta":"a"}}"#),
+                    &format!(r#"{{"type":"response.output_item.added","output_index":3,"item":{{"{member}":""}}}}"#),
+                ],
+                &[
+                    &format!(r#"{{"type":"response.{done}.done","output_index":3,"{member}":"a"}}"#),
+                    &format!(r#"{{"type":"response.output_item.done","output_index":3,"item":{{"{member}":"a"}}}}"#),
+                    &format!(
+                        r#"{{"type":"response.completed","response":{{"output":[{{}},{{}},{{}},{{"{member}":"a"}}]}}}}"#
+                    ),
+                ],
+            );
+        }
+        let name = r#"{"type":"response.output_item.added","output_index":3,"item":{"name":"f"}}"#;
+        assert_eq!(one(name, Channel::ToolName).2, "3", "a call's name stands where its arguments do");
+    }
+
+    #[test]
+    fn deltas_that_nobody_foresaw_stream_each_in_its_kind() {
+        let responses = table("openai.responses", "event");
+        let delta = |kind: &str, delta: &str| {
+            let text = format!(r#"{{"type":"response.{kind}.delta","output_index":0,"delta":{delta}}}"#);
+            of(responses, &text).into_iter().find(|s| s.join == Join::Stream).unwrap().key
+        };
+        assert_eq!(delta("a", r#""x""#), delta("a", r#""y""#));
+        assert_ne!(delta("a", r#""x""#), delta("b", r#""x""#));
+        assert_eq!(delta("a", r#"{"new":"x"}"#), delta("a", r#"{"new":"y"}"#));
+    }
+
+    #[test]
+    fn the_texts_of_a_candidate_are_one_text() {
+        let keys = |part: &'static str, text: &str, channel: Channel| -> Vec<String> {
+            let found = of(table("gemini.generate", part), text).into_iter();
+            found.filter(|s| s.channel == channel && s.join == Join::Stream).map(|s| s.key).collect()
+        };
+        let event = r#"{"candidates":[{"index":1,"content":{"parts":[{"text":"t","thought":true},{"text":"a"},{"text":"b"}]}}]}"#;
+        let one = keys("event", event, Channel::Content);
+        assert_eq!(one.len(), 2);
+        assert_eq!(one[0], one[1]);
+        assert_eq!(keys("event", event, Channel::Reasoning).len(), 1);
+        assert_eq!(keys("response", event, Channel::Content), one);
+        // The same in the pieces of an array, whichever element they stand in.
+        let array = keys("response", &format!("[{event},{{}},{event}]"), Channel::Content);
+        assert_eq!(array, [one[0].clone(), one[0].clone(), one[0].clone(), one[0].clone()]);
+        let places = |text: &str| -> Vec<String> {
+            let found = of(table("gemini.generate", "response"), text).into_iter();
+            found.filter(|s| s.channel == Channel::ToolName).map(|s| s.path_index).collect()
+        };
+        let call = r#"{"candidates":[{"content":{"parts":[{"text":"t"},{"functionCall":{"name":"f"}},{"functionCall":{"name":"g"}}]}}]}"#;
+        assert_eq!(places(call), ["0/1", "0/2"]);
+        assert_eq!(places(&format!("[{call},{call}]")), ["0/0/1", "0/0/2", "1/0/1", "1/0/2"]);
+    }
+
+    #[test]
+    fn repeated_tokens_of_a_response_become_an_empty_array() {
+        let text = r#"{"type":"response.output_text.delta","delta":"ab","logprobs":[{"token":"a"},{"token":"b"}]}"#;
+        let tokens = of(table("openai.responses", "event"), text);
+        let token = tokens.into_iter().find(|s| s.channel == Channel::Logprobs).unwrap();
+        let array = token.repeats.unwrap();
+        assert_eq!((&text[array.range], array.with), (r#"[{"token":"a"},{"token":"b"}]"#, "[]"));
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -418,13 +638,39 @@ mod tests {
             "logprobs",
             "token",
             "content_block",
+            "item",
+            "part",
+            "response",
+            "output",
+            "output_index",
+            "summary",
+            "candidates",
+            "parts",
+            "thought",
+            "functionCall",
+            "function_response",
+            "args",
+            "contents",
+            "result",
             "new",
             "é/~",
         ]);
         let leaf = prop_oneof![
             Just(serde_json::Value::Null),
             any::<u8>().prop_map(Into::into),
-            prop::sample::select(vec!["user", "base64", "tool_result", "x\n\"y", "data:x", ""]).prop_map(Into::into),
+            prop::sample::select(vec![
+                "user",
+                "base64",
+                "tool_result",
+                "response.output_text.delta",
+                "response.output_item.done",
+                "response.completed",
+                "response.new.delta",
+                "x\n\"y",
+                "data:x",
+                ""
+            ])
+            .prop_map(Into::into),
         ];
         leaf.prop_recursive(6, 40, 5, move |inner| {
             let name = name.clone();
@@ -451,11 +697,12 @@ mod tests {
     proptest! {
         /// No silent gap: whatever the document looks like, every string and every unforeseen name belongs to a segment.
         #[test]
-        fn every_string_is_in_a_segment(value in json(), surface in 0usize..2, part in 0usize..3) {
+        fn every_string_is_in_a_segment(value in json(), surface in 0..SURFACES.len(), part in 0usize..3) {
             let text = value.to_string();
             let surface = SURFACES[surface];
-            let table = [(surface.request)(), (surface.response)(), (surface.event)()][part];
             let doc = Doc::parse(text.as_bytes(), Limits::default()).unwrap();
+            let event = (surface.event)(doc.root(text.as_bytes()));
+            let table = [(surface.request)(), (surface.response)(), event][part];
             let found = segments(table, doc.root(text.as_bytes()));
             let mut all = Vec::new();
             strings(doc.root(text.as_bytes()), Some(table), &mut all);

@@ -11,6 +11,9 @@ pub enum Join {
     Whole,
     /// The occurrences continue each other, within a document and over the events of a stream.
     Stream,
+    /// A text of its own that may say again what came before: in pieces under the same key, or whole. Said again, what it
+    /// repeats is complete.
+    Again,
 }
 
 /// Which channel a member belongs to.
@@ -19,6 +22,8 @@ pub(super) enum Place {
     Fixed(Channel),
     /// By the `role` of the message it stands in, and by the `type` of its block.
     Role,
+    /// Part of an answer: reasoning if its `type` says so or it is marked as a `thought`, content otherwise.
+    Part,
 }
 
 /// What the member holds.
@@ -30,9 +35,17 @@ pub(super) enum Holds {
     Json,
     /// Encoded media that no text detector can read: declared as a gap, never silently skipped.
     Media(When),
-    /// Repeats other text token by token: inspected, and replaced as a whole (the value two levels up the path's `+`)
-    /// where anything beside it is redacted.
-    Repeats,
+    /// Repeats other text token by token: inspected, and replaced as a whole where anything beside it is redacted.
+    Repeats(Tokens),
+}
+
+/// What is replaced where tokens repeat a redacted text, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tokens {
+    /// The member that holds the array, by `null`.
+    Holder,
+    /// The array itself, by an empty one: clients iterate over it.
+    Array,
 }
 
 /// When a media member really is encoded media rather than text.
@@ -41,8 +54,8 @@ pub(super) enum When {
     Always,
     /// It begins with `data:`.
     DataUrl,
-    /// Its sibling `type` is `base64`.
-    Base64,
+    /// Its sibling `type` is this.
+    Type(&'static str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,25 +65,37 @@ pub(super) struct Rule {
     pub(super) join: Join,
     /// Keeps apart texts of one channel that do not continue each other (`reasoning` beside `reasoning_content`).
     pub(super) lane: &'static str,
+    /// The `type` of the event is part of the lane.
+    pub(super) typed: bool,
+    /// Of the indices on the way only this one tells texts apart: a provider counts choices but not their parts.
+    pub(super) only_index: Option<usize>,
 }
 
 /// One line of a table: `path`, with `*` for any element of an array and `+` for elements that continue each other.
 pub(super) type Line = (&'static str, Rule);
 
+const fn rule(place: Place, holds: Holds) -> Rule {
+    Rule { place, holds, join: Join::Whole, lane: "", typed: false, only_index: None }
+}
+
 pub(super) const fn text(channel: Channel) -> Rule {
-    Rule { place: Place::Fixed(channel), holds: Holds::Text, join: Join::Whole, lane: "" }
+    rule(Place::Fixed(channel), Holds::Text)
 }
 
 pub(super) const fn by_role() -> Rule {
-    Rule { place: Place::Role, holds: Holds::Text, join: Join::Whole, lane: "" }
+    rule(Place::Role, Holds::Text)
+}
+
+pub(super) const fn part() -> Rule {
+    rule(Place::Part, Holds::Text)
 }
 
 pub(super) const fn json(channel: Channel) -> Rule {
-    Rule { place: Place::Fixed(channel), holds: Holds::Json, join: Join::Whole, lane: "" }
+    rule(Place::Fixed(channel), Holds::Json)
 }
 
 pub(super) const fn media(when: When) -> Rule {
-    Rule { place: Place::Role, holds: Holds::Media(when), join: Join::Whole, lane: "" }
+    rule(Place::Role, Holds::Media(when))
 }
 
 impl Rule {
@@ -78,8 +103,30 @@ impl Rule {
         Rule { join: Join::Stream, lane, ..self }
     }
 
-    pub(super) const fn repeats(self) -> Rule {
-        Rule { holds: Holds::Repeats, ..self }
+    /// Belongs to a channel of its own rather than to the one of its message.
+    pub(super) const fn of(self, channel: Channel) -> Rule {
+        Rule { place: Place::Fixed(channel), ..self }
+    }
+
+    /// Says again what came in the same lane, or is said again itself.
+    pub(super) const fn again(self, lane: &'static str) -> Rule {
+        Rule { join: Join::Again, lane, ..self }
+    }
+
+    pub(super) const fn joined(self, join: Join, lane: &'static str) -> Rule {
+        Rule { join, lane, ..self }
+    }
+
+    pub(super) const fn typed(self) -> Rule {
+        Rule { typed: true, ..self }
+    }
+
+    pub(super) const fn only_index(self, depth: usize) -> Rule {
+        Rule { only_index: Some(depth), ..self }
+    }
+
+    pub(super) const fn repeats(self, tokens: Tokens) -> Rule {
+        Rule { holds: Holds::Repeats(tokens), ..self }
     }
 }
 
@@ -91,13 +138,15 @@ pub struct Table {
     /// Elements continue each other: their position is no part of a text's identity.
     pub(super) joined: bool,
     pub(super) rule: Option<Rule>,
+    /// At the root: members whose numbers tell texts apart, the outermost first.
+    pub(super) indexed_by: &'static [&'static str],
     /// Members below here that the table does not name stream by their path (inside a delta, what is new is text).
     pub(super) stream_unknown: bool,
 }
 
 impl Table {
     pub(super) fn build(lines: &[Line], stream_unknown_below: &[&'static str]) -> Table {
-        let mut table = Table::default();
+        let mut table = Table { indexed_by: &["index"], ..Table::default() };
         for (path, rule) in lines {
             table.entry(path).rule = Some(*rule);
         }
@@ -105,6 +154,27 @@ impl Table {
             table.entry(path).stream_unknown = true;
         }
         table
+    }
+
+    pub(super) fn indexed_by(self, indexed_by: &'static [&'static str]) -> Table {
+        Table { indexed_by, ..self }
+    }
+
+    /// Puts a table at `path`; a rule that stands there stays.
+    pub(super) fn with(mut self, path: &'static str, table: Table) -> Table {
+        let entry = self.entry(path);
+        *entry = Table { rule: table.rule.or(entry.rule), ..table };
+        self
+    }
+
+    /// Members that the table does not name stream by their path.
+    pub(super) fn streaming_unknown(self) -> Table {
+        Table { stream_unknown: true, ..self }
+    }
+
+    /// What the root is if it is an array of what it is as an object.
+    pub(super) fn or_array(self, elements: Table) -> Table {
+        Table { elements: Some(Box::new(elements)), ..self }
     }
 
     fn entry(&mut self, path: &'static str) -> &mut Table {

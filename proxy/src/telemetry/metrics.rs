@@ -34,6 +34,16 @@ struct CodeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SchemaLabels {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepairLabels {
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GapLabels {
     reason: String,
 }
@@ -83,6 +93,11 @@ pub struct Metrics {
     redactions: Counter,
     own_answers: Family<CodeLabels, Counter>,
     gaps: Family<GapLabels, Counter>,
+    schema_verdicts: Family<SchemaLabels, Counter>,
+    schema_repairs: Family<RepairLabels, Counter>,
+    schema_held: Histogram,
+    schema_hold: Histogram,
+    schema_enforce: Histogram,
     pub in_flight: Gauge,
     duration: Histogram,
     first_release: Histogram,
@@ -115,6 +130,11 @@ impl Metrics {
             redactions: Counter::default(),
             own_answers: Family::default(),
             gaps: Family::default(),
+            schema_verdicts: Family::default(),
+            schema_repairs: Family::default(),
+            schema_held: Histogram::new(exponential_buckets(1.0, 4.0, 12)),
+            schema_hold: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            schema_enforce: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
             in_flight: Gauge::default(),
             duration: Histogram::new(seconds()),
             first_release: Histogram::new(seconds()),
@@ -142,6 +162,10 @@ impl Metrics {
         registry.register("redactions", "Spans taken out of requests and answers", metrics.redactions.clone());
         registry.register("own_answers", "Answers that Clyra made itself, by code", metrics.own_answers.clone());
         registry.register("coverage_gaps", "Exchanges in which something was not inspected", metrics.gaps.clone());
+        let verdicts = "Answers that were held to a schema, by what came of it";
+        registry.register("schema_verdicts", verdicts, metrics.schema_verdicts.clone());
+        let repairs = "Edits by which answers were made to keep their schema, by kind of damage";
+        registry.register("schema_repairs", repairs, metrics.schema_repairs.clone());
         registry.register("in_flight", "Exchanges in flight", metrics.in_flight.clone());
         let with = |registry: &mut Registry, name, help, unit, metric: &Histogram| {
             registry.register_with_unit(name, help, unit, metric.clone());
@@ -156,6 +180,12 @@ impl Metrics {
         );
         with(&mut registry, "scan", "Time in detectors per exchange", Unit::Seconds, &metrics.scan);
         with(&mut registry, "held", "Most bytes of an answer held back at once", Unit::Bytes, &metrics.held);
+        let held = "Most bytes of one text held back at once by its schema";
+        with(&mut registry, "schema_held", held, Unit::Bytes, &metrics.schema_held);
+        let hold = "Longest time that a byte waited for its schema, which is mostly the provider's time";
+        with(&mut registry, "schema_hold", hold, Unit::Seconds, &metrics.schema_hold);
+        let enforce = "Time in schema checks per exchange";
+        with(&mut registry, "schema_enforce", enforce, Unit::Seconds, &metrics.schema_enforce);
         with(
             &mut registry,
             "receipt_wait",
@@ -239,6 +269,22 @@ impl Metrics {
         }
         self.scan.observe(seconds(record.request.report.scan_us + record.response.report.scan_us));
         self.held.observe(record.response.report.held_bytes_max as f64);
+        self.schema_ended(record);
+    }
+
+    fn schema_ended(&self, record: &Record) {
+        let schema = &record.response.report.schema;
+        if let Some((result, ..)) = record.schema_verdict() {
+            self.schema_verdicts.get_or_create(&SchemaLabels { result }).inc();
+        }
+        for (class, count) in &schema.repairs.by_class {
+            self.schema_repairs.get_or_create(&RepairLabels { class }).inc_by(*count);
+        }
+        if !schema.checked.is_empty() {
+            self.schema_held.observe(schema.held_bytes_max as f64);
+            self.schema_hold.observe(schema.held_max.as_secs_f64());
+            self.schema_enforce.observe(seconds(schema.enforce_us));
+        }
     }
 
     /// Counts an answer that Clyra made itself.

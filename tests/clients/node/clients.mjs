@@ -1,4 +1,4 @@
-// The OpenAI and Anthropic SDKs for Node, as applications use them, against Clyra.
+// The OpenAI, Anthropic and Google SDKs for Node, as applications use them, against Clyra.
 //
 // Environment:
 //   CLYRA_BASE_URL   where Clyra listens (or the simulated provider, see below), without a path
@@ -11,6 +11,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import Anthropic, * as anthropicErrors from '@anthropic-ai/sdk';
+import { ApiError, GoogleGenAI } from '@google/genai';
 import OpenAI, * as openaiErrors from 'openai';
 
 const CASE_MS_MAX = 10_000;
@@ -57,13 +58,28 @@ function counting(client) {
   };
 }
 
-class OpenAi {
+/** What the SDKs of OpenAI and Anthropic have in common. */
+class Sdk {
+  // Whether an error event of the provider's own in a stream raises an exception.
+  static raisesErrorsInStreams = true;
+
+  static kind(name) {
+    return this.errors[name];
+  }
+
+  static header(error, name) {
+    return error.headers.get(name);
+  }
+}
+
+class OpenAi extends Sdk {
   static title = 'openai';
   static errors = openaiErrors;
   static finish = { text: 'stop', tools: 'tool_calls' };
   static errorTypes = { 429: 'requests', 500: 'server_error' };
 
   constructor(baseUrl, options = {}) {
+    super();
     this.calls = 0;
     this.client = new OpenAI({
       baseURL: `${baseUrl}/v1`,
@@ -122,13 +138,62 @@ class OpenAi {
   }
 }
 
-class AnthropicSdk {
+class Responses extends OpenAi {
+  static title = 'openai-responses';
+  static finish = { text: 'completed', tools: 'completed' };
+  // Nor does the helper: it ends without a final response.
+  static raisesErrorsInStreams = false;
+
+  arguments(user, { system, tools }) {
+    const weather = { type: 'function', name: 'weather', description: 'The weather.', parameters: TOOL_SCHEMA };
+    return {
+      model: 'simulated-gpt',
+      input: [{ role: 'user', content: user }],
+      ...(system && { instructions: system }),
+      ...(tools && { tools: [weather] }),
+    };
+  }
+
+  async ask(user, options = {}) {
+    return this.read(await this.client.responses.create(this.arguments(user, options)));
+  }
+
+  async stream(user, options = {}, answer = emptyAnswer()) {
+    const stream = this.client.responses.stream(this.arguments(user, options));
+    for await (const event of stream) {
+      if (event.type === 'response.output_text.delta') {
+        answer.text += event.delta;
+        answer.deltas += 1;
+      } else if (event.type === 'error') {
+        answer.finish = 'error';
+      }
+    }
+    if (answer.finish === 'error') return answer;
+    const final = this.read(await stream.finalResponse());
+    equal(final.text, answer.text, 'the final response');
+    return { ...final, deltas: answer.deltas };
+  }
+
+  read(response) {
+    return {
+      ...emptyAnswer(),
+      text: response.output_text,
+      finish: response.status,
+      tools: response.output
+        .filter((item) => item.type === 'function_call')
+        .map((item) => [item.name, JSON.parse(item.arguments)]),
+    };
+  }
+}
+
+class AnthropicSdk extends Sdk {
   static title = 'anthropic';
   static errors = anthropicErrors;
   static finish = { text: 'end_turn', tools: 'tool_use' };
   static errorTypes = { 429: 'rate_limit_error', 500: 'api_error' };
 
   constructor(baseUrl, options = {}) {
+    super();
     this.calls = 0;
     this.client = new Anthropic({
       baseURL: baseUrl,
@@ -183,6 +248,90 @@ class AnthropicSdk {
   }
 }
 
+class Google extends Sdk {
+  static title = 'google';
+  static errors = { APIError: ApiError };
+  static finish = { text: 'STOP', tools: 'STOP' };
+  static errorTypes = { 429: 'RESOURCE_EXHAUSTED', 500: 'INTERNAL' };
+
+  constructor(baseUrl) {
+    super();
+    this.calls = 0;
+    // The SDK calls the global fetch and says nothing of headers: both are noted on the way.
+    Google.current = this;
+    this.client = new GoogleGenAI({ apiKey: 'simulated', httpOptions: { baseUrl, timeout: CASE_MS_MAX } });
+  }
+
+  arguments(user, { system, tools }) {
+    const weather = { name: 'weather', description: 'The weather.', parametersJsonSchema: TOOL_SCHEMA };
+    return {
+      model: 'simulated-gemini',
+      contents: user,
+      config: {
+        ...(system && { systemInstruction: system }),
+        ...(tools && { tools: [{ functionDeclarations: [weather] }] }),
+      },
+    };
+  }
+
+  async ask(user, options = {}) {
+    const answer = emptyAnswer();
+    this.add(await this.client.models.generateContent(this.arguments(user, options)), answer);
+    return answer;
+  }
+
+  async stream(user, options = {}, answer = emptyAnswer()) {
+    for await (const chunk of await this.client.models.generateContentStream(this.arguments(user, options))) {
+      this.add(chunk, answer);
+    }
+    return answer;
+  }
+
+  add(response, answer) {
+    for (const candidate of response.candidates ?? []) {
+      for (const part of candidate.content?.parts ?? []) {
+        if (part.text) {
+          answer.text += part.text;
+          answer.deltas += 1;
+        }
+        if (part.functionCall) answer.tools.push([part.functionCall.name, part.functionCall.args]);
+      }
+      answer.finish = candidate.finishReason ?? answer.finish;
+    }
+  }
+
+  static kind() {
+    return ApiError;
+  }
+
+  /** The exception has the body of the answer as its message. */
+  static body(error) {
+    return JSON.parse(error.message.slice(error.message.indexOf('{')));
+  }
+
+  static header(_error, name) {
+    return Google.current.headers.get(name);
+  }
+
+  static errorMessage(error) {
+    return Google.body(error).error.message;
+  }
+
+  static errorType(error) {
+    return Google.body(error).error.status;
+  }
+}
+
+const plainFetch = globalThis.fetch;
+globalThis.fetch = async (...request) => {
+  const response = await plainFetch(...request);
+  if (Google.current) {
+    Google.current.calls += 1;
+    Google.current.headers = response.headers;
+  }
+  return response;
+};
+
 /** The exception that the call raises, which must be of exactly this class. */
 async function raised(kind, call) {
   let answer;
@@ -199,16 +348,16 @@ async function raised(kind, call) {
 function checkBlock(Sdk, client, error) {
   equal(client.calls, 1, 'the number of requests');
   const message = Sdk.errorMessage(error);
-  const requestId = error.headers.get('x-clyra-request-id');
+  const requestId = Sdk.header(error, 'x-clyra-request-id');
   check(requestId, 'the answer has no x-clyra-request-id');
   check(message.includes(RULE), `the message does not name ${RULE}: ${message}`);
   check(message.includes(requestId), `the message does not name request ${requestId}: ${message}`);
   check(error.message.includes(RULE), `the exception does not print ${RULE}: ${error.message}`);
-  for (const said of [error.message, JSON.stringify(error.error)]) {
+  for (const said of [error.message, JSON.stringify(error.error ?? '')]) {
     check(!said.toLowerCase().includes(PHRASE.toLowerCase()), 'the message repeats the forbidden phrase');
   }
-  equal(error.headers.get('x-clyra-decision'), 'block', 'x-clyra-decision');
-  equal(error.headers.get('x-should-retry'), 'false', 'x-should-retry');
+  equal(Sdk.header(error, 'x-clyra-decision'), 'block', 'x-clyra-decision');
+  equal(Sdk.header(error, 'x-should-retry'), 'false', 'x-should-retry');
 }
 
 async function plain(Sdk, baseUrl) {
@@ -240,7 +389,7 @@ async function providerError(Sdk, baseUrl, status, kind) {
   const client = new Sdk(baseUrl, { maxRetries: 0 });
   for (const way of ['ask', 'stream']) {
     const words = `Simulated trouble ${status} with Füchsen.`;
-    const error = await raised(Sdk.errors[kind], () => client[way](directive({ status, content: words })));
+    const error = await raised(Sdk.kind(kind), () => client[way](directive({ status, content: words })));
     equal(error.status, status, 'the status');
     equal(Sdk.errorMessage(error), words, 'the message');
     equal(Sdk.errorType(error), Sdk.errorTypes[status], 'the type');
@@ -250,11 +399,17 @@ async function providerError(Sdk, baseUrl, status, kind) {
 async function providerErrorInStream(Sdk, baseUrl) {
   const partial = emptyAnswer();
   const ask = directive({ content: 'So far so good.', error_event: true });
+  let answer;
   try {
-    await new Sdk(baseUrl).stream(ask, {}, partial);
+    answer = await new Sdk(baseUrl).stream(ask, {}, partial);
   } catch (error) {
     check(error instanceof Sdk.errors.APIError, `raised ${error.constructor.name}: ${error.message}`);
+    check(Sdk.raisesErrorsInStreams, 'an exception where the event was expected');
     equal(partial.text, 'So far so good.', 'the text before the error');
+    return;
+  }
+  if (!Sdk.raisesErrorsInStreams) {
+    equal([answer.text, answer.finish], ['So far so good.', 'error'], 'the text and its end');
     return;
   }
   throw new Failure(`no exception; the answer is ${shown(partial.text)}`);
@@ -275,26 +430,26 @@ async function largeRequest(Sdk, baseUrl) {
 
 async function requestBlock(Sdk, baseUrl, way) {
   const client = new Sdk(baseUrl);
-  const error = await raised(Sdk.errors.BadRequestError, () => client[way](`What became of ${PHRASE}?`));
+  const error = await raised(Sdk.kind('BadRequestError'), () => client[way](`What became of ${PHRASE}?`));
   checkBlock(Sdk, client, error);
 }
 
 async function systemBlock(Sdk, baseUrl) {
   const client = new Sdk(baseUrl);
   const system = `You work for ${PHRASE}.`;
-  checkBlock(Sdk, client, await raised(Sdk.errors.BadRequestError, () => client.ask('Hello', { system })));
+  checkBlock(Sdk, client, await raised(Sdk.kind('BadRequestError'), () => client.ask('Hello', { system })));
 }
 
 async function responseBlock(Sdk, baseUrl) {
   const client = new Sdk(baseUrl);
   const ask = directive({ content: `It is called ${PHRASE}, of course.` });
-  checkBlock(Sdk, client, await raised(Sdk.errors.BadRequestError, () => client.ask(ask)));
+  checkBlock(Sdk, client, await raised(Sdk.kind('BadRequestError'), () => client.ask(ask)));
 }
 
 async function toolBlock(Sdk, baseUrl) {
   const client = new Sdk(baseUrl);
   const ask = directive({ tool: [{ name: 'weather', arguments: JSON.stringify({ city: PHRASE }) }] });
-  checkBlock(Sdk, client, await raised(Sdk.errors.BadRequestError, () => client.ask(ask, { tools: true })));
+  checkBlock(Sdk, client, await raised(Sdk.kind('BadRequestError'), () => client.ask(ask, { tools: true })));
 }
 
 async function blockInStream(Sdk, baseUrl) {
@@ -378,7 +533,7 @@ if (!baseUrl) {
 }
 const cases = process.env.CLYRA_CASES === 'clean' ? CLEAN_CASES : { ...CLEAN_CASES, ...POLICY_CASES };
 let failed = 0;
-for (const Sdk of [OpenAi, AnthropicSdk]) {
+for (const Sdk of [OpenAi, Responses, AnthropicSdk, Google]) {
   for (const [name, attempt] of Object.entries(cases)) {
     const outcome = await run(attempt, Sdk, baseUrl);
     failed += outcome.ok ? 0 : 1;

@@ -1,4 +1,4 @@
-"""The OpenAI and Anthropic SDKs for Python, as applications use them, against Clyra.
+"""The OpenAI, Anthropic and Google SDKs for Python, as applications use them, against Clyra.
 
 Environment:
   CLYRA_BASE_URL   where Clyra listens (or the simulated provider, see below), without a path
@@ -18,6 +18,8 @@ import time
 
 import anthropic
 import openai
+from google import genai
+from google.genai import errors as genai_errors
 
 CASE_SECONDS_MAX = 10
 PHRASE = "Project Nightjar"
@@ -51,8 +53,25 @@ class Answer:
         self.deltas += 1
 
 
-class OpenAi:
-    """The `openai` package."""
+class Sdk:
+    """What the SDKs of OpenAI and Anthropic have in common."""
+
+    # Whether an error event of the provider's own in a stream raises an exception.
+    raises_errors_in_streams = True
+
+    @property
+    def api_error(self):
+        return self.sdk.APIError
+
+    def kind(self, name):
+        return getattr(self.sdk, name)
+
+    def status(self, error):
+        return error.status_code
+
+
+class OpenAi(Sdk):
+    """The `openai` package, chat completions."""
 
     name = "openai"
     sdk = openai
@@ -115,7 +134,52 @@ class OpenAi:
         return error.body["type"]
 
 
-class Anthropic:
+class Responses(OpenAi):
+    """The `openai` package, responses."""
+
+    name = "openai-responses"
+    # An event of type `error` is handed to the application like any other.
+    raises_errors_in_streams = False
+
+    def arguments(self, user, system, tools):
+        arguments = {"model": "simulated-gpt", "input": [{"role": "user", "content": user}]}
+        if system:
+            arguments["instructions"] = system
+        if tools:
+            function = {"type": "function", "name": "weather", "description": "The weather.", "parameters": TOOL_SCHEMA}
+            arguments["tools"] = [function]
+        return arguments
+
+    def ask(self, user, system=None, tools=False):
+        return self.read(self.client.responses.create(**self.arguments(user, system, tools)), Answer())
+
+    def stream(self, user, system=None, tools=False, answer=None):
+        answer = answer or Answer()
+        with self.client.responses.stream(**self.arguments(user, system, tools)) as stream:
+            for event in stream:
+                if event.type == "response.output_text.delta":
+                    answer.add(event.delta)
+                elif event.type == "error":
+                    answer.finish = "error"
+            if answer.finish == "error":
+                return answer
+            final = self.read(stream.get_final_response(), Answer())
+        check(final.text == answer.text, "the final response is not what was streamed")
+        final.deltas = answer.deltas
+        return final
+
+    def read(self, response, answer):
+        answer.text = response.output_text
+        answer.finish = response.status
+        for item in response.output:
+            if item.type == "function_call":
+                answer.tools.append((item.name, json.loads(item.arguments)))
+        return answer
+
+    finish = {"text": "completed", "tools": "completed"}
+
+
+class Anthropic(Sdk):
     """The `anthropic` package."""
 
     name = "anthropic"
@@ -177,6 +241,72 @@ class Anthropic:
 
     def error_type(self, error):
         return error.body["error"]["type"]
+
+
+class Google(Sdk):
+    """The `google-genai` package."""
+
+    name = "google"
+    sdk = genai
+    api_error = genai_errors.APIError
+
+    def __init__(self, base_url, max_retries=None):
+        self.calls = 0
+        self.client = genai.Client(
+            api_key="simulated",
+            http_options={
+                "base_url": base_url,
+                "timeout": CASE_SECONDS_MAX * 1000,
+                "client_args": {"event_hooks": {"request": [self.count]}},
+            },
+        )
+
+    def count(self, _request):
+        self.calls += 1
+
+    def arguments(self, user, system, tools):
+        config = {"system_instruction": system} if system else {}
+        if tools:
+            declaration = {"name": "weather", "description": "The weather.", "parameters_json_schema": TOOL_SCHEMA}
+            config["tools"] = [{"function_declarations": [declaration]}]
+            # The SDK would call Python functions by itself.
+            config["automatic_function_calling"] = {"disable": True}
+        return {"model": "simulated-gemini", "contents": user, "config": config}
+
+    def ask(self, user, system=None, tools=False):
+        answer = Answer()
+        self.add(self.client.models.generate_content(**self.arguments(user, system, tools)), answer)
+        return answer
+
+    def stream(self, user, system=None, tools=False, answer=None):
+        answer = answer or Answer()
+        for chunk in self.client.models.generate_content_stream(**self.arguments(user, system, tools)):
+            self.add(chunk, answer)
+        return answer
+
+    def add(self, response, answer):
+        for candidate in response.candidates or []:
+            for part in candidate.content.parts if candidate.content and candidate.content.parts else []:
+                if part.text:
+                    answer.add(part.text)
+                if part.function_call:
+                    answer.tools.append((part.function_call.name, part.function_call.args))
+            answer.finish = candidate.finish_reason.value if candidate.finish_reason else answer.finish
+
+    def kind(self, name):
+        return genai_errors.ServerError if name == "InternalServerError" else genai_errors.ClientError
+
+    def status(self, error):
+        return error.code
+
+    def error_message(self, error):
+        return error.message
+
+    finish = {"text": "STOP", "tools": "STOP"}
+    error_types = {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
+
+    def error_type(self, error):
+        return error.status
 
 
 def check(holds, otherwise):
@@ -241,8 +371,8 @@ def provider_error(sdk, base_url, status, kind):
     client = sdk(base_url, max_retries=0)
     for way in (client.ask, client.stream):
         words = f"Simulated trouble {status} with Füchsen."
-        error = raised(getattr(sdk.sdk, kind), lambda: way(directive(status=status, content=words)))
-        equal(error.status_code, status, "the status")
+        error = raised(client.kind(kind), lambda: way(directive(status=status, content=words)))
+        equal(client.status(error), status, "the status")
         equal(client.error_message(error), words, "the message")
         equal(client.error_type(error), client.error_types[status], "the type")
 
@@ -252,9 +382,13 @@ def provider_error_in_stream(sdk, base_url):
     ask = directive(content="So far so good.", error_event=True)
     client = sdk(base_url)
     try:
-        client.stream(ask, answer=partial)
-    except sdk.sdk.APIError:
+        answer = client.stream(ask, answer=partial)
+    except client.api_error:
+        check(sdk.raises_errors_in_streams, "an exception where the event was expected")
         equal(partial.text, "So far so good.", "the text before the error")
+        return
+    if not sdk.raises_errors_in_streams:
+        equal((answer.text, answer.finish), ("So far so good.", "error"), "the text and its end")
         return
     raise AssertionError(f"no exception; the answer is {partial.text!r}")
 
@@ -272,27 +406,27 @@ def large_request(sdk, base_url):
 
 def request_block(sdk, base_url, way):
     client = sdk(base_url)
-    error = raised(sdk.sdk.BadRequestError, lambda: getattr(client, way)(f"What became of {PHRASE}?"))
+    error = raised(client.kind("BadRequestError"), lambda: getattr(client, way)(f"What became of {PHRASE}?"))
     check_block(client, error)
 
 
 def system_block(sdk, base_url):
     client = sdk(base_url)
-    error = raised(sdk.sdk.BadRequestError, lambda: client.ask("Hello", system=f"You work for {PHRASE}."))
+    error = raised(client.kind("BadRequestError"), lambda: client.ask("Hello", system=f"You work for {PHRASE}."))
     check_block(client, error)
 
 
 def response_block(sdk, base_url):
     client = sdk(base_url)
     ask = directive(content=f"It is called {PHRASE}, of course.")
-    error = raised(sdk.sdk.BadRequestError, lambda: client.ask(ask))
+    error = raised(client.kind("BadRequestError"), lambda: client.ask(ask))
     check_block(client, error)
 
 
 def tool_block(sdk, base_url):
     client = sdk(base_url)
     call = {"name": "weather", "arguments": json.dumps({"city": PHRASE})}
-    error = raised(sdk.sdk.BadRequestError, lambda: client.ask(directive(tool=[call]), tools=True))
+    error = raised(client.kind("BadRequestError"), lambda: client.ask(directive(tool=[call]), tools=True))
     check_block(client, error)
 
 
@@ -303,7 +437,7 @@ def block_in_stream(sdk, base_url):
     partial = Answer()
     try:
         client.stream(ask, answer=partial)
-    except sdk.sdk.APIError as error:
+    except client.api_error as error:
         equal(client.calls, 1, "the number of requests")
         check(RULE in str(error), f"the exception does not name {RULE}: {error}")
         check(PHRASE.lower() not in str(error).lower(), "the message repeats the forbidden phrase")
@@ -383,7 +517,7 @@ def main():
     if os.environ.get("CLYRA_CASES", "all") != "clean":
         cases.update(POLICY_CASES)
     failed = 0
-    for sdk in (OpenAi, Anthropic):
+    for sdk in (OpenAi, Responses, Anthropic, Google):
         for name, case in cases.items():
             outcome = run(case, sdk, base_url)
             failed += not outcome["ok"]

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::directive::{CHOICES_MAX, Directive, FunctionCall, ReasoningField, Reply, ToolCall, without_directive};
-use crate::outgoing::{Call, Outgoing};
+use crate::outgoing::{Call, Framing, Outgoing};
 use crate::pieces::{Kind, pieces};
 use crate::prompt::Prompt;
 use crate::sse::Event;
@@ -19,7 +19,7 @@ pub(crate) fn answer(call: &Call<'_>, prompt: &Prompt, directive: &Directive) ->
     let replies = replies(call, prompt, directive)?;
     if prompt.stream {
         let usage = directive.usage.unwrap_or(prompt.include_usage);
-        Outgoing::stream(&answer.stream(&replies, usage), directive)
+        Outgoing::stream(&answer.stream(&replies, usage), directive, Framing::Events)
     } else if directive.error_event {
         Err("The directive key error_event needs a streamed request.".into())
     } else {
@@ -331,7 +331,7 @@ fn finish_reason(reply: &Reply) -> &str {
     }
 }
 
-fn token(piece: &str) -> Value {
+pub(crate) fn token(piece: &str) -> Value {
     json!({"token": piece, "logprob": -0.25, "bytes": piece.as_bytes(), "top_logprobs": []})
 }
 

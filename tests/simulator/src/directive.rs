@@ -25,21 +25,22 @@ pub struct Directive {
     pub content: Option<String>,
     /// Chat only: `content` is an array of text parts, as Mistral sends it, instead of a string.
     pub content_parts: bool,
-    /// Chat only: reasoning text, in the member that `reasoning_field` names.
+    /// Chat: reasoning text, in the member that `reasoning_field` names. Responses: the summary of a reasoning item.
     pub reasoning: Option<String>,
     /// Chat only: which provider's spelling `reasoning` uses.
     pub reasoning_field: ReasoningField,
-    /// Chat only: the text of `refusal`.
+    /// Chat and responses: the text of a refusal.
     pub refusal: Option<String>,
     /// Tool calls, in this order.
     pub tool: Vec<ToolCall>,
-    /// Chat only: the legacy `function_call`.
+    /// Chat: the legacy `function_call`. Responses: a custom tool call.
     pub function_call: Option<FunctionCall>,
-    /// Chat only: choice 0, 1, …; excludes the members above.
+    /// Chat and Gemini: choice (candidate) 0, 1, …; excludes the members above.
     pub choices: Vec<Reply>,
-    /// Messages only: the text of a thinking block, which comes first and is signed.
+    /// Messages: the text of a thinking block, which comes first and is signed. Responses: the text of a reasoning item.
+    /// Gemini: a thought.
     pub thinking: Option<String>,
-    /// Chat only: repeat the text token by token with bytes, as `logprobs: true` in a request does.
+    /// All but messages: repeat the text token by token with bytes, as `logprobs: true` in a request does.
     pub logprobs: bool,
     /// Streamed: bytes of text per delta, never less than one character.
     pub split: Option<NonZeroUsize>,
@@ -67,9 +68,10 @@ pub struct Directive {
     pub crlf: bool,
     /// Send usage, or do not; without it, as the provider does for the request.
     pub usage: Option<bool>,
-    /// Overrides `finish_reason` (chat) or `stop_reason` (messages).
+    /// Overrides `finish_reason` (chat), `stop_reason` (messages) or `finishReason` (Gemini). Responses: the answer is
+    /// incomplete, and this is why.
     pub finish_reason: Option<String>,
-    /// Streamed: end without `[DONE]` (chat) or `message_stop` (messages).
+    /// Streamed: end without the last event.
     pub no_done: bool,
     /// Streamed: an error event of the provider after the text, and the end.
     pub error_event: bool,
@@ -216,6 +218,26 @@ impl Directive {
     /// The first key that the chat surface has no way to express.
     pub(crate) fn foreign_to_chat(&self) -> Option<&'static str> {
         self.thinking.is_some().then_some("thinking")
+    }
+
+    /// The first key that the responses surface has no way to express.
+    pub(crate) fn foreign_to_responses(&self) -> Option<&'static str> {
+        [("content_parts", self.content_parts), ("choices", !self.choices.is_empty())]
+            .into_iter()
+            .find_map(|(key, set)| set.then_some(key))
+    }
+
+    /// The first key that Gemini has no way to express.
+    pub(crate) fn foreign_to_gemini(&self) -> Option<&'static str> {
+        let in_choices = |has: fn(&Reply) -> bool| self.choices.iter().any(has);
+        [
+            ("content_parts", self.content_parts),
+            ("reasoning", self.reasoning.is_some() || in_choices(|reply| reply.reasoning.is_some())),
+            ("refusal", self.refusal.is_some() || in_choices(|reply| reply.refusal.is_some())),
+            ("function_call", self.function_call.is_some() || in_choices(|reply| reply.function_call.is_some())),
+        ]
+        .into_iter()
+        .find_map(|(key, set)| set.then_some(key))
     }
 
     /// The first key that the messages surface has no way to express.

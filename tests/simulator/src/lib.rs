@@ -1,4 +1,4 @@
-//! A simulated provider: the wire formats of OpenAI and Anthropic, and no model behind them.
+//! A simulated provider: the wire formats of OpenAI, Anthropic and Gemini, and no model behind them.
 //!
 //! It is for tests and for trying Clyra without a key, and says so wherever it shows: every response carries
 //! `x-simulated-provider: clyra-simulator`, its models are called `simulated-…`, and its default answer says
@@ -28,6 +28,7 @@
 mod chat;
 mod directive;
 mod embeddings;
+mod gemini;
 mod json;
 mod messages;
 mod outgoing;
@@ -35,6 +36,7 @@ mod pieces;
 mod prompt;
 mod provider_error;
 mod record;
+mod responses;
 mod script;
 mod server;
 mod sse;
@@ -51,11 +53,14 @@ pub const SIMULATED_HEADER: &str = "x-simulated-provider";
 /// What [`SIMULATED_HEADER`] says.
 pub const SIMULATED_BY: &str = "clyra-simulator";
 
-/// The model name in every chat answer.
+/// The model name in every chat answer and every response.
 pub const CHAT_MODEL: &str = "simulated-gpt";
 
 /// The model name in every messages answer.
 pub const MESSAGES_MODEL: &str = "simulated-claude";
+
+/// The model name in every Gemini answer.
+pub const GEMINI_MODEL: &str = "simulated-gemini";
 
 /// The model name in every embeddings answer.
 pub const EMBEDDING_MODEL: &str = "simulated-embedding";

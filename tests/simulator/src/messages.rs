@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::chat::{echo, tokens};
 use crate::directive::{Directive, ToolCall};
-use crate::outgoing::{Call, Outgoing};
+use crate::outgoing::{Call, Framing, Outgoing};
 use crate::pieces::{Kind, pieces};
 use crate::prompt::Prompt;
 use crate::sse::Event;
@@ -24,7 +24,7 @@ pub(crate) fn answer(call: &Call<'_>, prompt: &Prompt, directive: &Directive) ->
     }
     let answer = Answer { call, directive, content };
     if prompt.stream {
-        Outgoing::stream(&answer.stream(), directive)
+        Outgoing::stream(&answer.stream(), directive, Framing::Events)
     } else if directive.error_event {
         Err("The directive key error_event needs a streamed request.".into())
     } else {
@@ -150,7 +150,7 @@ impl Answer<'_> {
     }
 
     fn event(&self, name: &'static str, data: &Value) -> Event {
-        Event { name: Some(name), data: json::to_string(data, self.directive) }
+        Event { name: Some(name.into()), data: json::to_string(data, self.directive) }
     }
 
     fn stop_reason(&self) -> &str {

@@ -20,6 +20,17 @@ use crate::transmission::Step;
 /// The most events of one stream; they are made before the first is sent, at some 300 bytes each.
 const EVENTS_MAX: usize = 200_000;
 
+/// How the events of a stream are framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// As server-sent events.
+    Events,
+    /// As server-sent events whose lines end in CR LF.
+    CrLfEvents,
+    /// As the elements of one JSON array.
+    Array,
+}
+
 /// A response before it goes out.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -79,7 +90,7 @@ impl Outgoing {
     }
 
     /// A streamed answer, or what to say to the client when there would be too many events.
-    pub(crate) fn stream(events: &[Event], directive: &Directive) -> Result<Self, String> {
+    pub(crate) fn stream(events: &[Event], directive: &Directive, framing: Framing) -> Result<Self, String> {
         if events.len() > EVENTS_MAX {
             return Err(format!(
                 "The answer would have {} events, more than {EVENTS_MAX}: ask for larger pieces with split.",
@@ -96,18 +107,33 @@ impl Outgoing {
             if index > 0 && directive.delay_ms > 0 {
                 steps.push_back(Step::Wait(Duration::from_millis(directive.delay_ms)));
             }
-            if directive.comments {
-                steps.push_back(Step::Write(Bytes::from_static(sse::comment(directive.crlf))));
-            }
             let malformed = directive.malformed_event == Some(index);
-            steps.push_back(Step::Write(event.to_bytes(directive.crlf, malformed).into()));
+            if framing == Framing::Array {
+                let data = if malformed { sse::first_half(&event.data) } else { &event.data };
+                let before = if index == 0 { "[" } else { ",\r\n" };
+                steps.push_back(Step::Write(format!("{before}{data}").into()));
+                continue;
+            }
+            let crlf = directive.crlf || framing == Framing::CrLfEvents;
+            if directive.comments {
+                steps.push_back(Step::Write(Bytes::from_static(sse::comment(crlf))));
+            }
+            steps.push_back(Step::Write(event.to_bytes(crlf, malformed).into()));
         }
         let unfinished = unfinished.or_else(|| broken_off(events.len(), directive));
+        if framing == Framing::Array && unfinished.is_none() {
+            steps.push_back(Step::Write(Bytes::from_static(if events.is_empty() { b"[]" } else { b"]" })));
+        }
         if directive.gzip {
             steps = gzip_each(steps, unfinished.is_none());
         }
         steps.extend(unfinished);
-        Ok(Self::with(StatusCode::OK, "text/event-stream; charset=utf-8", steps, None, directive))
+        let kind = match framing {
+            Framing::Events => "text/event-stream; charset=utf-8",
+            Framing::CrLfEvents => "text/event-stream",
+            Framing::Array => "application/json; charset=UTF-8",
+        };
+        Ok(Self::with(StatusCode::OK, kind, steps, None, directive))
     }
 
     /// The error that a directive asks for.
@@ -199,7 +225,7 @@ mod tests {
     }
 
     fn steps(count: usize, value: Value) -> Vec<Step> {
-        Outgoing::stream(&events(count), &directive(value)).unwrap().steps.into()
+        Outgoing::stream(&events(count), &directive(value), Framing::Events).unwrap().steps.into()
     }
 
     fn write(text: &str) -> Step {
@@ -223,6 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn an_array_is_written_element_by_element() {
+        let array = |count, value: Value| -> Vec<Step> {
+            Outgoing::stream(&events(count), &directive(value), Framing::Array).unwrap().steps.into()
+        };
+        assert_eq!(array(2, json!({})), [write("[0"), write(",\r\n1"), write("]")]);
+        assert_eq!(array(2, json!({"cut_after": 1})), [write("[0"), Step::Cut]);
+        assert_eq!(array(0, json!({})), [write("[]")]);
+    }
+
+    #[test]
     fn a_plain_answer_can_be_broken_off_in_its_middle() {
         let outgoing = Outgoing::plain(&json!({"a": 1}), &directive(json!({"cut_after": 0})));
         assert_eq!(outgoing.steps, [write("{\"a"), Step::Cut]);
@@ -231,7 +267,7 @@ mod tests {
 
     #[test]
     fn too_many_events_are_refused() {
-        let message = Outgoing::stream(&events(EVENTS_MAX + 1), &Directive::default()).unwrap_err();
+        let message = Outgoing::stream(&events(EVENTS_MAX + 1), &Directive::default(), Framing::Events).unwrap_err();
         assert!(message.contains("split"), "{message}");
     }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-/// A chat or messages request.
+use crate::provider_error::Surface;
+
+/// A request, whatever surface it is for.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     /// The text of the last user message, parts joined by line ends.
@@ -19,9 +21,63 @@ pub(crate) struct Prompt {
 }
 
 impl Prompt {
-    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(surface: Surface, body: &[u8]) -> Result<Self, String> {
         let request: Value = serde_json::from_slice(body)
             .map_err(|error| format!("The request body cannot be read as JSON: {error}."))?;
+        match surface {
+            Surface::OpenAi | Surface::Anthropic => Self::of_messages(&request),
+            Surface::Responses => Self::of_response(&request),
+            Surface::Gemini => Self::of_contents(&request),
+        }
+    }
+
+    fn of_response(request: &Value) -> Result<Self, String> {
+        let (user, system) = match request.get("input") {
+            Some(Value::String(text)) => (text.clone(), vec![]),
+            Some(Value::Array(items)) => {
+                let with_role = |roles: &'static [&'static str]| {
+                    let role = |item: &Value| item.get("role").and_then(Value::as_str).map(str::to_owned);
+                    let of = move |item: &&Value| role(item).is_some_and(|role| roles.contains(&role.as_str()));
+                    items.iter().filter(of).filter_map(|item| item.get("content")).map(text_of)
+                };
+                (with_role(&["user"]).next_back().unwrap_or_default(), with_role(&["system", "developer"]).collect())
+            }
+            _ => return Err("The request has no 'input'.".into()),
+        };
+        let instructions = request.get("instructions").and_then(Value::as_str).map(str::to_owned);
+        let asks = |what: &str| {
+            let include = request.get("include").and_then(Value::as_array);
+            include.is_some_and(|include| include.iter().any(|one| one == what))
+        };
+        Ok(Self {
+            user,
+            system: instructions.into_iter().chain(system).collect::<Vec<_>>().join("\n"),
+            stream: request.get("stream").and_then(Value::as_bool).unwrap_or(false),
+            choices: 1,
+            include_usage: true,
+            logprobs: asks("message.output_text.logprobs"),
+        })
+    }
+
+    /// Whether it streams is in the path, not here.
+    fn of_contents(request: &Value) -> Result<Self, String> {
+        let Some(contents) = request.get("contents").and_then(Value::as_array) else {
+            return Err("The request has no array 'contents'.".into());
+        };
+        let text = |content: &Value| content.get("parts").map(text_of).unwrap_or_default();
+        let role = |content: &Value| content.get("role").and_then(Value::as_str).unwrap_or("user").to_owned();
+        let system = request.get("systemInstruction").or_else(|| request.get("system_instruction"));
+        Ok(Self {
+            user: contents.iter().rfind(|content| role(content) == "user").map(text).unwrap_or_default(),
+            system: system.map(text).unwrap_or_default(),
+            stream: false,
+            choices: 1,
+            include_usage: true,
+            logprobs: false,
+        })
+    }
+
+    fn of_messages(request: &Value) -> Result<Self, String> {
         let Some(messages) = request.get("messages").and_then(Value::as_array) else {
             return Err("The request has no array 'messages'.".into());
         };
@@ -67,6 +123,7 @@ mod tests {
     #[test]
     fn the_last_user_message_counts() {
         let prompt = Prompt::read(
+            Surface::OpenAi,
             br#"{"messages":[{"role":"user","content":"a"},{"role":"user","content":[{"type":"text","text":"b"},
             {"type":"image_url"},{"type":"text","text":"c"}]},{"role":"assistant","content":"d"}],
             "system":[{"type":"text","text":"s"}],"stream":true,"n":2,"stream_options":{"include_usage":true}}"#,
@@ -81,7 +138,25 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         for body in ["", "{", "[]", r#"{"messages":"a"}"#] {
-            assert!(Prompt::read(body.as_bytes()).is_err(), "{body}");
+            for surface in [Surface::OpenAi, Surface::Responses, Surface::Anthropic, Surface::Gemini] {
+                assert!(Prompt::read(surface, body.as_bytes()).is_err(), "{body}");
+            }
         }
+    }
+
+    #[test]
+    fn each_surface_has_its_own_prompts() {
+        let of = |surface, body: &str| {
+            let prompt = Prompt::read(surface, body.as_bytes()).unwrap();
+            (prompt.user, prompt.system, prompt.stream)
+        };
+        let text = |user: &str, system: &str, stream| (user.to_owned(), system.to_owned(), stream);
+        assert_eq!(of(Surface::Responses, r#"{"input":"a","instructions":"s","stream":true}"#), text("a", "s", true));
+        let items = r#"{"input":[{"role":"user","content":"a"},{"role":"system","content":"s"},{"type":"reasoning"},
+            {"role":"user","content":[{"type":"input_text","text":"b"}]}]}"#;
+        assert_eq!(of(Surface::Responses, items), text("b", "s", false));
+        let contents = r#"{"contents":[{"parts":[{"text":"a"}]},{"role":"model","parts":[{"text":"m"}]}],
+            "system_instruction":{"parts":[{"text":"s"}]}}"#;
+        assert_eq!(of(Surface::Gemini, contents), text("a", "s", false));
     }
 }

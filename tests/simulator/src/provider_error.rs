@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 /// Whose shape an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Surface {
+    /// Chat, and whatever has no surface of its own.
     OpenAi,
+    Responses,
     Anthropic,
+    Gemini,
 }
 
 /// The body of an error with this status. Without a message it says what it would mean at a real provider.
@@ -25,7 +28,7 @@ pub(crate) fn body(surface: Surface, status: StatusCode, message: Option<&str>, 
     };
     let message = message.map_or_else(|| format!("{default_message} (simulated provider)."), str::to_owned);
     match surface {
-        Surface::OpenAi => json!({
+        Surface::OpenAi | Surface::Responses => json!({
             "error": {"message": message, "type": openai_type, "param": null, "code": openai_code}
         }),
         Surface::Anthropic => json!({
@@ -33,5 +36,17 @@ pub(crate) fn body(surface: Surface, status: StatusCode, message: Option<&str>, 
             "error": {"type": anthropic_type, "message": message},
             "request_id": request_id,
         }),
+        Surface::Gemini => {
+            let name = match status.as_u16() {
+                401 => "UNAUTHENTICATED",
+                403 => "PERMISSION_DENIED",
+                404 => "NOT_FOUND",
+                429 => "RESOURCE_EXHAUSTED",
+                503 | 529 => "UNAVAILABLE",
+                400..=499 => "INVALID_ARGUMENT",
+                _ => "INTERNAL",
+            };
+            json!({"error": {"code": status.as_u16(), "message": message, "status": name}})
+        }
     }
 }

@@ -24,8 +24,8 @@ use crate::provider_error::Surface;
 use crate::record::{Attendance, Record, SeenRequest};
 use crate::script::{SCRIPT_HEADER, Scripted, Scripts};
 use crate::transmission::Transmission;
-use crate::{CHAT_MODEL, EMBEDDING_MODEL, MESSAGES_MODEL, SIMULATED_BY, SIMULATED_HEADER};
-use crate::{chat, embeddings, messages};
+use crate::{CHAT_MODEL, EMBEDDING_MODEL, GEMINI_MODEL, MESSAGES_MODEL, SIMULATED_BY, SIMULATED_HEADER};
+use crate::{chat, embeddings, gemini, messages, responses};
 
 /// The largest request body: twice what Anthropic takes, so that Clyra's limit is met first.
 const REQUEST_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -167,7 +167,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 impl Shared {
     async fn respond(&self, request: Request<Incoming>) -> Response<Transmission> {
         let (head, body) = request.into_parts();
-        let surface = if head.uri.path().starts_with("/v1/messages") { Surface::Anthropic } else { Surface::OpenAi };
+        let surface = surface(head.uri.path());
         let call_number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let body = match Limited::new(body, REQUEST_BODY_BYTES_MAX).collect().await {
             Ok(collected) => collected.to_bytes(),
@@ -211,10 +211,29 @@ impl Shared {
     }
 }
 
+fn surface(path: &str) -> Surface {
+    if path.starts_with("/v1/messages") {
+        Surface::Anthropic
+    } else if path.starts_with("/v1/responses") {
+        Surface::Responses
+    } else if path.starts_with("/v1beta/") || path.ends_with("enerateContent") {
+        Surface::Gemini
+    } else {
+        Surface::OpenAi
+    }
+}
+
 fn route(head: &request::Parts, surface: Surface, call: &Call<'_>) -> Outgoing {
     let path = head.uri.path();
     let answered = match (&head.method, path) {
-        (&Method::POST, "/v1/chat/completions" | "/v1/messages") => converse(surface, call),
+        (&Method::POST, "/v1/chat/completions" | "/v1/messages" | "/v1/responses") => {
+            converse(surface, call, Asked::default())
+        }
+        (&Method::POST, path) if path.ends_with(":generateContent") => converse(surface, call, Asked::default()),
+        (&Method::POST, path) if path.ends_with(":streamGenerateContent") => {
+            let array = head.uri.query().is_none_or(|query| query.split('&').all(|pair| pair != "alt=sse"));
+            converse(surface, call, Asked { stream: true, array })
+        }
         (&Method::POST, "/v1/embeddings") => embeddings::answer(call),
         (&Method::GET, "/v1/models") => Ok(models()),
         (method, _) => {
@@ -226,8 +245,16 @@ fn route(head: &request::Parts, surface: Surface, call: &Call<'_>) -> Outgoing {
     answered.unwrap_or_else(|message| Outgoing::refusal(surface, StatusCode::BAD_REQUEST, &message, &call.request_id()))
 }
 
-fn converse(surface: Surface, call: &Call<'_>) -> Result<Outgoing, String> {
-    let prompt = Prompt::read(call.body)?;
+/// What the address of a request says about the answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    stream: bool,
+    array: bool,
+}
+
+fn converse(surface: Surface, call: &Call<'_>, asked: Asked) -> Result<Outgoing, String> {
+    let mut prompt = Prompt::read(surface, call.body)?;
+    prompt.stream |= asked.stream;
     let directive = Directive::find(&prompt.user)?;
     if let Some(status) = directive.status {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -235,12 +262,14 @@ fn converse(surface: Surface, call: &Call<'_>) -> Result<Outgoing, String> {
     }
     match surface {
         Surface::OpenAi => chat::answer(call, &prompt, &directive),
+        Surface::Responses => responses::answer(call, &prompt, &directive),
         Surface::Anthropic => messages::answer(call, &prompt, &directive),
+        Surface::Gemini => gemini::answer(call, &prompt, asked.array, &directive),
     }
 }
 
 fn models() -> Outgoing {
-    let data: Vec<_> = [CHAT_MODEL, MESSAGES_MODEL, EMBEDDING_MODEL]
+    let data: Vec<_> = [CHAT_MODEL, MESSAGES_MODEL, GEMINI_MODEL, EMBEDDING_MODEL]
         .into_iter()
         .map(|id| json!({"id": id, "object": "model", "created": 0, "owned_by": SIMULATED_BY}))
         .collect();
@@ -252,7 +281,7 @@ fn transmit(outgoing: Outgoing, surface: Surface, call: &Call<'_>, attendance: A
     let mut response = Response::new(Transmission::new(steps, announced_bytes, write_bytes, attendance));
     *response.status_mut() = status;
     let id_header = match surface {
-        Surface::OpenAi => "x-request-id",
+        Surface::OpenAi | Surface::Responses | Surface::Gemini => "x-request-id",
         Surface::Anthropic => "request-id",
     };
     for (name, value) in headers.into_iter().chain([(id_header, call.request_id())]) {

@@ -1,9 +1,11 @@
 //! Frames server-sent events (WHATWG HTML, section 9.2.5) as each provider writes them.
 
+use std::borrow::Cow;
+
 /// One event: an optional name and one line of data.
 #[derive(Debug)]
 pub(crate) struct Event {
-    pub(crate) name: Option<&'static str>,
+    pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) data: String,
 }
 
@@ -12,7 +14,7 @@ impl Event {
     pub(crate) fn to_bytes(&self, crlf: bool, malformed: bool) -> Vec<u8> {
         let end = if crlf { "\r\n" } else { "\n" };
         let data = if malformed { first_half(&self.data) } else { &self.data };
-        let name = self.name.map(|name| format!("event: {name}{end}"));
+        let name = self.name.as_ref().map(|name| format!("event: {name}{end}"));
         format!("{}data: {data}{end}{end}", name.unwrap_or_default()).into_bytes()
     }
 }
@@ -33,7 +35,7 @@ mod tests {
 
     #[test]
     fn events_are_framed_as_the_provider_does() {
-        let named = Event { name: Some("ping"), data: "{}".into() };
+        let named = Event { name: Some("ping".into()), data: "{}".into() };
         assert_eq!(named.to_bytes(false, false), b"event: ping\ndata: {}\n\n");
         assert_eq!(named.to_bytes(true, false), b"event: ping\r\ndata: {}\r\n\r\n");
         let bare = Event { name: None, data: "{\"a\":1}".into() };

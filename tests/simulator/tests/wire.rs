@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
+const RESPONSES: &str = "/v1/responses";
+const GEMINI: &str = "/v1beta/models/m:generateContent";
+const GEMINI_EVENTS: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
+const GEMINI_ARRAY: &str = "/v1beta/models/m:streamGenerateContent";
 
 async fn simulator() -> Simulator {
     Simulator::start(Options::default()).await.unwrap()
@@ -194,6 +198,93 @@ async fn messages_events_are_named_after_their_type() {
         let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
         assert_eq!(name.strip_prefix("event: ").unwrap(), data["type"]);
     }
+}
+
+async fn respond(simulator: &Simulator, directive: Value, stream: bool) -> String {
+    let body = json!({"model": "m", "stream": stream, "input": directive_line(&directive)});
+    text(send(simulator, post(RESPONSES, &body)).await).await
+}
+
+#[tokio::test]
+async fn every_channel_of_responses_is_said_again_at_every_stage() {
+    let simulator = simulator().await;
+    let (said, arguments) = ("Füchse 🦊 sind rot", r#"{"zitat":"Füchse 🦊"}"#);
+    let call = json!({"name": "f", "arguments": arguments});
+    for (directive, name, member, place) in [
+        (json!({"content": said}), "output_text", "text", "content/0/text"),
+        (json!({"refusal": said}), "refusal", "refusal", "content/0/refusal"),
+        (json!({"reasoning": said, "content": "x"}), "reasoning_summary_text", "text", "summary/0/text"),
+        (json!({"thinking": said, "content": "x"}), "reasoning_text", "text", "content/0/text"),
+        (json!({"tool": [call]}), "function_call_arguments", "arguments", "arguments"),
+        (json!({"function_call": call}), "custom_tool_call_input", "input", "input"),
+    ] {
+        let text = if name.contains("call") { arguments } else { said };
+        let plain: Value = serde_json::from_str(&respond(&simulator, directive.clone(), false).await).unwrap();
+        assert_eq!(plain.pointer(&format!("/output/0/{place}")), Some(&json!(text)), "{plain}");
+        assert_eq!((&plain["status"], &plain["object"]), (&json!("completed"), &json!("response")));
+        let mut cut = directive;
+        cut["split"] = json!(1);
+        let events = events(&respond(&simulator, cut, true).await);
+        let first: Vec<&Value> = events.iter().filter(|event| event["output_index"] == 0).collect();
+        let of =
+            |kind: &str| first.iter().filter(|event| event["type"] == format!("response.{kind}")).collect::<Vec<_>>();
+        let pieces: Vec<_> =
+            of(&format!("{name}.delta")).iter().map(|event| event["delta"].as_str().unwrap()).collect();
+        assert!(pieces.len() > 5 && pieces.concat() == text, "{pieces:?}");
+        assert_eq!(of(&format!("{name}.done"))[0][member], text);
+        assert_eq!(of("output_item.done")[0]["item"].pointer(&format!("/{place}")), Some(&json!(text)));
+        let last = events.last().unwrap();
+        assert_eq!(last["type"], "response.completed");
+        assert_eq!(last.pointer(&format!("/response/output/0/{place}")), Some(&json!(text)));
+        let numbers: Vec<_> = events.iter().map(|event| event["sequence_number"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>());
+    }
+    let cut_off = events(&respond(&simulator, json!({"finish_reason": "max_output_tokens"}), true).await);
+    let last = cut_off.last().unwrap();
+    assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.incomplete"), &json!("incomplete")));
+}
+
+#[tokio::test]
+async fn gemini_answers_whole_as_events_and_as_an_array() {
+    let simulator = simulator().await;
+    let directive = json!({"thinking": "Hm. Na ja.", "content": "Füchse 🦊 sind rot", "split": 4,
+        "tool": [{"name": "f", "arguments": "{\"a\":1}"}]});
+    let body = json!({"contents": [{"parts": [{"text": directive_line(&directive)}]}]});
+    let whole = text(send(&simulator, post(GEMINI, &body)).await).await;
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    let response = send(&simulator, post(GEMINI_EVENTS, &body)).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let stream = text(response).await;
+    assert!(stream.ends_with("\r\n\r\n") && !stream.replace("\r\n", "").contains('\n'), "{stream}");
+    let streamed = events(&stream.replace("\r\n", "\n"));
+    let response = send(&simulator, post(GEMINI_ARRAY, &body)).await;
+    assert_eq!(response.headers()["content-type"], "application/json; charset=UTF-8");
+    let array: Vec<Value> = serde_json::from_str(&text(response).await).unwrap();
+    for pieces in [vec![whole.clone()], streamed, array] {
+        let parts: Vec<&Value> =
+            pieces.iter().flat_map(|piece| piece["candidates"][0]["content"]["parts"].as_array().unwrap()).collect();
+        let of = |thought: bool| -> String {
+            let wanted = parts.iter().filter(|part| part.get("thought").is_some() == thought);
+            wanted.filter_map(|part| part["text"].as_str()).collect()
+        };
+        assert_eq!((of(true).as_str(), of(false).as_str()), ("Hm. Na ja.", "Füchse 🦊 sind rot"));
+        let call = parts.iter().find_map(|part| part.get("functionCall")).unwrap();
+        assert_eq!((&call["name"], &call["args"]), (&json!("f"), &json!({"a": 1})));
+        let last = pieces.last().unwrap();
+        assert_eq!(last["candidates"][0]["finishReason"], "STOP");
+        assert_eq!(last["usageMetadata"], whole["usageMetadata"]);
+    }
+    let directive = json!({"choices": [{"content": "a"}, {"content": "b", "finish_reason": "SAFETY"}]});
+    let body = json!({"contents": [{"parts": [{"text": directive_line(&directive)}]}]});
+    let whole: Value = serde_json::from_str(&text(send(&simulator, post(GEMINI, &body)).await).await).unwrap();
+    assert_eq!(whole["candidates"][1]["index"], 1);
+    assert_eq!(whole["candidates"][1]["finishReason"], "SAFETY");
+    let directive = json!({"status": 429});
+    let body = json!({"contents": [{"parts": [{"text": directive_line(&directive)}]}]});
+    let response = send(&simulator, post(GEMINI, &body)).await;
+    assert_eq!(response.status(), 429);
+    let error: Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!((&error["error"]["code"], &error["error"]["status"]), (&json!(429), &json!("RESOURCE_EXHAUSTED")));
 }
 
 #[tokio::test]

@@ -59,27 +59,34 @@ async fn a_tool_call_leaves_only_when_it_is_allowed() {
             1,
         ),
     ];
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
         for stream in [false, true] {
             for calls in &allowed {
                 let directive = json!({"content": "Let me see.", "tool": calls});
                 let direct = replay(&simulator, surface, stream, &directive).await;
                 let body = surface.request(stream, "x").to_string().into_bytes();
-                let answer = post(sidecar.address, surface.path(), &[], body).await;
+                let answer = post(sidecar.address, surface.at(stream), &[], body).await;
                 assert_eq!(answer.body(), direct, "{}", answer.text());
                 assert_eq!(answer.header("x-clyra-decision"), "allow");
             }
             for (calls, rule, position) in &blocked {
                 let directive = json!({"content": "Let me see.", "tool": calls, "split": 3});
-                let answer = post(sidecar.address, surface.path(), &[], surface.ask(stream, &directive)).await;
+                let answer = post(sidecar.address, surface.at(stream), &[], surface.ask(stream, &directive)).await;
                 let (before, refusal) = stopped(surface, "content_policy_violation", &answer);
                 assert_eq!(refusal.rule.as_deref(), Some(*rule), "{calls}");
                 let shown = texts(&before);
                 assert!(!before.contains("secret"), "{before}");
                 // The text before the calls has left; of the call in question, nothing.
                 assert_eq!(shown.get("content/0").map(String::as_str), stream.then_some("Let me see."), "{before}");
-                let place = if surface == Surface::Chat { format!("0/{position}") } else { (position + 1).to_string() };
-                assert!(shown.get(&format!("tool_arguments/{place}")).is_none_or(String::is_empty), "{shown:?}");
+                let place = match surface {
+                    Surface::Chat => format!("0/{position}"),
+                    Surface::Gemini => "0".to_owned(),
+                    _ => (position + 1).to_string(),
+                };
+                let of_call = shown.get(&format!("tool_arguments/{place}")).map_or("", String::as_str);
+                // Gemini's calls stand one behind the other in one candidate.
+                let earlier = if surface == Surface::Gemini && *position == 1 && stream { "{\"a\":1}" } else { "" };
+                assert_eq!(of_call, earlier, "{shown:?}");
                 let (_, outcome) = sidecar.pair(answer.request_id());
                 assert_eq!((&outcome["verdict"], &outcome["policy"]["decision"]), (&json!("blocked"), &json!("block")));
             }
@@ -265,7 +272,7 @@ async fn a_redaction_breaks_no_schema() {
         + "schemas:\n  - { id: lock, schema: from_request }\nrules:\n  - id: no-numbers\n    phase: response\n    when: findings.exists(f, f.class == \"restricted\")\n    action: redact\n";
     let sidecar = Sidecar::start(&policy, &simulator.url()).await;
     let object = |of: &str| format!("{{\"type\":\"object\",\"properties\":{{\"n\":{of}}},\"required\":[\"n\"]}}");
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
         for stream in [false, true] {
             for (schema, content, kept) in [
                 (r#"{"type":"string"}"#, "{\"n\":\"No. 123456.\"}", Some("{\"n\":\"No. [REDACTED:restricted].\"}")),
@@ -275,12 +282,15 @@ async fn a_redaction_breaks_no_schema() {
             ] {
                 let directive = json!({"content": content, "split": 4});
                 let body = asking(surface, stream, &directive, &object(schema));
-                let answer = post(sidecar.address, surface.path(), &[], body).await;
+                let answer = post(sidecar.address, surface.at(stream), &[], body).await;
                 match kept {
                     Some(kept) => assert_eq!(texts(&answer.text())["content/0"], kept),
                     None => {
-                        let (before, refusal) = stopped(surface, "schema_violation", &answer);
-                        assert_eq!(refusal.rule.as_deref(), Some("lock"));
+                        // Outside of a string nothing can be taken out of JSON; inside, what is left may break the schema.
+                        let outside = content == "{\"n\":123456}";
+                        let code = if outside { "content_policy_violation" } else { "schema_violation" };
+                        let (before, refusal) = stopped(surface, code, &answer);
+                        assert_eq!(refusal.rule.as_deref(), Some("lock").filter(|_| !outside));
                         assert!(!before.contains("REDACTED") && !before.contains("123"), "{before}");
                     }
                 }
@@ -302,6 +312,12 @@ fn asking(surface: Surface, stream: bool, directive: &Value, schema: &str) -> Ve
         Surface::Chat => {
             body["response_format"] =
                 json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": schema}});
+        }
+        Surface::Responses => {
+            body["text"] = json!({"format": {"type": "json_schema", "name": "n", "strict": true, "schema": schema}});
+        }
+        Surface::Gemini => {
+            body["generationConfig"] = json!({"responseMimeType": "application/json", "responseJsonSchema": schema});
         }
         Surface::Messages => body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}}),
     }
@@ -332,7 +348,7 @@ async fn an_answer_keeps_to_its_schema_or_does_not_leave() {
         ("", "", ""),
     ];
     for (sidecar, from_request) in [(&asked, true), (&filed, false)] {
-        for surface in Surface::BOTH {
+        for surface in Surface::ALL {
             for stream in [false, true] {
                 let ask = |directive: &Value| {
                     if from_request {
@@ -343,7 +359,7 @@ async fn an_answer_keeps_to_its_schema_or_does_not_leave() {
                 };
                 for text in valid {
                     let directive = json!({"content": text, "split": 2});
-                    let answer = post(sidecar.address, surface.path(), &[], ask(&directive)).await;
+                    let answer = post(sidecar.address, surface.at(stream), &[], ask(&directive)).await;
                     assert_eq!(answer.status, 200, "{surface:?} {stream}: {}", answer.text());
                     assert_eq!(texts(&answer.text())["content/0"], text);
                     let (_, outcome) = sidecar.pair(answer.request_id());
@@ -353,12 +369,12 @@ async fn an_answer_keeps_to_its_schema_or_does_not_leave() {
                 }
                 for (text, keyword, pointer) in invalid {
                     let directive = json!({"content": text, "split": 2});
-                    let answer = post(sidecar.address, surface.path(), &[], ask(&directive)).await;
+                    let answer = post(sidecar.address, surface.at(stream), &[], ask(&directive)).await;
                     let (before, refusal) = stopped(surface, "schema_violation", &answer);
                     assert_eq!(refusal.rule.as_deref(), Some("lock"), "{text:?}");
                     assert!(!answer.text().contains("secret"), "{}", answer.text());
                     assert_eq!(texts(&before).get("content/0").cloned().unwrap_or_default(), "", "{text:?}: {before}");
-                    if surface == Surface::Chat || !stream {
+                    if matches!(surface, Surface::Chat | Surface::Gemini) || !stream {
                         assert_eq!(answer.status, 400, "nothing had left, so it is a real error: {text:?}");
                     }
                     let (_, outcome) = sidecar.pair(answer.request_id());
@@ -373,9 +389,14 @@ async fn an_answer_keeps_to_its_schema_or_does_not_leave() {
                     }
                 }
                 // Cut off by the token limit: half a document is none.
-                let reason = if surface == Surface::Chat { "length" } else { "max_tokens" };
+                let reason = match surface {
+                    Surface::Chat => "length",
+                    Surface::Responses => "max_output_tokens",
+                    Surface::Messages => "max_tokens",
+                    Surface::Gemini => "MAX_TOKENS",
+                };
                 let directive = json!({"content": "{\"n\":12", "finish_reason": reason});
-                let answer = post(sidecar.address, surface.path(), &[], ask(&directive)).await;
+                let answer = post(sidecar.address, surface.at(stream), &[], ask(&directive)).await;
                 stopped(surface, "schema_violation", &answer);
             }
         }
@@ -386,29 +407,27 @@ async fn an_answer_keeps_to_its_schema_or_does_not_leave() {
         let answer =
             post(asked.address, Surface::Chat.path(), &[], asking(Surface::Chat, stream, &refusal, INTEGER)).await;
         assert_eq!(texts(&answer.text())["refusal/0"], "I cannot help with that.", "{}", answer.text());
-        for surface in Surface::BOTH {
+        for surface in Surface::ALL {
             let tool = json!({"tool": [{"name": "lookup", "arguments": "{\"a\":1}"}]});
-            let answer = post(asked.address, surface.path(), &[], asking(surface, stream, &tool, INTEGER)).await;
+            let answer = post(asked.address, surface.at(stream), &[], asking(surface, stream, &tool, INTEGER)).await;
             assert!(answer.text().contains("lookup") && answer.status == 200, "{}", answer.text());
         }
     }
     // Where the policy only records, the answer leaves as it is.
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
         for stream in [false, true] {
             let body = asking(surface, stream, &json!({"content": "{\"n\":true}"}), INTEGER);
-            let answer = post(recorded_only.address, surface.path(), &[], body).await;
+            let answer = post(recorded_only.address, surface.at(stream), &[], body).await;
             assert_eq!(texts(&answer.text())["content/0"], "{\"n\":true}", "{}", answer.text());
             let (_, outcome) = recorded_only.pair(answer.request_id());
             assert_eq!((&outcome["verdict"], &outcome["schema"]["verdict"]), (&json!("executed"), &json!("invalid")));
         }
     }
-    // A schema that cannot be held to is refused before the model is asked.
-    let requests = simulator.requests().len();
+    // A schema that cannot be held to is refused, whatever the model says to it.
     for schema in [r#"{"type":"nothing"}"#, r#"{"$ref":"https://example.org/x"}"#, r#""text""#] {
         let body = asking(Surface::Chat, false, &json!({}), schema);
         refused(Surface::Chat, 400, "invalid_request", &post(asked.address, Surface::Chat.path(), &[], body).await);
     }
-    assert_eq!(simulator.requests().len(), requests);
     for sidecar in [asked, filed, recorded_only] {
         assert!(sidecar.stop().await.verify().ok);
     }

@@ -24,7 +24,23 @@ const ESCAPED_ARGUMENTS: &str = r#"{"note":"It is Project\u0020Nig\u0068tjar, as
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Surface {
     Chat,
+    Responses,
     Messages,
+    Gemini,
+    /// The stream as one JSON array.
+    GeminiArray,
+}
+
+impl Surface {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
+            Self::Gemini => "gemini",
+            Self::GeminiArray => "gemini array",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +53,26 @@ enum Channel {
     Reasoning,
     Refusal,
     Thinking,
+    /// The input of a custom tool of responses.
+    CustomInput,
 }
 
 impl Channel {
-    const ALL: [(Surface, Channel); 10] = [
+    const ALL: [(Surface, Channel); 24] = [
+        (Surface::Responses, Channel::Content),
+        (Surface::Responses, Channel::ToolArguments),
+        (Surface::Responses, Channel::EscapedArguments),
+        (Surface::Responses, Channel::CustomInput),
+        (Surface::Responses, Channel::Reasoning),
+        (Surface::Responses, Channel::Thinking),
+        (Surface::Responses, Channel::Refusal),
+        (Surface::Gemini, Channel::Content),
+        (Surface::Gemini, Channel::Choice1),
+        (Surface::Gemini, Channel::ToolArguments),
+        (Surface::Gemini, Channel::Thinking),
+        (Surface::GeminiArray, Channel::Content),
+        (Surface::GeminiArray, Channel::ToolArguments),
+        (Surface::GeminiArray, Channel::Thinking),
         (Surface::Chat, Channel::Content),
         (Surface::Chat, Channel::Choice1),
         (Surface::Chat, Channel::ToolArguments),
@@ -55,7 +87,7 @@ impl Channel {
 
     fn text(self) -> &'static str {
         match self {
-            Self::ToolArguments | Self::FunctionCall => ARGUMENTS,
+            Self::ToolArguments | Self::FunctionCall | Self::CustomInput => ARGUMENTS,
             Self::EscapedArguments => ESCAPED_ARGUMENTS,
             _ => PLAIN,
         }
@@ -67,7 +99,7 @@ impl Channel {
             Self::Content => json!({"content": text}),
             Self::Choice1 => json!({"choices": [{"content": "All is well here."}, {"content": text}]}),
             Self::ToolArguments | Self::EscapedArguments => json!({"tool": [{"name": "note", "arguments": text}]}),
-            Self::FunctionCall => json!({"function_call": {"name": "note", "arguments": text}}),
+            Self::FunctionCall | Self::CustomInput => json!({"function_call": {"name": "note", "arguments": text}}),
             Self::Reasoning => json!({"reasoning": text, "content": "Done."}),
             Self::Refusal => json!({"refusal": text}),
             Self::Thinking => json!({"thinking": text, "content": "Done."}),
@@ -77,10 +109,12 @@ impl Channel {
     /// Where an independent reader finds it.
     fn key(self, surface: Surface) -> &'static str {
         match (self, surface) {
+            // Reasoning is an item of its own, before the content.
             (Self::Content, _) => "content/0",
             (Self::Choice1, _) => "content/1",
+            (Self::CustomInput, _) => "custom_input/0",
             (Self::ToolArguments | Self::EscapedArguments, Surface::Chat) => "tool_arguments/0/0",
-            (Self::ToolArguments | Self::EscapedArguments, Surface::Messages) => "tool_arguments/0",
+            (Self::ToolArguments | Self::EscapedArguments, _) => "tool_arguments/0",
             (Self::FunctionCall, _) => "function_call/0",
             (Self::Reasoning, _) => "reasoning/0",
             (Self::Refusal, _) => "refusal/0",
@@ -146,12 +180,24 @@ impl Case {
             Split::At(offset) => directive["split_at"] = json!([offset]),
         }
         let prompt = format!("Tell me.\n{}", directive_line(&directive));
-        let mut body = json!({"model": "m", "stream": self.stream, "messages": [{"role": "user", "content": prompt}]});
-        let path = match self.surface {
-            Surface::Chat => "/v1/chat/completions",
-            Surface::Messages => {
-                body["max_tokens"] = json!(100);
-                "/v1/messages"
+        let messages = json!([{"role": "user", "content": prompt}]);
+        let (path, body) = match (self.surface, self.stream) {
+            (Surface::Chat, stream) => {
+                ("/v1/chat/completions", json!({"model": "m", "stream": stream, "messages": messages}))
+            }
+            (Surface::Responses, stream) => {
+                ("/v1/responses", json!({"model": "m", "stream": stream, "input": messages}))
+            }
+            (Surface::Messages, stream) => {
+                ("/v1/messages", json!({"model": "m", "stream": stream, "max_tokens": 100, "messages": messages}))
+            }
+            (surface, stream) => {
+                let path = match (surface, stream) {
+                    (_, false) => "/v1beta/models/m:generateContent",
+                    (Surface::GeminiArray, true) => "/v1beta/models/m:streamGenerateContent",
+                    (_, true) => "/v1beta/models/m:streamGenerateContent?alt=sse",
+                };
+                (path, json!({"contents": [{"role": "user", "parts": [{"text": prompt}]}]}))
             }
         };
         (path, body.to_string().into_bytes())
@@ -171,8 +217,13 @@ impl Case {
         }
         match self.action {
             Action::Block => {
-                if !is_clyra_error(body) || (!self.stream && status != 400) {
+                let held_whole = !self.stream || self.surface == Surface::GeminiArray;
+                if !is_clyra_error(body) || (held_whole && status != 400) {
                     return Some(format!("no block: {status} {body}"));
+                }
+                let key = format!("{}@", self.channel.key(self.surface));
+                if let Some((stage, said)) = read.iter().find(|(stage, _)| stage.starts_with(&key)) {
+                    return Some(format!("said again at {stage}: {said:?}"));
                 }
                 // Nothing behind the start of the match: what was shown is a prefix of what stands before it.
                 (!wanted[..start].starts_with(seen)).then(|| format!("shown behind the start: {seen:?}"))
@@ -180,9 +231,22 @@ impl Case {
             Action::Redact => {
                 let end = wanted.find(", as planned").unwrap();
                 let mut clean = format!("{}[REDACTED:restricted]{}", &wanted[..start], &wanted[end..]);
-                if self.surface == Surface::Messages && !self.stream && wanted.starts_with('{') {
+                let is_value = match self.surface {
+                    Surface::Messages => !self.stream,
+                    Surface::Gemini | Surface::GeminiArray => true,
+                    Surface::Chat | Surface::Responses => false,
+                };
+                if is_value && wanted.starts_with('{') {
                     // Arguments are a value there, and the reader spells it in its own way.
                     clean = serde_json::from_str::<Value>(&clean).unwrap().to_string();
+                }
+                if self.surface == Surface::Responses && self.stream {
+                    let key = format!("{}@", self.channel.key(self.surface));
+                    let again: Vec<_> = read.iter().filter(|(stage, _)| stage.starts_with(&key)).collect();
+                    // Calls have no parts.
+                    if again.len() < 3 || again.iter().any(|(_, said)| **said != clean) {
+                        return Some(format!("said again differently: {again:?}"));
+                    }
                 }
                 (seen != clean || status != 200).then(|| format!("{status}, not as it should be: {seen:?}"))
             }
@@ -193,8 +257,10 @@ impl Case {
 fn cases(action: Action) -> Vec<Case> {
     let mut out = Vec::new();
     for (surface, channel) in Channel::ALL {
-        out.push(Case { surface, channel, stream: false, split: Split::Whole, action });
-        out.push(Case { surface, channel, stream: false, split: Split::OneByte, action });
+        if surface != Surface::GeminiArray {
+            out.push(Case { surface, channel, stream: false, split: Split::Whole, action });
+            out.push(Case { surface, channel, stream: false, split: Split::OneByte, action });
+        }
         out.push(Case { surface, channel, stream: true, split: Split::Whole, action });
         out.push(Case { surface, channel, stream: true, split: Split::OneByte, action });
         let offsets = 1..channel.text().chars().count();
@@ -239,6 +305,7 @@ async fn run(action: Action, table: &mut Table, failures: &mut Vec<String>) {
             Channel::Reasoning => "reasoning",
             Channel::Refusal => "refusal",
             Channel::Thinking => "thinking",
+            Channel::CustomInput => "custom tool input",
         };
         let cell = table.entry((case.surface, name, case.stream)).or_default().entry(column).or_default();
         cell.1 += 1;
@@ -255,16 +322,16 @@ async fn run(action: Action, table: &mut Table, failures: &mut Vec<String>) {
 
 fn print(table: &Table) {
     let columns = ["block whole", "block 1 byte", "block any cut", "redact whole", "redact 1 byte", "redact any cut"];
-    println!("{:<10}{:<26}{:<10}{}", "surface", "channel", "", columns.map(|c| format!("{c:>16}")).concat());
+    println!("{:<14}{:<26}{:<10}{}", "surface", "channel", "", columns.map(|c| format!("{c:>16}")).concat());
     for ((surface, channel, stream), row) in table {
         let cell = |column: &&str| match row.get(*column) {
             Some((good, all)) if good == all => format!("{:>16}", format!("ok {good}/{all}")),
             Some((good, all)) => format!("{:>16}", format!("LEAK {good}/{all}")),
             None => format!("{:>16}", "-"),
         };
-        let surface = if *surface == Surface::Chat { "chat" } else { "messages" };
+        let surface = surface.name();
         let mode = if *stream { "streamed" } else { "plain" };
-        println!("{surface:<10}{channel:<26}{mode:<10}{}", columns.iter().map(cell).collect::<String>());
+        println!("{surface:<14}{channel:<26}{mode:<10}{}", columns.iter().map(cell).collect::<String>());
     }
     let (good, all) = table.values().flat_map(|r| r.values()).fold((0, 0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
     println!("{good} of {all} exchanges without a leak");

@@ -4,10 +4,12 @@
 mod answers;
 mod bypass;
 mod contracts;
+mod endings;
 mod evidence;
 mod leak_matrix;
 mod lineage;
 mod operations;
 mod recorded;
 mod requests;
+mod schemalock;
 mod streaming;

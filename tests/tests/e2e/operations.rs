@@ -20,7 +20,7 @@ rules:
 ";
 
 /// Metrics that dashboards and alerts are built on: name, type.
-const METRICS: [(&str, &str); 24] = [
+const METRICS: [(&str, &str); 27] = [
     ("clyra_build", "info"),
     ("clyra_coverage_gaps", "counter"),
     ("clyra_exchange_seconds", "histogram"),
@@ -43,6 +43,9 @@ const METRICS: [(&str, &str); 24] = [
     ("clyra_receipt_wait_seconds", "histogram"),
     ("clyra_redactions", "counter"),
     ("clyra_scan_seconds", "histogram"),
+    ("clyra_schema_enforce_seconds", "histogram"),
+    ("clyra_schema_held_bytes", "histogram"),
+    ("clyra_schema_hold_seconds", "histogram"),
     ("clyra_seal_failures", "counter"),
     ("clyra_streams_dropped", "counter"),
 ];

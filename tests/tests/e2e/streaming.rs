@@ -41,7 +41,7 @@ fn words(count: usize) -> Vec<String> {
 async fn no_event_waits_for_its_successor() {
     let upstream = Puppet::start().await;
     let sidecar = Sidecar::start(POLICY, &upstream.url()).await;
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
         let words = words(100);
         let events = surface.events(&words.iter().map(String::as_str).collect::<Vec<_>>());
         let body = surface.request(true, "count").to_string().into_bytes();
@@ -76,9 +76,9 @@ async fn open_owned(address: std::net::SocketAddr, path: &'static str, body: Vec
 async fn only_what_may_be_a_match_is_held() {
     let upstream = Puppet::start().await;
     let sidecar = Sidecar::start(POLICY, &upstream.url()).await;
-    for surface in Surface::BOTH {
-        let events = surface.events(&["It is ", "Project Ni", "ghtfall", " and Project ", "X.", " Bye"]);
-        let opening = events.len() - 6 - if surface == Surface::Chat { 2 } else { 3 };
+    for surface in Surface::ALL {
+        let events = surface.events(&["Well. ", "It is ", "Project Ni", "ghtfall", " and Project ", "X.", " Bye"]);
+        let opening = events.len() - 6 - surface.closing();
         let body = surface.request(true, "count").to_string().into_bytes();
         let client = tokio::spawn(open_owned(sidecar.address, surface.path(), body));
         let mut call = upstream.call().await;
@@ -179,11 +179,11 @@ async fn every_byte_of_a_clean_stream_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_no_json_ends_the_stream_unless_the_policy_lets_it_pass() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let directive = json!({"content": "one two three four", "malformed_event": 4});
     let blocking = Sidecar::start(POLICY, &simulator.url()).await;
     let allowing = POLICY.replace("defaults: {", "defaults: { on_error: allow,");
     let allowing = Sidecar::start(&allowing, &simulator.url()).await;
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
+        let directive = json!({"content": "one two three four", "malformed_event": surface.opening() + 1});
         let answer = post(blocking.address, surface.path(), &[], surface.ask(true, &directive)).await;
         let (before, refusal) = cut_short(surface, &answer);
         assert_eq!((refusal.code.as_str(), refusal.rule), ("upstream_unreadable", None));
@@ -202,7 +202,7 @@ async fn an_event_that_is_no_json_ends_the_stream_unless_the_policy_lets_it_pass
         assert_eq!(outcome["verdict"], "executed");
 
         // What passes because nobody can read it is looked at as it is.
-        let leak = surface.events(&["fine", "x"])[..3].concat() + "data: {broken Project Nightjar\n\n";
+        let leak = surface.events(&["fine", "x", "y"])[..3].concat() + "data: {broken Project Nightjar\n\n";
         simulator.script(Scripted::sse(vec![Bytes::from(leak)]));
         let answer = post(allowing.address, surface.path(), &[], surface.request(true, "x").to_string().into()).await;
         assert!(!answer.text().contains("Nightjar"), "{}", answer.text());
@@ -274,8 +274,8 @@ async fn a_client_that_leaves_stops_the_provider() {
 async fn an_answer_that_breaks_off_ends_in_an_error() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let sidecar = Sidecar::start(POLICY, &simulator.url()).await;
-    for surface in Surface::BOTH {
-        let directive = json!({"content": "one two three four", "cut_after": 5});
+    for surface in Surface::ALL {
+        let directive = json!({"content": "one two three four", "cut_after": surface.opening() + 2});
         let answer = post(sidecar.address, surface.path(), &[], surface.ask(true, &directive)).await;
         let (before, refusal) = cut_short(surface, &answer);
         assert_eq!(refusal.code, "upstream_interrupted");
@@ -295,7 +295,7 @@ async fn an_answer_that_breaks_off_ends_in_an_error() {
         let body = surface.request(true, "x").to_string().into_bytes();
         let streamed = post(sidecar.address, surface.path(), &[], body).await;
         let plain = surface.ask(false, &json!({"cut_after": 0}));
-        let plain = post(sidecar.address, surface.path(), &[], plain).await;
+        let plain = post(sidecar.address, surface.at(false), &[], plain).await;
         for answer in [streamed, plain] {
             refused(surface, 502, "upstream_interrupted", &answer);
             assert_eq!(sidecar.event(answer.request_id()).await["verdict"], "errored");
@@ -318,12 +318,18 @@ async fn an_answer_that_breaks_off_ends_in_an_error() {
 async fn an_error_of_the_provider_and_an_end_without_a_mark_pass_through() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let sidecar = Sidecar::start(POLICY, &simulator.url()).await;
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
         let events = surface.events(&["one", "two"]);
-        let text = events.len() - if surface == Surface::Chat { 2 } else { 3 };
+        let text = events.len() - surface.closing();
         let error = match surface {
             Surface::Chat => {
                 "data: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n"
+            }
+            Surface::Responses => {
+                "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"Oh\",\"param\":null,\"sequence_number\":9}\n\n"
+            }
+            Surface::Gemini => {
+                "data: {\"error\":{\"code\":503,\"message\":\"Overloaded\",\"status\":\"UNAVAILABLE\"}}\r\n\r\n"
             }
             Surface::Messages => {
                 "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n"

@@ -3,6 +3,7 @@
 //! Runs to completion even when the client leaves, because its receipts must be written; the upstream call is dropped at
 //! once then, which makes the provider stop.
 
+mod again;
 mod reply;
 mod settle;
 
@@ -18,19 +19,20 @@ use clyra_receipts::receipt::Verdict;
 use http::header;
 use tower::ServiceExt;
 
-use super::answer::Reason;
+use super::answer::{Asked, Reason};
 use super::gateway::Gateway;
 use super::headers;
 use super::inspect::InspectError;
 use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
-use super::lock::Bound;
-use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamRequest};
+use super::lock::{BindError, Bound, Plan};
+use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
-use crate::guard::{self, Block, Cause, Gap, Inspected, Report, SchemaReport};
+use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
 use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
-use crate::surface::{RequestFacts, ResponseFacts, Surface};
+use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
+use again::Asking;
 use settle::send_own;
 
 /// Runs one inspected exchange.
@@ -95,8 +97,13 @@ struct Exchange<'g> {
     token: Option<String>,
     /// Leaf hashes of the released events, where they are kept and were not too many.
     event_leaves: Option<Vec<clyra_receipts::tree::Hash>>,
+    /// What the client has seen of a stream, and how it expects its answer: an ending fits both.
+    shown: Shown,
+    asked: Asked,
     /// Bytes of the answer that were read to see what it is.
     ahead: Option<Bytes>,
+    /// Something of the answer was mended, or will be.
+    mended: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -118,7 +125,10 @@ impl<'g> Exchange<'g> {
             released: committer(),
             token: None,
             event_leaves: None,
+            shown: Shown::default(),
+            asked: Asked::Document,
             ahead: None,
+            mended: false,
         }
     }
 
@@ -138,7 +148,7 @@ impl<'g> Exchange<'g> {
         let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
         self.note_request(&body);
         let (context, facts, inspected) = self.inspect(&head, body).await?;
-        let bound = self.bind(&context, &facts)?;
+        let plan = self.plan(&context, &facts)?;
         let request = self.upstream_request(&head, inspected)?;
         // The attempt becomes durable while the provider thinks; one that never will be keeps the request here.
         self.open();
@@ -146,13 +156,20 @@ impl<'g> Exchange<'g> {
             self.opened().await?;
         }
         let clock = Instant::now();
-        let reply = tokio::select! {
-            biased;
-            () = down.gone() => return Err(Stop::Gone),
-            reply = self.gateway.call.clone().oneshot(request) => reply.map_err(Stop::Upstream)?,
-        };
+        let kept = plan.may_ask().then(|| request.clone());
+        let (reply, bound) = self.call(request, plan, down).await?;
         self.note_reply(&reply);
-        let result = self.answer(reply, context, bound, down).await;
+        let asking = kept.map(|request| {
+            let (context, bound) = (Arc::clone(&context), bound.clone().strict());
+            Asking { context, request, bound }
+        });
+        let mut result = self.answer(reply, context, bound, down).await;
+        let invalid = self.record.response.report.schema.invalid.take().filter(|_| !self.started);
+        if let (Err(Stop::Block(_)), Some(invalid), Some(asking)) = (&result, invalid, asking)
+            && self.ask_again(asking, invalid, down).await?
+        {
+            result = Ok(());
+        }
         self.record.called.total_us = Some(clock.elapsed().as_micros() as u64);
         result
     }
@@ -175,7 +192,8 @@ impl<'g> Exchange<'g> {
                 detectors: Vec::new(),
             }
         })?;
-        let facts = (self.surface.request_facts)(doc.root(&body));
+        let address = Address { path: &head.path, query: head.query.as_deref() };
+        let facts = (self.surface.request_facts)(doc.root(&body), address);
         self.note_facts(&facts);
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
@@ -237,18 +255,45 @@ impl<'g> Exchange<'g> {
         })
     }
 
-    /// Schemas that bind the answer.
-    fn bind(&mut self, context: &Context, facts: &RequestFacts) -> Result<Bound, Stop> {
+    /// Schemas that will bind the answer.
+    fn plan(&self, context: &Context, facts: &RequestFacts) -> Result<Plan, Stop> {
         let asked = Facts::new(&context.caller, &context.request, context.now_unix_s);
-        let bound = self.gateway.contracts.bind(&context.policy, &asked, facts.response_schema.as_deref());
-        let mut bound = bound.map_err(|error| Block {
-            cause: Cause::BadRequest,
-            rule: None,
-            reason: error.to_string(),
-            detectors: Vec::new(),
-        })?;
-        self.record.schema_digests = std::mem::take(&mut bound.digests);
-        Ok(bound)
+        let read = Some(facts).filter(|_| self.record.request.inspected);
+        Ok(self.gateway.contracts.plan(&context.policy, &asked, read).map_err(refused)?)
+    }
+
+    /// Calls the provider, and compiles the request's own schemas meanwhile. One that cannot be used ends the call at once.
+    async fn call(
+        &self,
+        request: UpstreamRequest,
+        plan: Plan,
+        down: &mut dyn Downstream,
+    ) -> Result<(UpstreamReply, Bound), Stop> {
+        let contracts = Arc::clone(&self.gateway.contracts);
+        let (mut bound, job) = match plan.wants_request() {
+            true => (None, Some(tokio::task::spawn_blocking(move || plan.compile(&contracts)))),
+            false => (Some(plan.compile(&contracts).map_err(refused)?), None),
+        };
+        let mut compiling = std::pin::pin!(async move {
+            match job {
+                Some(job) => job.await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut reply = None;
+        let mut call = std::pin::pin!(self.gateway.call.clone().oneshot(request));
+        loop {
+            tokio::select! {
+                biased;
+                () = down.gone() => return Err(Stop::Gone),
+                compiled = &mut compiling, if bound.is_none() => bound = Some(compiled.map_err(|_| unavailable())?.map_err(refused)?),
+                answer = &mut call, if reply.is_none() => reply = Some(answer.map_err(Stop::Upstream)?),
+            }
+            match (reply.take(), bound.take()) {
+                (Some(reply), Some(bound)) => return Ok((reply, bound)),
+                (some_reply, some_bound) => (reply, bound) = (some_reply, some_bound),
+            }
+        }
     }
 
     fn upstream_request(&mut self, head: &RequestHead, body: Inspected) -> Result<UpstreamRequest, Stop> {
@@ -263,6 +308,20 @@ impl<'g> Exchange<'g> {
             headers: headers::end_to_end(&head.headers),
             body,
         })
+    }
+}
+
+/// The request asks for what cannot be held to.
+fn refused(error: BindError) -> Block {
+    Block { cause: Cause::BadRequest, rule: None, reason: error.to_string(), detectors: Vec::new() }
+}
+
+fn unavailable() -> Block {
+    Block {
+        cause: Cause::Unavailable,
+        rule: None,
+        reason: "the schema in the request could not be compiled".into(),
+        detectors: Vec::new(),
     }
 }
 
@@ -294,8 +353,6 @@ pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> R
         received: Passed::default(),
         released: Passed::default(),
         events: None,
-        schema: SchemaReport::default(),
-        schema_digests: Vec::new(),
         verdict: Verdict::Errored,
         code: None,
         rule: None,

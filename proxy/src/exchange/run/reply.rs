@@ -1,7 +1,7 @@
 //! The provider's answer on its way to the client: held whole, streamed, or passed as it comes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clyra_receipts::EventTree;
@@ -13,7 +13,7 @@ use crate::exchange::judge::PolicyJudge;
 use crate::exchange::lock::Bound;
 use crate::exchange::ports::{Downstream, UpstreamReply};
 use crate::exchange::record::Side;
-use crate::guard::{self, Gap, Released, Report, SchemaReport};
+use crate::guard::{self, Gap, Released, Report};
 use crate::surface::ResponseFacts;
 
 /// How long a provider may keep the connection open after its terminal event.
@@ -105,19 +105,15 @@ impl Exchange<'_> {
             Err(error) => {
                 let gap = if error == InspectError::Timeout { Gap::DetectorTimeout } else { Gap::DetectorError };
                 let (mut judge, mut report) = (backup, Report::default());
-                let result = guard::uninspected(body, gap, &mut judge, &mut report)
-                    .map(|body| guard::Answer { body, schema: SchemaReport::default() });
+                let result = guard::uninspected(body, gap, &mut judge, &mut report).map(|body| guard::Answer { body });
                 (result, judge, report, ResponseFacts::default())
             }
         };
         let inspected =
             report.gaps.iter().all(|g| !matches!(g, Gap::DetectorTimeout | Gap::DetectorError | Gap::Unreadable));
-        let breach = judge.decided.breaches.first().cloned();
         self.record.response = Side { report, decided: Some(judge.decided), inspected };
-        self.record.schema.breach = breach;
         self.record.facts = facts;
-        let guard::Answer { body, schema } = result?;
-        self.record.schema = schema;
+        let guard::Answer { body } = result?;
         self.note_released(std::slice::from_ref(&body));
         let length = body.bytes().len();
         self.complete((status, &upstream_headers), Some(length), vec![body], down).await
@@ -136,12 +132,12 @@ impl Exchange<'_> {
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
         self.record.events = Some((events.events(), events.root_hex()));
         self.record.facts = guard.facts.clone();
+        self.shown = std::mem::take(&mut guard.shown);
+        self.shown.usage = guard.facts.usage;
         let truncated = end.is_err();
-        let breach = guard.judge.decided.breaches.first().cloned();
         self.record.response = Side { report: guard.report, decided: Some(guard.judge.decided), inspected: true };
-        self.record.schema.breach = breach;
-        let (tail, schema) = match end {
-            Ok(end) => (end.tail, end.schema),
+        let tail = match end {
+            Ok(end) => end.tail,
             Err(stop) => {
                 self.event_leaves = events.into_leaves();
                 // The provider stops generating now, before anything else is done.
@@ -152,7 +148,6 @@ impl Exchange<'_> {
                 return Err(stop);
             }
         };
-        self.record.schema = schema;
         for part in &tail {
             events.push(part.bytes());
         }
@@ -171,20 +166,29 @@ impl Exchange<'_> {
         events: &mut EventTree,
         down: &mut dyn Downstream,
     ) -> Result<guard::StreamEnd, Stop> {
+        let clock = Instant::now();
         loop {
-            let next = if guard.done() {
-                // The client's SDK stops reading at the terminal event: a provider that keeps the connection open after
-                // it must not keep the answer from being closed.
-                match tokio::time::timeout(AFTER_DONE_MAX, self.next(reply, down)).await {
-                    Ok(next) => next?,
-                    Err(_) => None,
-                }
-            } else {
-                self.next(reply, down).await?
+            // The client's SDK stops reading at the terminal event: a provider that keeps the connection open after it must not
+            // keep the answer from being closed.
+            let done = guard.done();
+            let patience = guard.deadline().map(|deadline| deadline.saturating_sub(clock.elapsed()));
+            let wait = if done { Some(AFTER_DONE_MAX) } else { patience };
+            let next = match wait {
+                Some(wait) => tokio::time::timeout(wait, self.next(reply, down)).await,
+                None => Ok(self.next(reply, down).await),
             };
-            let Some(chunk) = next else { break };
             let mut parts = Vec::new();
-            let fed = guard.feed(&chunk, &mut parts);
+            let (ended, fed) = match next {
+                Ok(Ok(Some(chunk))) => (false, guard.feed(&chunk, clock.elapsed(), &mut parts)),
+                Ok(Ok(None)) => (true, Ok(())),
+                Ok(Err(stop)) => return Err(stop),
+                Err(_) if done => (true, Ok(())),
+                // What is held has been held too long.
+                Err(_) => (false, guard.tick(clock.elapsed(), &mut parts)),
+            };
+            if ended && fed.is_ok() {
+                break;
+            }
             if let (Err(block), false) = (&fed, self.started) {
                 // Nothing has left yet: the client gets a real HTTP error.
                 return Err(block.clone().into());
@@ -199,13 +203,14 @@ impl Exchange<'_> {
             self.note_released(&parts);
             if !self.started {
                 self.opened().await?;
+                self.mended = guard.mends();
                 let head = self.response_head(reply.status, &reply.headers);
                 self.start(head, None, down).await?;
             }
             down.write(Released::join(parts)).await?;
             fed?;
         }
-        Ok(guard.finish()?)
+        Ok(guard.finish(clock.elapsed())?)
     }
 
     /// An answer that cannot be inspected, where the policy lets such answers pass: forwarded as it comes.
@@ -257,7 +262,7 @@ impl Exchange<'_> {
 
     /// Ends an answer in good order. The outcome is on disk before the last byte leaves: before the whole body, or before
     /// the terminal event and the end of the message.
-    async fn complete(
+    pub(super) async fn complete(
         &mut self,
         (status, upstream): (StatusCode, &HeaderMap),
         length: Option<usize>,
@@ -276,7 +281,11 @@ impl Exchange<'_> {
     }
 
     /// The next bytes of the answer, unless the client leaves first.
-    async fn next(&mut self, reply: &mut UpstreamReply, down: &mut dyn Downstream) -> Result<Option<Bytes>, Stop> {
+    pub(super) async fn next(
+        &mut self,
+        reply: &mut UpstreamReply,
+        down: &mut dyn Downstream,
+    ) -> Result<Option<Bytes>, Stop> {
         if let Some(chunk) = self.ahead.take() {
             return Ok(Some(chunk));
         }

@@ -1,12 +1,12 @@
 //! Receipts around the answer, and the end of an exchange however it comes: nothing is shown that is not on record.
 
 use bytes::Bytes;
-use clyra_policy::BodyStorage;
+use clyra_policy::{BlockStyle, BodyStorage};
 use clyra_receipts::receipt::Verdict;
 use http::{HeaderMap, StatusCode};
 
-use super::{Exchange, Stop};
-use crate::exchange::answer::{OwnAnswer, Reason};
+use super::{Exchange, Stop, unix_now};
+use crate::exchange::answer::{Asked, OwnAnswer, Reason};
 use crate::exchange::gateway::Gateway;
 use crate::exchange::ports::{BodyError, ClientGone, Downstream, ResponseHead, UpstreamError, UpstreamReply};
 use crate::exchange::record::Called;
@@ -16,7 +16,8 @@ use crate::siem;
 use crate::surface::RequestFacts;
 
 impl Exchange<'_> {
-    /// Clyra ends the exchange: with an HTTP error while nothing has left, with an error event afterwards.
+    /// Clyra ends the exchange: with an HTTP error while nothing has left, with an error event afterwards; or, where the
+    /// policy wants its blocks to look like that, as the provider's own filter would.
     pub(super) async fn stop(&mut self, stop: Stop, down: &mut dyn Downstream) {
         let reason = match &stop {
             Stop::Block(block) => Reason::Block(block),
@@ -43,14 +44,25 @@ impl Exchange<'_> {
         let settled = self.close().await.is_ok();
         let reason = if settled { reason } else { Reason::NoReceipt };
         self.record.code = Some(reason.code());
+        let refuses = self.gateway.policy.defaults().block_style == BlockStyle::Refusal && reason.may_be_refusal();
+        self.shown.asked_model.clone_from(&self.record.model);
+        self.shown.now_unix_s = unix_now();
         if self.started {
-            let event = reason.event(self.surface.dialect, &self.id);
+            let event = if refuses {
+                reason.refused_events(self.surface, &self.shown, &self.id)
+            } else {
+                reason.event(self.surface, &self.shown, &self.id)
+            };
             if down.write(event).await.is_ok() {
                 let _ = down.finish().await;
             }
             return;
         }
-        let mut answer = reason.answer(self.surface.dialect, &self.id);
+        let mut answer = if refuses {
+            reason.refused(self.surface, &self.shown, self.asked, &self.id)
+        } else {
+            reason.answer(self.surface.dialect, &self.id)
+        };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());
         let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
@@ -130,7 +142,12 @@ impl Exchange<'_> {
     pub(super) fn response_head(&self, status: StatusCode, upstream: &HeaderMap) -> ResponseHead {
         let mut headers = headers::end_to_end(upstream);
         let redacted = self.record.request.report.redactions + self.record.response.report.redactions > 0;
-        let decision = if redacted { "redact" } else { "allow" };
+        let mended = self.mended || self.record.response.report.schema.repairs.any();
+        let decision = match (redacted, mended) {
+            (true, _) => "redact",
+            (_, true) => "repair",
+            _ => "allow",
+        };
         stamp(&mut headers, self.gateway, &self.id, decision);
         self.stamp_receipt(&mut headers);
         ResponseHead { status, headers }
@@ -145,10 +162,11 @@ impl Exchange<'_> {
 
     pub(super) fn executed(&mut self, success: bool) {
         let redactions = self.record.request.report.redactions + self.record.response.report.redactions;
-        self.record.verdict = match (success, redactions) {
-            (false, _) => Verdict::Errored,
-            (true, 0) => Verdict::Executed,
-            (true, _) => Verdict::Redacted,
+        self.record.verdict = match (success, redactions, self.record.response.report.schema.repairs.any()) {
+            (false, ..) => Verdict::Errored,
+            (true, 1.., _) => Verdict::Redacted,
+            (true, 0, true) => Verdict::Repaired,
+            (true, 0, false) => Verdict::Executed,
         };
     }
 
@@ -165,6 +183,11 @@ impl Exchange<'_> {
     pub(super) fn note_facts(&mut self, facts: &RequestFacts) {
         self.record.model.clone_from(&facts.model);
         self.record.stream = facts.stream;
+        self.asked = match (facts.stream, facts.array) {
+            (false, _) => Asked::Document,
+            (true, true) => Asked::Array,
+            (true, false) => Asked::Events,
+        };
         self.record.messages = facts.messages;
         self.record.tools.clone_from(&facts.tools);
         self.record.parents = self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results);

@@ -1,0 +1,727 @@
+//! The locks of one answer: each text that a schema binds has its own, and leaves no further than all of them let it.
+//!
+//! A lock that speaks against its text is heard by the judge. Where the policy only records, the lock is done with: the text
+//! goes on as it comes, without what was still to be mended in it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clyra_detectors::{Engine, Finding, View};
+use clyra_schemas::{Edit, End, Mode, Outcome, RepairPolicy, Step};
+
+use super::again::Invalid;
+use super::judge::{Block, Cause, Found, Judge, Report};
+use super::mended::Mended;
+use super::repairs;
+use super::schema::{Binding, Schema, SchemaReport, Scope, TextLock, breach, breach_of};
+use super::splice::{Span, redacted};
+use crate::surface::{Channel, ResponseFacts, Segment};
+
+/// Text of one answer that is kept for its locks: what is mended or redacted is judged as a whole. Sixteen documents of the
+/// largest size.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// Texts of one answer that are bound. More is not a conversation.
+const TEXTS_MAX: usize = 4_096;
+
+/// Findings of one text that are remembered, so that its mended form is not charged with them again.
+const FOUND_MAX: usize = 512;
+
+/// What every call needs beside the text.
+pub(super) struct Desk<'d> {
+    pub(super) engine: &'d Arc<Engine>,
+    pub(super) judge: &'d mut dyn Judge,
+    pub(super) report: &'d mut Report,
+    /// Time since the answer began.
+    pub(super) now: Duration,
+    /// Findings in mended texts, to be ruled on.
+    pub(super) found: Vec<Found>,
+    pub(super) failed: bool,
+}
+
+/// The locks of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    bindings: Vec<Binding>,
+    enforces: bool,
+    texts: Vec<LockedText>,
+    kept: usize,
+    /// The model refused or called a tool instead: then an empty text breaks nothing.
+    excused: bool,
+    done: bool,
+}
+
+/// One text and its locks.
+#[derive(Debug)]
+struct LockedText {
+    channel: Channel,
+    pointer: String,
+    place: String,
+    /// The choice that it belongs to.
+    index: String,
+    whose: Whose,
+    locks: Vec<One>,
+    /// Bytes that came.
+    fed: u64,
+    /// The text so far, where its locks may still want it.
+    text: String,
+    edits: Vec<Span>,
+    classes: Vec<&'static str>,
+    found: Vec<(Arc<str>, u64, u64)>,
+    mended: Option<Mended>,
+    /// Where the text ended at each time that something came of it, as far as that has not left.
+    arrivals: VecDeque<(u64, Duration)>,
+    ended: bool,
+}
+
+/// Whose schemas bind a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whose {
+    Content,
+    /// Nobody has said yet which tool is called.
+    SomeTool,
+    Tool(String),
+}
+
+#[derive(Debug)]
+struct One {
+    binding: usize,
+    schema: Schema,
+    lock: Box<dyn TextLock>,
+    /// Edits that not all locks of the text have decided on.
+    edits: VecDeque<Edit>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The document's root has closed.
+    Complete,
+    Passed,
+    /// It spoke against its text, and the policy only records that.
+    Waived,
+}
+
+impl One {
+    fn settled(&self) -> u64 {
+        let settled = match self.state {
+            State::Passed | State::Waived => u64::MAX,
+            State::Open | State::Complete => self.lock.settled(),
+        };
+        // Bytes that one lock wants changed wait until the others want it too.
+        self.edits.front().map_or(settled, |edit| settled.min(edit.range.start))
+    }
+
+    fn counts(&self) -> bool {
+        self.state != State::Waived
+    }
+}
+
+impl Locks {
+    pub(super) fn new(bindings: Vec<Binding>, enforces: bool) -> Locks {
+        Locks { bindings, enforces, ..Locks::default() }
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.bindings.is_empty()
+    }
+
+    pub(super) fn bind_tools(&self) -> bool {
+        self.bindings.iter().any(|b| matches!(b.scope, Scope::Tools(_)))
+    }
+
+    /// True if this text has locks.
+    pub(super) fn binds(&self, segment: &Segment) -> bool {
+        match segment.channel {
+            // What a provider's tool was told stands among the content, and is no answer.
+            Channel::Content if segment.pointer.ends_with("/revised_prompt") => false,
+            Channel::Content => self.bindings.iter().any(|b| matches!(b.scope, Scope::Content(_))),
+            Channel::ToolArguments | Channel::FunctionCall => self.bind_tools(),
+            _ => false,
+        }
+    }
+
+    /// True if whoever reads texts of this channel reads JSON.
+    pub(super) fn reads_json(&self, channel: Channel) -> bool {
+        channel == Channel::Content
+            && self.bindings.iter().any(|b| matches!(&b.scope, Scope::Content(schema) if schema.contract.is_json()))
+    }
+
+    /// True if nothing that breaks a schema in this channel is kept from leaving: then redactions need not keep it whole.
+    pub(super) fn only_record(&self, channel: Channel) -> bool {
+        channel == Channel::Content
+            && self.bindings.iter().filter(|b| matches!(b.scope, Scope::Content(_))).all(|b| !b.terms.blocks)
+    }
+
+    /// Text that shows that the model did not answer in the schema's channel.
+    pub(super) fn note(&mut self, channel: Channel, text: &str) {
+        self.excused |= !text.is_empty() && (channel == Channel::Refusal || channel.is_tool_call());
+    }
+
+    /// Locks for the text that `segment` begins. `tool` is the tool that is called, where that is known.
+    pub(super) fn open(&mut self, segment: &Segment, tool: Option<&str>, desk: &mut Desk<'_>) -> Result<usize, Block> {
+        if self.texts.len() >= TEXTS_MAX && self.enforces {
+            return Err(too_much());
+        }
+        let content = segment.channel == Channel::Content;
+        self.texts.push(LockedText {
+            channel: segment.channel,
+            pointer: segment.pointer.clone(),
+            place: segment.path_index.clone(),
+            index: segment.index.clone(),
+            whose: if content { Whose::Content } else { Whose::SomeTool },
+            locks: Vec::new(),
+            fed: 0,
+            text: String::new(),
+            edits: Vec::new(),
+            classes: Vec::new(),
+            found: Vec::new(),
+            mended: None,
+            arrivals: VecDeque::new(),
+            ended: false,
+        });
+        let at = self.texts.len() - 1;
+        if content {
+            for (binding, schema) in self.schemas_of_content() {
+                self.add(at, binding, schema, desk.report);
+            }
+        } else if let Some(tool) = tool {
+            self.call(at, tool, desk)?;
+        }
+        Ok(at)
+    }
+
+    fn schemas_of_content(&self) -> Vec<(usize, Schema)> {
+        let content = |(at, binding): (usize, &Binding)| match &binding.scope {
+            Scope::Content(schema) => Some((at, schema.clone())),
+            Scope::Tools(_) => None,
+        };
+        self.bindings.iter().enumerate().filter_map(content).collect()
+    }
+
+    fn add(&mut self, at: usize, binding: usize, schema: Schema, report: &mut Report) {
+        let (Some(text), Some(bound)) = (self.texts.get_mut(at), self.bindings.get(binding)) else { return };
+        let (mode, repair) = match self.enforces {
+            true => (bound.terms.mode, bound.terms.repair),
+            false => (Mode::Observe, RepairPolicy::NONE),
+        };
+        let repair = if text.channel == Channel::Content {
+            repair
+        } else {
+            // Arguments that were cut off are never made to look whole.
+            repair.without(clyra_schemas::RepairClass::CloseBrackets)
+        };
+        report.schema.checked.insert((bound.id.clone(), schema.digest.clone()));
+        let lock = schema.contract.lock(mode, repair);
+        text.locks.push(One { binding, schema, lock, edits: VecDeque::new(), state: State::Open });
+    }
+
+    /// The text at `at` is the arguments of `tool`.
+    fn call(&mut self, at: usize, tool: &str, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        match &text.whose {
+            Whose::Tool(known) if known == tool => return Ok(()),
+            Whose::SomeTool => text.whose = Whose::Tool(tool.to_owned()),
+            // The name goes on when the arguments have begun: clients that read it whole call another tool.
+            Whose::Tool(_) | Whose::Content => return self.refuse_tool(at, desk),
+        }
+        let mut schemas = Vec::new();
+        let mut unknown = false;
+        for (binding, bound) in self.bindings.iter().enumerate() {
+            let Scope::Tools(tools) = &bound.scope else { continue };
+            match tools.by_name.get(tool) {
+                Some(of_tool) => schemas.extend(of_tool.iter().map(|schema| (binding, schema.clone()))),
+                None => unknown = true,
+            }
+        }
+        if unknown {
+            self.refuse_tool(at, desk)?;
+        }
+        for (binding, schema) in schemas {
+            self.add(at, binding, schema, desk.report);
+        }
+        let waiting = self.texts.get_mut(at).map(|text| {
+            text.fed = 0;
+            std::mem::take(&mut text.text)
+        });
+        let waiting = waiting.unwrap_or_default();
+        self.kept -= waiting.len().min(self.kept);
+        if waiting.is_empty() { Ok(()) } else { self.take(at, &waiting, desk) }
+    }
+
+    /// A call of a tool that was not offered breaks every schema that would have bound it.
+    fn refuse_tool(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
+        self.refuse_call(desk)?;
+        for one in self.texts.get_mut(at).into_iter().flat_map(|text| &mut text.locks) {
+            one.state = State::Waived;
+        }
+        Ok(())
+    }
+
+    /// A call of which nobody can say what it calls.
+    pub(super) fn refuse_call(&mut self, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let of_tools = self.bindings.iter().filter_map(|bound| match &bound.scope {
+            Scope::Tools(tools) => Some((bound.id.clone(), tools.digest.clone())),
+            Scope::Content(_) => None,
+        });
+        for (id, digest) in of_tools.collect::<Vec<_>>() {
+            desk.report.schema.checked.insert((id.clone(), digest.clone()));
+            if let Some(block) = desk.judge.schema(&breach_of(&id, &digest, "schema", "tool", 0)) {
+                return Err(block);
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of the tool that is called at `place` has become known, or has gone on.
+    pub(super) fn named(&mut self, place: &str, tool: Option<&str>, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let Some(tool) = tool else { return Ok(()) };
+        for at in 0..self.texts.len() {
+            let Some(text) = self.texts.get(at).filter(|t| t.place == place && t.whose != Whose::Content) else {
+                continue;
+            };
+            if text.fed > 0 || text.whose != Whose::SomeTool {
+                self.call(at, tool, desk)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next fragment of a text. `tool` is the tool that is called, as far as it is known.
+    pub(super) fn feed(
+        &mut self,
+        at: usize,
+        fragment: &str,
+        tool: Option<&str>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        let Some(text) = self.texts.get(at) else { return Ok(()) };
+        if fragment.is_empty() {
+            return Ok(());
+        }
+        if let (Some(tool), true) = (tool, text.whose != Whose::Content) {
+            self.call(at, tool, desk)?;
+        }
+        self.take(at, fragment, desk)
+    }
+
+    fn take(&mut self, at: usize, fragment: &str, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let clock = Instant::now();
+        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        text.fed += fragment.len() as u64;
+        // Where nothing is touched, nothing is needed twice.
+        let wanted = text.whose == Whose::SomeTool || self.enforces && text.locks.iter().any(One::counts);
+        if wanted && self.kept + fragment.len() <= KEPT_BYTES_MAX {
+            self.kept += fragment.len();
+            text.text.push_str(fragment);
+        } else if wanted && self.enforces {
+            return Err(too_much());
+        }
+        text.arrive(desk.now);
+        let mut broken = Vec::new();
+        for (number, one) in text.locks.iter_mut().enumerate() {
+            if one.state == State::Waived {
+                continue;
+            }
+            match one.lock.feed(fragment) {
+                Step::Violation(violation) => broken.push((number, violation)),
+                Step::Complete => one.state = State::Complete,
+                _ => one.state = State::Open,
+            }
+            one.edits.extend(one.lock.take_edits());
+        }
+        for (number, violation) in broken {
+            self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
+        }
+        self.follow(at, desk)?;
+        desk.report.schema.enforce_us += clock.elapsed().as_micros() as u64;
+        Ok(())
+    }
+
+    /// A lock speaks against its text: the judge says what that means.
+    fn break_lock(
+        &mut self,
+        at: usize,
+        number: usize,
+        breach: impl FnOnce(&str, &str) -> super::SchemaBreach,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(one) = text.locks.get_mut(number) else { return Ok(()) };
+        let Some(bound) = self.bindings.get(one.binding) else { return Ok(()) };
+        if let Some(block) = desk.judge.schema(&breach(&bound.id, &one.schema.digest)) {
+            let invalid = bound.terms.ask_again.filter(|_| text.whose == Whose::Content && !self.excused);
+            // The model is shown one text and asked for another: where there are more, nobody knows what it would answer.
+            if let (Some(patience), [only]) = (invalid, self.texts.as_slice()) {
+                desk.report.schema.invalid = Some((Invalid::new(only.text.clone()), patience));
+            }
+            return Err(block);
+        }
+        one.state = State::Waived;
+        one.edits.clear();
+        if !text.locks.iter().any(One::counts) {
+            // What has left was mended; what has not leaves as it came.
+            let written = text.edits.iter().take_while(|edit| edit.written).count();
+            text.edits.truncate(written);
+            text.classes.truncate(written);
+            self.kept -= text.text.len().min(self.kept);
+            text.text = String::new();
+            text.mended = None;
+        }
+        Ok(())
+    }
+
+    /// What follows from the locks' latest words: edits that all agree on, the mended text, and the bounds of what is held.
+    fn follow(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        text.agree()?;
+        text.mend(desk);
+        let settled = text.settled();
+        text.depart(settled, desk);
+        let fed = text.fed;
+        let held = fed.saturating_sub(settled);
+        desk.report.schema.held_bytes_max = desk.report.schema.held_bytes_max.max(held);
+        let over = text.locks.iter().position(|one| {
+            let limit = self.bindings.get(one.binding).map_or(0, |bound| bound.terms.hold.bytes);
+            matches!(one.state, State::Open | State::Complete) && fed.saturating_sub(one.settled()) > limit
+        });
+        match over {
+            Some(number) => {
+                self.break_lock(at, number, |id, digest| breach_of(id, digest, "hold_bytes", "", settled), desk)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// When the next byte will have been held too long.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.texts.iter().filter_map(|text| Some(text.arrivals.front()?.1 + self.patience(text)?.1)).min()
+    }
+
+    /// The lock of a text that holds it with the shortest limit of time, and that limit.
+    fn patience(&self, text: &LockedText) -> Option<(usize, Duration)> {
+        let fed = text.fed;
+        let limit = |(number, one): (usize, &One)| {
+            let holds = matches!(one.state, State::Open | State::Complete) && one.settled() < fed;
+            Some((number, self.bindings.get(one.binding)?.terms.hold.time)).filter(|_| holds)
+        };
+        text.locks.iter().enumerate().filter_map(limit).min_by_key(|(_, time)| *time)
+    }
+
+    /// Time has passed: what was held too long breaks its lock.
+    pub(super) fn tick(&mut self, desk: &mut Desk<'_>) -> Result<(), Block> {
+        for at in 0..self.texts.len() {
+            while let Some(text) = self.texts.get(at)
+                && let Some((from, since)) = text.arrivals.front().copied()
+                && let Some((number, limit)) = self.patience(text)
+                && since + limit <= desk.now
+            {
+                desk.report.schema.held_max = desk.report.schema.held_max.max(desk.now - since);
+                self.break_lock(at, number, |id, digest| breach_of(id, digest, "hold_time", "", from), desk)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more will come of a text. Where text leaves as it is checked, one whose document is complete is judged now;
+    /// another waits to hear why it ended. Whole answers that are held leave whole.
+    pub(super) fn end(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let Some(text) = self.texts.get(at).filter(|text| text.whose == Whose::Content) else { return Ok(()) };
+        let complete = text.locks.iter().filter(|one| one.counts()).all(|one| {
+            let mode = self.bindings.get(one.binding).map(|bound| bound.terms.mode);
+            one.state == State::Complete && mode != Some(Mode::Buffer)
+        });
+        if complete && text.fed > 0 { self.finish_text(at, End::Stop, desk) } else { Ok(()) }
+    }
+
+    /// A text goes on after its end, of which its locks would know nothing.
+    pub(super) fn reopened(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let Some(text) = self.texts.get(at) else { return Ok(()) };
+        let fed = text.fed;
+        let counting: Vec<usize> =
+            text.locks.iter().enumerate().filter(|(_, one)| one.counts()).map(|(number, _)| number).collect();
+        for number in counting {
+            self.break_lock(at, number, |id, digest| breach_of(id, digest, "trailing_bytes", "", fed), desk)?;
+        }
+        Ok(())
+    }
+
+    /// The answer is complete: every lock gives its verdict. `calls` are all tool calls, with the names that are known.
+    pub(super) fn finish(
+        &mut self,
+        facts: &ResponseFacts,
+        calls: &BTreeMap<String, Option<String>>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        if self.bind_tools() {
+            let known: BTreeSet<&str> =
+                self.texts.iter().filter(|t| t.whose != Whose::Content).map(|t| t.place.as_str()).collect();
+            let bare: Vec<&String> = calls.keys().filter(|place| !known.contains(place.as_str())).collect();
+            for place in bare {
+                // A call without arguments is one with none: its tool may want some.
+                let segment = Segment {
+                    channel: Channel::ToolArguments,
+                    path_index: place.clone(),
+                    index: place.split('/').next().unwrap_or_default().to_owned(),
+                    ..Segment::loose(crate::surface::Form::Text)
+                };
+                self.open(&segment, None, desk)?;
+            }
+        }
+        for at in 0..self.texts.len() {
+            let Some(text) = self.texts.get(at).filter(|text| !text.ended) else { continue };
+            if text.whose != Whose::Content {
+                match calls.get(&text.place).and_then(Option::as_deref) {
+                    Some(tool) => self.call(at, tool, desk)?,
+                    None => self.refuse_tool(at, desk)?,
+                }
+            }
+            let end = self.texts.get(at).map_or(End::UpstreamError, |text| end(facts.reason_of(&text.index)));
+            self.finish_text(at, end, desk)?;
+        }
+        self.done = true;
+        self.report(&mut desk.report.schema);
+        Ok(())
+    }
+
+    fn finish_text(&mut self, at: usize, end: End, desk: &mut Desk<'_>) -> Result<(), Block> {
+        let clock = Instant::now();
+        let excused = self.excused;
+        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        text.ended = true;
+        let empty = text.fed == 0 && text.whose == Whose::Content;
+        let spared =
+            empty && (excused || matches!(end, End::Length | End::ContentFilter | End::Refusal | End::ToolCalls));
+        let mut broken = Vec::new();
+        for (number, one) in text.locks.iter_mut().enumerate().filter(|(_, one)| one.counts()) {
+            match if spared { Outcome::Pass } else { one.lock.finish(end) } {
+                Outcome::Pass => one.state = State::Passed,
+                Outcome::Block(violation) => broken.push((number, violation)),
+                // A verdict that this version does not know is none.
+                _ => return Err(conflicting()),
+            }
+            one.edits.extend(one.lock.take_edits());
+        }
+        for (number, violation) in broken {
+            self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
+        }
+        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        text.agree()?;
+        if text.locks.iter().any(|one| !one.edits.is_empty()) {
+            return Err(conflicting());
+        }
+        text.mend(desk);
+        text.end_mended(desk);
+        text.depart(u64::MAX, desk);
+        desk.report.schema.enforce_us += clock.elapsed().as_micros() as u64;
+        Ok(())
+    }
+
+    /// Bytes of a text that may be shown, as far as its locks are concerned.
+    pub(super) fn settled(&self, at: usize) -> u64 {
+        self.texts.get(at).map_or(0, LockedText::settled)
+    }
+
+    /// True once something of the call at `place` may be shown, and so its name.
+    pub(super) fn calls(&self, place: &str) -> bool {
+        let mut at_place = self.texts.iter().filter(|text| text.place == place && text.whose != Whose::Content);
+        self.done || at_place.next().is_some_and(|first| first.settled() > 0 && at_place.all(|text| text.settled() > 0))
+    }
+
+    /// The edits of a text.
+    pub(super) fn edits(&mut self, at: usize) -> &mut [Span] {
+        self.texts.get_mut(at).map_or(&mut [], |text| &mut text.edits)
+    }
+
+    /// True if nothing may leave before the whole has passed, because the model might be asked once more.
+    pub(super) fn may_ask(&self) -> bool {
+        self.bindings.iter().any(|bound| bound.terms.ask_again.is_some() && bound.terms.mode == Mode::Buffer)
+    }
+
+    /// True once something is to be mended.
+    pub(super) fn mends(&self) -> bool {
+        self.texts.iter().any(|text| !text.edits.is_empty())
+    }
+
+    /// Remembers what was found in a text as it came.
+    pub(super) fn found(&mut self, at: usize, found: &[Found]) {
+        if let Some(text) = self.texts.get_mut(at) {
+            let room = FOUND_MAX.saturating_sub(text.found.len());
+            text.found.extend(found.iter().take(room).map(|f| (Arc::clone(&f.detector), f.start, f.end)));
+        }
+    }
+
+    /// Judges a text as it is about to leave, where redactions have changed it since its locks spoke.
+    pub(super) fn recheck(
+        &mut self,
+        at: usize,
+        redactions: &[Span],
+        facts: &ResponseFacts,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        let Some(text) = self.texts.get(at).filter(|_| !redactions.is_empty()) else { return Ok(()) };
+        let mut spans: Vec<Span> = redactions.iter().chain(&text.edits).cloned().collect();
+        spans.sort_by_key(|span| (span.start, span.end));
+        let left = redacted(&text.text, &spans);
+        let end = end(facts.reason_of(&text.index));
+        for number in 0..text.locks.len() {
+            let Some(one) = self.texts.get(at).and_then(|text| text.locks.get(number)) else { continue };
+            if one.state != State::Passed {
+                continue;
+            }
+            let mut lock = one.schema.contract.lock(Mode::Buffer, RepairPolicy::NONE);
+            let violation = match lock.feed(&left) {
+                Step::Violation(violation) => Some(violation),
+                _ => match lock.finish(end) {
+                    Outcome::Pass => None,
+                    Outcome::Block(violation) => Some(violation),
+                    _ => return Err(conflicting()),
+                },
+            };
+            if let Some(violation) = violation {
+                self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, report: &mut SchemaReport) {
+        let edited = self.texts.iter().filter(|text| !text.edits.is_empty());
+        let edits = edited.clone().flat_map(|text| {
+            text.edits
+                .iter()
+                .zip(&text.classes)
+                .map(move |(edit, class)| repairs::Line::of(text.channel, &text.place, edit, class))
+        });
+        let by = edited.flat_map(|text| &text.locks).find(|one| one.counts());
+        let by = by.and_then(|one| Some((self.bindings.get(one.binding)?.id.clone(), one.schema.digest.clone())));
+        report.repairs = repairs::summary(edits.collect(), by);
+        report.finished = true;
+    }
+}
+
+impl LockedText {
+    fn settled(&self) -> u64 {
+        if self.whose == Whose::SomeTool {
+            return 0;
+        }
+        let locks = self.locks.iter().map(One::settled).min().unwrap_or(u64::MAX);
+        locks.min(self.mended.as_ref().map_or(u64::MAX, Mended::settled))
+    }
+
+    /// Takes over the edits that every lock wants.
+    fn agree(&mut self) -> Result<(), Block> {
+        loop {
+            let mut counting = self.locks.iter().filter(|one| one.counts());
+            let Some(edit) = counting.next().and_then(|one| one.edits.front()).cloned() else { return Ok(()) };
+            if counting.any(|one| one.edits.front() != Some(&edit)) {
+                return Ok(());
+            }
+            for one in &mut self.locks {
+                one.edits.pop_front();
+            }
+            let Edit { range, with, class } = edit;
+            let behind = self.edits.last().map_or(0, |last| last.end);
+            // Bytes that stand nowhere cannot be replaced in the events that carry the text.
+            if range.start >= range.end || range.start < behind || range.end > self.fed {
+                return Err(conflicting());
+            }
+            self.edits.push(Span { start: range.start, end: range.end, with, written: false });
+            self.classes.push(class);
+        }
+    }
+
+    /// Scans what is new of the mended text.
+    fn mend(&mut self, desk: &mut Desk<'_>) {
+        if self.edits.is_empty() {
+            return;
+        }
+        let settled = self.locks.iter().map(One::settled).min().unwrap_or(u64::MAX);
+        let mended = self.mended.get_or_insert_with(|| {
+            let json = self.locks.iter().any(|one| one.schema.contract.is_json());
+            Mended::new(desk.engine, if json { View::Json } else { View::Plain })
+        });
+        let mut found = Vec::new();
+        mended.advance(&self.text, &self.edits, settled, &mut found);
+        desk.failed |= mended.failed();
+        self.charge(found, desk);
+    }
+
+    fn end_mended(&mut self, desk: &mut Desk<'_>) {
+        let mut found = Vec::new();
+        if let Some(mended) = &mut self.mended {
+            mended.end(&mut found);
+            desk.failed |= mended.failed();
+        }
+        self.charge(found, desk);
+    }
+
+    /// Hands over what only the mended text shows.
+    fn charge(&self, found: Vec<Finding>, desk: &mut Desk<'_>) {
+        let known = |new: &Finding| {
+            self.found
+                .iter()
+                .any(|(detector, start, end)| *detector == new.detector && *start <= new.start && new.end <= *end)
+        };
+        for finding in found.into_iter().filter(|new| !known(new)) {
+            let mut found = super::channel::place(finding, self.channel, &self.pointer);
+            // It stands in no text that could be rewritten.
+            found.contained = false;
+            if let Whose::Tool(name) = &self.whose {
+                found.tool = Some(name.clone());
+            }
+            desk.found.push(found);
+        }
+    }
+
+    fn arrive(&mut self, now: Duration) {
+        let end = self.fed;
+        match self.arrivals.back_mut() {
+            Some((reach, at)) if *at == now => *reach = end,
+            _ => self.arrivals.push_back((end, now)),
+        }
+    }
+
+    /// Bytes before `settled` are held no longer.
+    fn depart(&mut self, settled: u64, desk: &mut Desk<'_>) {
+        while self.arrivals.front().is_some_and(|(reach, _)| *reach <= settled) {
+            let since = self.arrivals.pop_front().map_or(desk.now, |(_, since)| since);
+            desk.report.schema.held_max = desk.report.schema.held_max.max(desk.now.saturating_sub(since));
+        }
+    }
+}
+
+fn too_much() -> Block {
+    Block {
+        cause: Cause::BadAnswer,
+        rule: None,
+        reason: "the answer has more text than can be held to its schemas".into(),
+        detectors: Vec::new(),
+    }
+}
+
+/// What one lock wants changed, another does not, or nobody can change: then nothing of it may leave.
+fn conflicting() -> Block {
+    Block {
+        cause: Cause::Schema,
+        rule: None,
+        reason: "the answer's schemas do not agree on how to mend it".into(),
+        detectors: Vec::new(),
+    }
+}
+
+/// Why an answer ended, in SchemaLock's words. Only what says that the model was done counts as that: an answer that was cut
+/// off must not be closed.
+pub(super) fn end(reason: Option<&str>) -> End {
+    match reason {
+        Some("stop" | "end_turn" | "eos" | "completed" | "STOP") => End::Stop,
+        Some("tool_calls" | "tool_use" | "function_call") => End::ToolCalls,
+        Some("length" | "max_tokens" | "model_length") => End::Length,
+        Some("content_filter") => End::ContentFilter,
+        Some("refusal") => End::Refusal,
+        Some(_) => End::Cancelled,
+        None => End::UpstreamError,
+    }
+}

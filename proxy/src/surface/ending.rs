@@ -1,0 +1,249 @@
+//! Clyra's own words in a provider's place: errors, and the ends of answers that a policy wants to look like refusals.
+//!
+//! An ending fits what the client was shown before: it closes what is open, goes on counting, and keeps the answer's name.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+
+use super::Usage;
+
+/// Whose wire format a surface speaks: decides the shape of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    OpenAi,
+    Anthropic,
+    Gemini,
+}
+
+/// What Clyra tells the client when it answers instead of the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// Stable code, such as `content_policy_violation`.
+    pub code: &'a str,
+    /// The provider's error type that SDKs map to an exception.
+    pub kind: &'a str,
+    /// HTTP status of the cause, also where the head of another has left.
+    pub status: u16,
+    pub message: &'a str,
+    pub request_id: &'a str,
+    pub rule: Option<&'a str>,
+    pub reason: &'a str,
+    pub detectors: &'a [String],
+}
+
+impl Refusal<'_> {
+    /// The member `clyra` of whatever Clyra says.
+    pub(super) fn clyra(&self) -> Json {
+        json!({
+            "request_id": self.request_id, "rule": self.rule, "reason": self.reason,
+            "detectors": self.detectors, "code": self.code,
+        })
+    }
+}
+
+impl Dialect {
+    /// The error body in the provider's own shape, plus the member `clyra`.
+    pub fn error_body(self, refusal: &Refusal<'_>) -> String {
+        let mut body = match self {
+            Self::OpenAi => json!({"error": openai_error(refusal)}),
+            Self::Anthropic => json!({
+                "type": "error",
+                "error": {"type": refusal.kind, "message": refusal.message},
+                "request_id": refusal.request_id,
+            }),
+            Self::Gemini => json!({"error": {
+                "code": refusal.status, "message": refusal.message, "status": refusal.kind, "details": [],
+            }}),
+        };
+        // Last: SDKs know an error by what it begins with.
+        if let Some(members) = body.as_object_mut() {
+            members.insert("clyra".into(), refusal.clyra());
+        }
+        body.to_string()
+    }
+}
+
+pub(super) fn openai_error(refusal: &Refusal<'_>) -> Json {
+    json!({"message": refusal.message, "type": refusal.kind, "param": null, "code": refusal.code})
+}
+
+/// How a surface's answers end where Clyra ends them.
+#[derive(Debug)]
+pub struct Ending {
+    /// The error as the last event of a stream: SDKs raise their ordinary exception on it.
+    pub error: fn(&Refusal<'_>, &Shown) -> String,
+    /// The rest of a stream, or all of it where nothing was shown, that ends as if the provider's filter had stopped it.
+    pub refusal: fn(&Refusal<'_>, &Shown) -> String,
+    /// A whole answer that a filter has stopped.
+    pub document: fn(&Refusal<'_>, &Shown) -> Json,
+}
+
+/// Choices or blocks that an ending closes; models open a handful.
+const OPEN_MAX: usize = 256;
+
+/// Finished items that are kept to be listed once more when the answer ends. Beyond it the list is short of some, which
+/// clients have been shown all the same.
+const ITEMS_BYTES_MAX: usize = 4 << 20;
+
+/// What of an event its stream's ending has to fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// It names the answer: what it is called, when it was made.
+    pub names: bool,
+    /// Choices or blocks that go on behind it.
+    pub opens: Vec<u64>,
+    /// Those that are over with it.
+    pub closes: Vec<u64>,
+    /// It holds this finished item, whole.
+    pub item: Option<u64>,
+    pub sequence: Option<u64>,
+}
+
+/// What a client has been shown of a stream, as far as its ending has to fit it.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// The model that was asked, until the answer names its own.
+    pub asked_model: String,
+    /// When the answer is made, in seconds since 1970.
+    pub now_unix_s: i64,
+    pub usage: Usage,
+    head: Option<Bytes>,
+    parts: BTreeMap<u64, bool>,
+    items: BTreeMap<u64, Bytes>,
+    items_bytes: usize,
+    sequence: Option<u64>,
+}
+
+impl Shown {
+    /// An event has left; `data` is what it said.
+    pub fn note(&mut self, mark: &Mark, data: Option<&Bytes>) {
+        if mark.names && self.head.is_none() {
+            self.head = data.cloned();
+        }
+        for (indices, open) in [(&mark.opens, true), (&mark.closes, false)] {
+            for index in indices {
+                if self.parts.len() < OPEN_MAX || self.parts.contains_key(index) {
+                    // What is over stays over: usage and the like may still name it.
+                    self.parts.entry(*index).and_modify(|was| *was &= open).or_insert(open);
+                }
+            }
+        }
+        self.sequence = mark.sequence.or(self.sequence);
+        if let (Some(index), Some(data)) = (mark.item, data)
+            && self.items_bytes + data.len() <= ITEMS_BYTES_MAX
+        {
+            self.items_bytes += data.len();
+            self.items.insert(index, data.clone());
+        }
+    }
+
+    /// Nothing was shown that names the answer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// What the event that named the answer said.
+    pub(super) fn head(&self) -> Json {
+        self.head.as_ref().and_then(|head| serde_json::from_slice(head).ok()).unwrap_or_default()
+    }
+
+    /// What is open; where nothing is, all that ever was.
+    pub(super) fn open(&self) -> Vec<u64> {
+        let open: Vec<u64> = self.parts.iter().filter(|(_, open)| **open).map(|(index, _)| *index).collect();
+        if open.is_empty() { self.parts.keys().copied().collect() } else { open }
+    }
+
+    /// What is open, and only that.
+    pub(super) fn still_open(&self) -> impl Iterator<Item = u64> {
+        self.parts.iter().filter(|(_, open)| **open).map(|(index, _)| *index)
+    }
+
+    /// Events with the finished items, in their order.
+    pub(super) fn items(&self) -> impl Iterator<Item = Json> {
+        self.items.values().filter_map(|data| serde_json::from_slice(data).ok())
+    }
+
+    /// The number of the next event.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequence.map_or(0, |last| last.saturating_add(1))
+    }
+}
+
+/// A name for an answer that no provider made.
+pub(super) fn own_id(prefix: &str, refusal: &Refusal<'_>) -> String {
+    format!("{prefix}{}", refusal.request_id.replace('-', ""))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::surface) fn refusal() -> Refusal<'static> {
+        Refusal {
+            code: "content_policy_violation",
+            kind: "invalid_request_error",
+            status: 400,
+            message: "m",
+            request_id: "01-2",
+            rule: Some("r"),
+            reason: "why",
+            detectors: &[],
+        }
+    }
+
+    /// Nothing was shown yet of an answer by this model.
+    pub(in crate::surface) fn asked(model: &str) -> Shown {
+        Shown { asked_model: model.to_owned(), ..Shown::default() }
+    }
+
+    /// The data of each event, in the line endings given.
+    pub(in crate::surface) fn data(events: &str, end: &str) -> Vec<Json> {
+        assert!(events.ends_with(&format!("{end}{end}")), "{events:?}");
+        let lines = events.split(end).filter_map(|line| line.strip_prefix("data: "));
+        lines.filter(|line| *line != "[DONE]").map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn errors_have_the_providers_shape() {
+        let body = |dialect: Dialect| dialect.error_body(&refusal());
+        let openai: Json = serde_json::from_str(&body(Dialect::OpenAi)).unwrap();
+        assert_eq!(openai["error"]["code"], "content_policy_violation");
+        assert_eq!(openai["clyra"]["rule"], "r");
+        let anthropic: Json = serde_json::from_str(&body(Dialect::Anthropic)).unwrap();
+        assert_eq!(anthropic["type"], "error");
+        assert_eq!(anthropic["error"]["type"], "invalid_request_error");
+        let gemini = Dialect::Gemini.error_body(&Refusal { kind: "INVALID_ARGUMENT", ..refusal() });
+        assert!(gemini.starts_with(r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[]}"#));
+    }
+
+    #[test]
+    fn an_ending_fits_what_was_shown() {
+        let mut shown = Shown::default();
+        assert_eq!((shown.next_sequence(), shown.open(), shown.is_empty()), (0, vec![], true));
+        let mark = |names, opens: &[u64], closes: &[u64], sequence| Mark {
+            names,
+            opens: opens.to_vec(),
+            closes: closes.to_vec(),
+            item: None,
+            sequence,
+        };
+        shown.note(&mark(true, &[0, 1], &[], Some(4)), Some(&Bytes::from_static(b"{\"id\":1}")));
+        shown.note(&mark(true, &[], &[0], None), Some(&Bytes::from_static(b"{\"id\":2}")));
+        shown.note(&mark(false, &[0], &[], None), None);
+        assert_eq!((shown.head()["id"].as_u64(), shown.open(), shown.next_sequence()), (Some(1), vec![1], 5));
+        shown.note(&mark(false, &[], &[1], None), None);
+        assert_eq!((shown.open(), shown.still_open().count()), (vec![0, 1], 0));
+    }
+
+    #[test]
+    fn what_is_kept_for_an_ending_is_bounded() {
+        let mut shown = Shown::default();
+        let big = Bytes::from(vec![b' '; ITEMS_BYTES_MAX / 2 + 1]);
+        for index in 0..OPEN_MAX as u64 + 5 {
+            shown.note(&Mark { opens: vec![index], item: Some(index), ..Mark::default() }, Some(&big));
+        }
+        assert_eq!((shown.open().len(), shown.items.len()), (OPEN_MAX, 1));
+    }
+}

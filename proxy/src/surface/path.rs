@@ -1,0 +1,162 @@
+//! Which surface a path belongs to. Matching is by normalised path (case, doubled and trailing slashes, percent escapes, a
+//! base path such as `/openai/v1`), because an upstream may treat all of those alike: a spelling must not be a way round.
+
+use http::Method;
+
+use super::{SURFACES, Surface};
+
+/// Path and query of a request, as they came.
+#[derive(Debug, Clone, Copy)]
+pub struct Address<'h> {
+    pub path: &'h str,
+    pub query: Option<&'h str>,
+}
+
+impl Address<'_> {
+    /// The path without its percent escapes.
+    pub(super) fn decoded(&self) -> String {
+        String::from_utf8_lossy(&unescape(self.path)).into_owned()
+    }
+
+    /// The query names this value, in any spelling.
+    pub(super) fn asks(&self, name: &str, value: &str) -> bool {
+        self.query.unwrap_or_default().split('&').any(|pair| {
+            let (this, asked) = pair.split_once('=').unwrap_or((pair, ""));
+            let is = |text: &str, wanted: &str| String::from_utf8_lossy(&unescape(text)).eq_ignore_ascii_case(wanted);
+            is(this, name) && is(asked, value)
+        })
+    }
+}
+
+/// How a request path is understood.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    Surface(&'static Surface),
+    /// An endpoint whose text cannot be read: the policy says whether it may pass.
+    Unknown,
+}
+
+/// Finds the surface of a request.
+pub fn find(method: &Method, path: &str) -> Found {
+    let path = normalise(path);
+    match SURFACES.iter().find(|s| (s.serves)(&path)) {
+        Some(surface) if *method == Method::POST => Found::Surface(surface),
+        _ => Found::Unknown,
+    }
+}
+
+fn normalise(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in unescape(path) {
+        let char = if byte == b'\\' { '/' } else { char::from(byte).to_ascii_lowercase() };
+        if !(char == '/' && out.ends_with('/')) {
+            out.push(char);
+        }
+    }
+    // Dot segments (RFC 3986 §5.2.4).
+    let mut parts: Vec<&str> = Vec::new();
+    for part in out.split('/').filter(|p| !p.is_empty() && *p != ".") {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        match (byte, ahead.next().and_then(hex), ahead.next().and_then(hex)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes = ahead;
+                out.push(high << 4 | low);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(path: &str) -> Option<&'static str> {
+        match find(&Method::POST, path) {
+            Found::Surface(s) => Some(s.id),
+            Found::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_is_a_way_round() {
+        for path in [
+            "/v1/chat/completions",
+            "/V1/Chat/Completions",
+            "//v1//chat/completions/",
+            "/v1/chat%2fcompletions",
+            "/v1/%63hat/completions",
+            "/v1/./chat/x/../completions",
+            "/openai/v1/chat/completions",
+            "/openai/deployments/gpt/chat/completions",
+            "\\v1\\chat\\completions",
+            "/chat/completions",
+        ] {
+            assert_eq!(id(path), Some("openai.chat"), "{path}");
+        }
+        for path in
+            ["/v1/responses", "/V1/RESPONSES/", "/openai/responses", "/v1/%72esponses", "/backend-api/codex/responses"]
+        {
+            assert_eq!(id(path), Some("openai.responses"), "{path}");
+        }
+        for path in [
+            "/v1beta/models/gemini-2.5-flash:generateContent",
+            "/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+            "/models/x:generateContent",
+            "/V1/MODELS/X:GENERATECONTENT",
+            "/v1beta/models/x%3AgenerateContent",
+            "/v1beta/models/x:generate%43ontent/",
+            "/v1beta/models%2fx:streamGenerateContent",
+            "/v1beta/tunedModels/mine:generateContent",
+            "/v1/projects/p/locations/l/publishers/google/models/x:streamGenerateContent",
+            "/v1/projects/p/locations/l/endpoints/1:generateContent",
+            "/v1beta//models/./x:generateContent//",
+        ] {
+            assert_eq!(id(path), Some("gemini.generate"), "{path}");
+        }
+        assert_eq!(id("/v1/messages"), Some("anthropic.messages"));
+        for path in [
+            "/v1/embeddings",
+            "/v1/messages/count_tokens",
+            "/v1/chat/completions/x",
+            "/v1/responses/resp_1",
+            "/v1/responses/compact",
+            "/v1beta/models/x:countTokens",
+            "/v1beta/models/x:batchGenerateContent",
+            "/v1beta/models/x:generateContent/y",
+            "/v1beta/models/generateContent",
+            "/",
+            "/v1/%",
+        ] {
+            assert_eq!(id(path), None, "{path}");
+        }
+        assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::Unknown));
+        assert!(matches!(find(&Method::GET, "/v1/responses"), Found::Unknown));
+    }
+
+    #[test]
+    fn an_address_is_read_in_any_spelling() {
+        let address = Address { path: "/v1beta/models/a%2Fb%3agenerateContent", query: Some("key=k&%24alt=%73SE&x") };
+        assert_eq!(address.decoded(), "/v1beta/models/a/b:generateContent");
+        assert!(address.asks("$alt", "sse") && !address.asks("alt", "sse") && !address.asks("key", "sse"));
+        assert!(!Address { path: "/", query: None }.asks("alt", "sse"));
+    }
+}
