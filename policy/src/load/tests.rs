@@ -49,10 +49,9 @@ fn what_this_version_does_not_enforce_is_refused() {
             )]
         );
     }
-    for (setting, value, instead) in [
-        ("body_storage", "redacted", "`none` or `hmac`"),
-        ("body_storage", "full", "`none` or `hmac`"),
-    ] {
+    for (setting, value, instead) in
+        [("body_storage", "redacted", "`none` or `hmac`"), ("body_storage", "full", "`none` or `hmac`")]
+    {
         let column = setting.len() + 14;
         assert_eq!(
             problems(&format!("defaults: {{{setting}: {value}}}")),

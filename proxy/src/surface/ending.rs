@@ -120,7 +120,7 @@ impl Shown {
     /// An event has left; `data` is what it said.
     pub fn note(&mut self, mark: &Mark, data: Option<&Bytes>) {
         if mark.names && self.head.is_none() {
-            self.head = data.cloned();
+            self.head = data.map(|data| Bytes::copy_from_slice(data));
         }
         for (indices, open) in [(&mark.opens, true), (&mark.closes, false)] {
             for index in indices {
@@ -135,7 +135,8 @@ impl Shown {
             && self.items_bytes + data.len() <= ITEMS_BYTES_MAX
         {
             self.items_bytes += data.len();
-            self.items.insert(index, data.clone());
+            // A copy: what came in one read would stay in memory with it.
+            self.items.insert(index, Bytes::copy_from_slice(data));
         }
     }
 

@@ -7,7 +7,6 @@
 mod anthropic_messages;
 mod ending;
 mod gemini_generate;
-mod gemini_schema;
 mod openai_chat;
 mod openai_responses;
 mod path;
