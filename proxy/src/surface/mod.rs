@@ -13,7 +13,7 @@ mod path;
 mod segment;
 mod table;
 
-pub use ending::{Dialect, Ending, Mark, Refusal, Shown};
+pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Stage};
 pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
 pub use table::{Join, Table};

@@ -5,19 +5,63 @@ use serde_json::{Value as Json, json};
 use super::kind;
 use crate::json::Value;
 use crate::surface::ending::{openai_error, own_id};
-use crate::surface::{Ending, Mark, Refusal, Shown};
+use crate::surface::{Ending, Mark, Refusal, Shown, Stage};
 
 pub(super) const ENDING: Ending = Ending { error: error_event, refusal: refusal_events, document: refusal_document };
 
 pub(super) fn mark(root: Value<'_>) -> Mark {
     let kind = kind(root);
-    let done = kind.as_deref() == Some("response.output_item.done");
+    let stage = match kind.as_deref() {
+        Some("response.output_item.done") => Some(Stage::Whole),
+        // Of what is not finished only text is listed: half a call is none.
+        Some("response.output_item.added") => root.get("item").filter(|item| is_message(*item)).map(|_| Stage::Piece),
+        Some("response.content_part.added" | "response.output_text.delta" | "response.refusal.delta") => {
+            Some(Stage::Piece)
+        }
+        _ => None,
+    };
     Mark {
         names: matches!(kind.as_deref(), Some("response.created" | "response.queued" | "response.in_progress")),
-        item: root.get("output_index").filter(|_| done).and_then(|i| i.as_u64()),
+        item: root.get("output_index").and_then(|i| i.as_u64()).zip(stage),
         sequence: root.get("sequence_number").and_then(|n| n.as_u64()),
         ..Mark::default()
     }
+}
+
+fn is_message(item: Value<'_>) -> bool {
+    kind(item).as_deref() == Some("message")
+}
+
+/// An item as far as these events tell of it.
+fn item(events: Vec<Json>) -> Option<Json> {
+    let mut item = Json::Null;
+    for mut event in events {
+        let index = event["content_index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+        let taken = |event: &mut Json, name: &str| event.get_mut(name).map(Json::take).unwrap_or_default();
+        match event["type"].as_str().unwrap_or_default() {
+            "response.content_part.added" => {
+                if let Some(parts) = item.get_mut("content").and_then(Json::as_array_mut)
+                    && parts.len() == index
+                {
+                    parts.push(taken(&mut event, "part"));
+                }
+            }
+            kind @ ("response.output_text.delta" | "response.refusal.delta") => {
+                let member = if kind == "response.refusal.delta" { "refusal" } else { "text" };
+                let part = item.get_mut("content").and_then(|content| content.get_mut(index));
+                if let (Some(Json::String(text)), Some(delta)) =
+                    (part.and_then(|part| part.get_mut(member)), event["delta"].as_str())
+                {
+                    text.push_str(delta);
+                }
+            }
+            _ => item = taken(&mut event, "item"),
+        }
+    }
+    if let Some(status) = item.get_mut("status").filter(|status| **status == "in_progress") {
+        *status = "incomplete".into();
+    }
+    item.is_object().then_some(item)
 }
 
 fn stream_event(kind: &str, data: &Json) -> String {
@@ -50,7 +94,7 @@ fn refusal_events(refusal: &Refusal<'_>, shown: &Shown) -> String {
         out += &stream_event("response.created", &created);
         next = next.saturating_add(1);
     }
-    let output: Vec<Json> = shown.items().filter_map(|mut event| Some(event.get_mut("item")?.take())).collect();
+    let output: Vec<Json> = shown.items().filter_map(item).collect();
     if let Some(members) = response.as_object_mut() {
         members.insert("status".into(), "incomplete".into());
         members.insert("incomplete_details".into(), json!({"reason": "content_filter"}));
@@ -100,6 +144,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::json::{Doc, Limits};
     use crate::surface::ending::tests::{asked, data, refusal};
 
     #[test]
@@ -126,11 +171,39 @@ mod tests {
 
         let created = Bytes::from_static(br#"{"response":{"id":"resp_1","status":"in_progress","output":[],"x":1}}"#);
         shown.note(&Mark { names: true, sequence: Some(0), ..Mark::default() }, Some(&created));
+        shown.keeps_items = true;
         let item = Bytes::from_static(br#"{"item":{"id":"i"}}"#);
-        shown.note(&Mark { item: Some(0), sequence: Some(5), ..Mark::default() }, Some(&item));
+        shown.note(&Mark { item: Some((0, Stage::Whole)), sequence: Some(5), ..Mark::default() }, Some(&item));
         let read = data(&refusal_events(&refusal(), &shown), "\n");
         let response = json!({"id": "resp_1", "status": "incomplete", "output": [{"id": "i"}], "x": 1,
             "incomplete_details": {"reason": "content_filter"}});
         assert_eq!((read.len(), &read[0]["response"], read[0]["sequence_number"].as_u64()), (1, &response, Some(6)));
+    }
+
+    /// What a client was shown of a message that was not finished stands in the list; of a call nothing does.
+    #[test]
+    fn an_unfinished_message_is_listed_as_far_as_it_was_shown() {
+        let mut shown = asked("m");
+        shown.keeps_items = true;
+        for event in [
+            json!({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}),
+            json!({"type": "response.output_item.added", "output_index": 0,
+                "item": {"type": "message", "status": "in_progress", "content": []}}),
+            json!({"type": "response.content_part.added", "output_index": 0, "content_index": 0,
+                "part": {"type": "output_text", "text": ""}}),
+            json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "It "}),
+            json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "is"}),
+            json!({"type": "response.output_item.added", "output_index": 1,
+                "item": {"type": "function_call", "status": "in_progress", "arguments": ""}}),
+            json!({"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "{"}),
+        ] {
+            let data = Bytes::from(event.to_string());
+            let doc = Doc::parse(&data, Limits::default()).unwrap();
+            shown.note(&mark(doc.root(&data)), Some(&data));
+        }
+        let read = data(&refusal_events(&refusal(), &shown), "\n");
+        let output =
+            json!([{"type": "message", "status": "incomplete", "content": [{"type": "output_text", "text": "It is"}]}]);
+        assert_eq!(read[0]["response"]["output"], output);
     }
 }
