@@ -40,7 +40,7 @@ test-thirdparty: ## evidence before libraries that others wrote (Go's sumdb, DSS
 	@$(SCRIPTS)/prerequisites.sh build
 	@$(SCRIPTS)/thirdparty.sh
 
-test-clients: ## run the OpenAI and Anthropic SDKs against a real Clyra
+test-clients: ## run the OpenAI, Anthropic and Google SDKs against a real Clyra
 	@$(SCRIPTS)/clients.sh
 
 test-ts: ## test the TypeScript verifier, in Node and in a browser

@@ -83,9 +83,18 @@ pub struct Ending {
 /// Choices or blocks that an ending closes; models open a handful.
 const OPEN_MAX: usize = 256;
 
-/// Finished items that are kept to be listed once more when the answer ends. Beyond it the list is short of some, which
+/// What of items is kept to be listed once more when the answer ends. Beyond it the list is short of some of their text, which
 /// clients have been shown all the same.
 const ITEMS_BYTES_MAX: usize = 4 << 20;
+
+/// What an event has of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its beginning, or more of it.
+    Piece,
+    /// All of it, once more.
+    Whole,
+}
 
 /// What of an event its stream's ending has to fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,8 +105,8 @@ pub struct Mark {
     pub opens: Vec<u64>,
     /// Those that are over with it.
     pub closes: Vec<u64>,
-    /// It holds this finished item, whole.
-    pub item: Option<u64>,
+    /// It holds this of an item that is listed once more at the end.
+    pub item: Option<(u64, Stage)>,
     pub sequence: Option<u64>,
 }
 
@@ -109,9 +118,12 @@ pub struct Shown {
     /// When the answer is made, in seconds since 1970.
     pub now_unix_s: i64,
     pub usage: Usage,
+    /// Items are kept, so that an ending can list them.
+    pub keeps_items: bool,
     head: Option<Bytes>,
     parts: BTreeMap<u64, bool>,
-    items: BTreeMap<u64, Bytes>,
+    /// The events that tell of each item.
+    items: BTreeMap<u64, Vec<Bytes>>,
     items_bytes: usize,
     sequence: Option<u64>,
 }
@@ -120,7 +132,7 @@ impl Shown {
     /// An event has left; `data` is what it said.
     pub fn note(&mut self, mark: &Mark, data: Option<&Bytes>) {
         if mark.names && self.head.is_none() {
-            self.head = data.cloned();
+            self.head = data.map(|data| Bytes::copy_from_slice(data));
         }
         for (indices, open) in [(&mark.opens, true), (&mark.closes, false)] {
             for index in indices {
@@ -131,11 +143,23 @@ impl Shown {
             }
         }
         self.sequence = mark.sequence.or(self.sequence);
-        if let (Some(index), Some(data)) = (mark.item, data)
-            && self.items_bytes + data.len() <= ITEMS_BYTES_MAX
-        {
+        if let (Some((index, stage)), Some(data), true) = (mark.item, data, self.keeps_items) {
+            self.keep(index, stage, data);
+        }
+    }
+
+    fn keep(&mut self, index: u64, stage: Stage, data: &[u8]) {
+        let events = self.items.entry(index).or_default();
+        if stage == Stage::Whole {
+            self.items_bytes -= events.drain(..).map(|event| event.len()).sum::<usize>();
+        }
+        if self.items_bytes + data.len() <= ITEMS_BYTES_MAX {
             self.items_bytes += data.len();
-            self.items.insert(index, data.clone());
+            // A copy: what came in one read would stay in memory with it.
+            events.push(Bytes::copy_from_slice(data));
+        }
+        if events.is_empty() {
+            self.items.remove(&index);
         }
     }
 
@@ -160,9 +184,10 @@ impl Shown {
         self.parts.iter().filter(|(_, open)| **open).map(|(index, _)| *index)
     }
 
-    /// Events with the finished items, in their order.
-    pub(super) fn items(&self) -> impl Iterator<Item = Json> {
-        self.items.values().filter_map(|data| serde_json::from_slice(data).ok())
+    /// The events that tell of each item, in their order.
+    pub(super) fn items(&self) -> impl Iterator<Item = Vec<Json>> {
+        let read = |events: &Vec<Bytes>| events.iter().filter_map(|data| serde_json::from_slice(data).ok()).collect();
+        self.items.values().map(read)
     }
 
     /// The number of the next event.
@@ -239,11 +264,17 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_kept_for_an_ending_is_bounded() {
-        let mut shown = Shown::default();
+        let mut shown = Shown { keeps_items: true, ..Shown::default() };
         let big = Bytes::from(vec![b' '; ITEMS_BYTES_MAX / 2 + 1]);
         for index in 0..OPEN_MAX as u64 + 5 {
-            shown.note(&Mark { opens: vec![index], item: Some(index), ..Mark::default() }, Some(&big));
+            let mark = Mark { opens: vec![index], item: Some((index, Stage::Piece)), ..Mark::default() };
+            shown.note(&mark, Some(&big));
         }
         assert_eq!((shown.open().len(), shown.items.len()), (OPEN_MAX, 1));
+        // An item that is there whole takes the place of its pieces.
+        for stage in [Stage::Piece, Stage::Whole, Stage::Piece, Stage::Whole] {
+            shown.note(&Mark { item: Some((0, stage)), ..Mark::default() }, Some(&Bytes::from_static(b"{}")));
+        }
+        assert_eq!((shown.items_bytes, shown.items.len()), (2, 1));
     }
 }

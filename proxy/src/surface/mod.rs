@@ -8,14 +8,13 @@ pub mod again;
 mod anthropic_messages;
 mod ending;
 mod gemini_generate;
-mod gemini_schema;
 mod openai_chat;
 mod openai_responses;
 mod path;
 mod segment;
 mod table;
 
-pub use ending::{Dialect, Ending, Mark, Refusal, Shown};
+pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Stage};
 pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
 pub use table::{Join, Table};

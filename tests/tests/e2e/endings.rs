@@ -162,7 +162,7 @@ async fn a_block_may_look_like_the_providers_own_filter() {
     simulator.stop().await;
 }
 
-/// What was shown whole is listed once more at the end of a response; what was not shown is not.
+/// What was shown is listed once more at the end of a response; what was not shown is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incomplete_response_lists_what_was_shown() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -172,8 +172,12 @@ async fn an_incomplete_response_lists_what_was_shown() {
     let answer = post(sidecar.address, Surface::Responses.path(), &[], body).await;
     let events = refusal(Surface::Responses, true, "not-told", &answer);
     let last = &events.last().unwrap()["response"];
-    assert_eq!((&last["status"], last["output"].as_array().unwrap().len()), (&json!("incomplete"), 1), "{last}");
+    assert_eq!((&last["status"], last["output"].as_array().unwrap().len()), (&json!("incomplete"), 2), "{last}");
     assert_eq!(last["output"][0]["summary"][0]["text"], "Let me think.");
+    assert_eq!(
+        (&last["output"][1]["status"], &last["output"][1]["content"][0]["text"]),
+        (&json!("incomplete"), &json!("It is"))
+    );
     assert!(sidecar.stop().await.verify().ok);
     simulator.stop().await;
 }

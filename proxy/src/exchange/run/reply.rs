@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clyra_policy::BlockStyle;
 use clyra_receipts::EventTree;
 use http::{HeaderMap, StatusCode, header};
 
@@ -128,6 +129,7 @@ impl Exchange<'_> {
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
+        guard.shown.keeps_items = self.gateway.policy.defaults().block_style == BlockStyle::Refusal;
         let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
         self.record.events = Some((events.events(), events.root_hex()));

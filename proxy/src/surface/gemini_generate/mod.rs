@@ -4,16 +4,11 @@
 //! Names may be written in camel case or, as any protocol buffer, in snake case. The array of a stream is judged whole,
 //! like a plain answer: nothing of it is shown before.
 
-use std::sync::LazyLock;
+mod ending;
+mod schema;
+mod tables;
 
-use super::table::{Join, Rule, Tokens, When, by_role, json, media, part, text};
-use serde_json::{Value as Json, json};
-
-use super::ending::own_id;
-use super::{
-    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
-    Usage, gemini_schema, text_of,
-};
+use super::{Address, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Usage, text_of};
 use crate::json::{Kind, Value};
 
 /// The methods, in lower case as normalised paths are.
@@ -24,168 +19,16 @@ pub(super) static SURFACE: Surface = Surface {
     id: "gemini.generate",
     dialect: Dialect::Gemini,
     serves: |path| path.ends_with(PLAIN) || path.ends_with(STREAMED),
-    request: || &REQUEST,
-    response: || &RESPONSE,
-    event: |_| &EVENT,
+    request: || &tables::REQUEST,
+    response: || &tables::RESPONSE,
+    event: |_| &tables::EVENT,
     repeats: false,
     request_facts,
     note_response,
     signal,
-    mark,
-    ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
+    mark: ending::mark,
+    ending: ending::ENDING,
 };
-
-static REQUEST: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{Metadata, System, ToolDefinition, User};
-    let content = |text_rule| {
-        let role = Table::build(&[("role", text(Metadata))], &[]);
-        role.with("parts", asked_part(text_rule).or_array(asked_part(text_rule)))
-    };
-    let declaration = || {
-        Table::build(
-            &[
-                ("name", text(ToolDefinition)),
-                ("description", text(ToolDefinition)),
-                ("parameters", json(ToolDefinition)),
-                ("parametersJsonSchema", json(ToolDefinition)),
-                ("parameters_json_schema", json(ToolDefinition)),
-                ("response", json(ToolDefinition)),
-                ("responseJsonSchema", json(ToolDefinition)),
-                ("response_json_schema", json(ToolDefinition)),
-            ],
-            &[],
-        )
-    };
-    let tool = || {
-        let declarations = || declaration().or_array(declaration());
-        Table::default().with("functionDeclarations", declarations()).with("function_declarations", declarations())
-    };
-    Table::build(
-        &[
-            ("model", text(Metadata)),
-            ("contents", text(User)),
-            ("systemInstruction", text(System)),
-            ("system_instruction", text(System)),
-        ],
-        &[],
-    )
-    .with("contents", content(by_role()).or_array(content(by_role())))
-    .with("systemInstruction", content(text(System)))
-    .with("system_instruction", content(text(System)))
-    .with("tools", tool().or_array(tool()))
-});
-
-static RESPONSE: LazyLock<Table> = LazyLock::new(|| answer(0).or_array(answer(1)));
-
-static EVENT: LazyLock<Table> = LazyLock::new(|| answer(0));
-
-/// An answer or a piece of one; the candidates' is the index at `depth`.
-fn answer(depth: usize) -> Table {
-    use Channel::{Logprobs, Metadata};
-    Table::build(
-        &[
-            ("modelVersion", text(Metadata)),
-            ("responseId", text(Metadata)),
-            ("createTime", text(Metadata)),
-            ("usageMetadata", json(Metadata)),
-            ("promptFeedback", json(Metadata)),
-            ("candidates.*.index", text(Metadata)),
-            ("candidates.*.finishReason", text(Metadata)),
-            ("candidates.*.finishMessage", text(Metadata)),
-            ("candidates.*.avgLogprobs", text(Metadata)),
-            ("candidates.*.tokenCount", text(Metadata)),
-            ("candidates.*.safetyRatings", json(Metadata)),
-            ("candidates.*.citationMetadata", json(Metadata)),
-            ("candidates.*.groundingMetadata", json(Metadata)),
-            ("candidates.*.urlContextMetadata", json(Metadata)),
-            (
-                "candidates.*.logprobsResult.chosenCandidates.+.token",
-                text(Logprobs).streamed("chosen").only_index(depth).repeats(Tokens::Holder),
-            ),
-            ("candidates.*.content.role", text(Metadata)),
-        ],
-        &[],
-    )
-    .with("candidates.*.content.parts.*", shown_part(depth))
-}
-
-fn asked_part(text_rule: Rule) -> Table {
-    parts(text_rule, Channel::User, false)
-}
-
-/// A part of an answer. Clients put the texts of a candidate together, whatever event and part they came in.
-fn shown_part(depth: usize) -> Table {
-    parts(part().streamed("text").only_index(depth), Channel::Content, true).streaming_unknown()
-}
-
-fn parts(text_rule: Rule, media_channel: Channel, streams: bool) -> Table {
-    use Channel::{Metadata, ToolArguments, ToolName, ToolResult};
-    let mut table = Table::build(
-        &[
-            ("text", text_rule),
-            ("thought", text(Metadata)),
-            // Opaque, and given back by the client as it came.
-            ("thoughtSignature", text(Metadata)),
-            ("thought_signature", text(Metadata)),
-        ],
-        &[],
-    );
-    let data = || {
-        Table::build(
-            &[
-                ("data", media(When::Always).of(media_channel)),
-                ("mimeType", text(Metadata)),
-                ("mime_type", text(Metadata)),
-            ],
-            &[],
-        )
-    };
-    let call = || {
-        let pieces = text(ToolArguments).joined(if streams { Join::Stream } else { Join::Whole }, "partial");
-        Table::build(
-            &[
-                ("id", text(Metadata)),
-                ("name", text(ToolName)),
-                ("args", json(ToolArguments)),
-                ("willContinue", text(Metadata)),
-                ("partialArgs.+.stringValue", pieces),
-                ("partialArgs.+.jsonPath", text(Metadata)),
-            ],
-            &[],
-        )
-    };
-    let result = || {
-        Table::build(
-            &[
-                ("id", text(Metadata)),
-                ("name", text(Metadata)),
-                ("response", json(ToolResult)),
-                ("parts.*.inlineData.data", media(When::Always).of(ToolResult)),
-                ("parts.*.inline_data.data", media(When::Always).of(ToolResult)),
-            ],
-            &[],
-        )
-    };
-    let code =
-        || Table::build(&[("id", text(Metadata)), ("code", text(ToolArguments)), ("language", text(Metadata))], &[]);
-    let ran =
-        || Table::build(&[("id", text(Metadata)), ("output", text(ToolResult)), ("outcome", text(Metadata))], &[]);
-    let made: [(&[&'static str], &dyn Fn() -> Table); 7] = [
-        (&["inlineData", "inline_data"], &data),
-        (&["functionCall", "function_call"], &call),
-        (&["toolCall", "tool_call"], &call),
-        (&["functionResponse", "function_response"], &result),
-        (&["toolResponse", "tool_response"], &result),
-        (&["executableCode", "executable_code"], &code),
-        (&["codeExecutionResult", "code_execution_result"], &ran),
-    ];
-    for (names, member) in made {
-        for name in names {
-            table = table.with(name, member());
-        }
-    }
-    table
-}
 
 /// The member in either spelling.
 fn get<'a>(value: Value<'a>, [camel, snake]: [&str; 2]) -> Option<Value<'a>> {
@@ -228,7 +71,7 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
                     Some(schema) => facts.note_tool_schema(function.get("name"), Some(schema)),
                     None => {
                         let schema = function.get("parameters").filter(|s| !s.is_null());
-                        facts.note_tool_schema_text(function.get("name"), schema.map(gemini_schema::to_json_schema));
+                        facts.note_tool_schema_text(function.get("name"), schema.map(schema::to_json_schema));
                     }
                 }
             }
@@ -248,7 +91,7 @@ fn response_schema(root: Value<'_>) -> Option<String> {
     let set = |names| get(config, names).filter(|schema| !schema.is_null());
     set(["responseJsonSchema", "response_json_schema"])
         .map(text_of)
-        .or_else(|| set(["responseSchema", "response_schema"]).map(gemini_schema::to_json_schema))
+        .or_else(|| set(["responseSchema", "response_schema"]).map(schema::to_json_schema))
         // JSON of any kind.
         .or_else(|| kind.map(|_| "{}".to_owned()))
 }
@@ -324,51 +167,10 @@ fn signal(root: Value<'_>) -> Signal {
     if last || whole { Signal::Whole { last } } else { Signal::None }
 }
 
-fn mark(root: Value<'_>) -> Mark {
-    let mut mark = Mark { names: root.get("candidates").is_some(), ..Mark::default() };
-    for (position, candidate) in each(root.get("candidates")).enumerate() {
-        let index = candidate.get("index").and_then(|i| i.as_u64()).unwrap_or(position as u64);
-        let over = candidate.get("finishReason").is_some_and(|reason| !reason.is_null());
-        if over { mark.closes.push(index) } else { mark.opens.push(index) }
-    }
-    mark
-}
-
-/// The provider's streams end their lines in CR LF.
-fn error_event(refusal: &Refusal<'_>, _: &Shown) -> String {
-    format!("data: {}\r\n\r\n", Dialect::Gemini.error_body(refusal))
-}
-
-fn refusal_events(refusal: &Refusal<'_>, shown: &Shown) -> String {
-    format!("data: {}\r\n\r\n", refusal_document(refusal, shown))
-}
-
-/// Each candidate that is open ends as one that the provider would not show.
-fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
-    let mut open = shown.open();
-    if open.is_empty() {
-        open.push(0);
-    }
-    let candidates = open
-        .iter()
-        .map(|index| json!({"finishReason": "PROHIBITED_CONTENT", "finishMessage": refusal.message, "index": index}));
-    let head = shown.head();
-    let known = |name: &str, otherwise: Json| head.get(name).cloned().unwrap_or(otherwise);
-    json!({
-        "candidates": candidates.collect::<Vec<_>>(),
-        "modelVersion": known("modelVersion", shown.asked_model.as_str().into()),
-        "responseId": known("responseId", own_id("", refusal).into()),
-        "clyra": refusal.clyra(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::json::{Doc, Limits};
-    use crate::surface::ending::tests::{asked, data, refusal};
 
     fn facts(request: &str, path: &str, query: Option<&str>) -> RequestFacts {
         let doc = Doc::parse(request.as_bytes(), Limits::default()).unwrap();
@@ -437,22 +239,5 @@ mod tests {
         assert_eq!(facts.usage, usage);
         let blocked = answered(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#);
         assert_eq!(blocked.finish_reason.as_deref(), Some("content_filter"));
-    }
-
-    #[test]
-    fn endings_are_events_of_the_providers_kind() {
-        let refusal = Refusal { kind: "INVALID_ARGUMENT", ..refusal() };
-        let mut shown = asked("g");
-        let error = error_event(&refusal, &shown);
-        assert!(error.starts_with(r#"data: {"error":{"code":400,"#), "{error}");
-        assert_eq!(data(&error, "\r\n").len(), 1);
-        let early = data(&refusal_events(&refusal, &shown), "\r\n");
-        assert_eq!((&early[0]["candidates"][0]["index"], &early[0]["modelVersion"]), (&json!(0), &json!("g")));
-        let head = Bytes::from_static(br#"{"candidates":[],"responseId":"r","modelVersion":"own"}"#);
-        shown.note(&Mark { names: true, opens: vec![0, 1], closes: vec![0], ..Mark::default() }, Some(&head));
-        let late = data(&refusal_events(&refusal, &shown), "\r\n");
-        assert_eq!(late[0]["candidates"].as_array().unwrap().len(), 1);
-        assert_eq!((&late[0]["candidates"][0]["index"], &late[0]["responseId"]), (&json!(1), &json!("r")));
-        assert_eq!(late[0]["candidates"][0]["finishReason"], "PROHIBITED_CONTENT");
     }
 }
