@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-rust test-go test-thirdparty test-clients test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
+.PHONY: help build quickstart test test-long bench-peers test-rust test-go test-thirdparty test-clients test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,10 @@ lint: ## check format, lints, docs, dependencies and scripts
 	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh deploy/github-action/*/*.sh
 	$(SCRIPTS)/check-javascript.sh k6/*.js
 
+test-long: ## SchemaLock over a million documents made by chance, in release (SCHEMAS=130000, eight documents each)
+	@$(SCRIPTS)/prerequisites.sh build
+	CLYRA_FALSIFIER_SCHEMAS=$(or $(SCHEMAS),130000) $(CARGO) test --locked --release -p clyra-schemas --test falsifier -- --nocapture
+
 leak-matrix: ## print where a forbidden text could leak and that it does not
 	@$(SCRIPTS)/prerequisites.sh build
 	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test e2e leak_matrix -- --nocapture
@@ -92,6 +96,10 @@ seeded-bugs: ## put known bugs into a copy of the journal; each must be caught
 bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) bench --workspace --locked --bench '*'
+
+bench-peers: ## measure other libraries on the documents of SchemaLock's benchmark
+	@$(SCRIPTS)/prerequisites.sh build
+	$(CARGO) bench --locked --manifest-path schemas/benches/peers/Cargo.toml --target-dir target/peers
 
 clean: ## remove everything that was built or installed here
 	$(CARGO) clean
