@@ -36,9 +36,10 @@ fn is_message(item: Value<'_>) -> bool {
 fn item(events: Vec<Json>) -> Option<Json> {
     let mut item = Json::Null;
     for mut event in events {
-        let index = event["content_index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+        let index = event.get("content_index").and_then(Json::as_u64).and_then(|index| usize::try_from(index).ok());
+        let index = index.unwrap_or(0);
         let taken = |event: &mut Json, name: &str| event.get_mut(name).map(Json::take).unwrap_or_default();
-        match event["type"].as_str().unwrap_or_default() {
+        match event.get("type").and_then(Json::as_str).unwrap_or_default() {
             "response.content_part.added" => {
                 if let Some(parts) = item.get_mut("content").and_then(Json::as_array_mut)
                     && parts.len() == index
@@ -50,7 +51,7 @@ fn item(events: Vec<Json>) -> Option<Json> {
                 let member = if kind == "response.refusal.delta" { "refusal" } else { "text" };
                 let part = item.get_mut("content").and_then(|content| content.get_mut(index));
                 if let (Some(Json::String(text)), Some(delta)) =
-                    (part.and_then(|part| part.get_mut(member)), event["delta"].as_str())
+                    (part.and_then(|part| part.get_mut(member)), event.get("delta").and_then(Json::as_str))
                 {
                     text.push_str(delta);
                 }
