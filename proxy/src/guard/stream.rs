@@ -446,6 +446,9 @@ impl<J: Judge> StreamGuard<J> {
 
     /// Where calls are judged, one that is not followed is not inspected.
     fn follow(&mut self, noted: Result<(), TooMany>) -> Result<(), Block> {
+        if noted.is_err() && self.locks.bind_tools() {
+            self.desk(|locks, desk| locks.refuse_call(desk))?;
+        }
         if noted.is_ok() || !self.judge.wants_tool_calls() {
             return Ok(());
         }
