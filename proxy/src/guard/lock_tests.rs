@@ -458,6 +458,21 @@ fn arguments_are_held_to_the_parameters_of_their_tool() {
     }
 }
 
+/// Events without text cost more than their bytes.
+#[test]
+fn held_events_are_bounded_as_well_as_their_bytes() {
+    let mut guard = StreamGuard::new(
+        chat(),
+        Arc::clone(&TEXT.engine),
+        judge_with(&TEXT, BTreeMap::new()),
+        vec![sentences(BUFFERED)],
+    );
+    let mut out = Vec::new();
+    let comments = ":\n\n".repeat(1 << 14);
+    let block = (0..20).find_map(|_| guard.feed(comments.as_bytes(), NOW, &mut out).err()).unwrap();
+    assert_eq!((block.cause, out.len()), (Cause::BadAnswer, 0));
+}
+
 /// More calls than are followed are not let through because nobody follows them.
 #[test]
 fn calls_that_are_not_followed_do_not_leave() {
