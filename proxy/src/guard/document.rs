@@ -96,7 +96,11 @@ pub(super) fn check(
             mended_failed |= desk.failed;
         } else {
             let text = decoded(segment, raw);
-            if scan.calls.note_part(segment, &text).is_err()
+            let noted = scan.calls.note_part(segment, &text);
+            if noted.is_err() && locks.bind_tools() {
+                locks.refuse_call(&mut desk(engine, judge, report))?;
+            }
+            if noted.is_err()
                 && judge.wants_tool_calls()
                 && let Some(block) = judge.gap(note(report, Gap::Oversize), direction.too_much())
             {

@@ -458,6 +458,41 @@ fn arguments_are_held_to_the_parameters_of_their_tool() {
     }
 }
 
+/// Events without text cost more than their bytes.
+#[test]
+fn held_events_are_bounded_as_well_as_their_bytes() {
+    let mut guard = StreamGuard::new(
+        chat(),
+        Arc::clone(&TEXT.engine),
+        judge_with(&TEXT, BTreeMap::new()),
+        vec![sentences(BUFFERED)],
+    );
+    let mut out = Vec::new();
+    let comments = ":\n\n".repeat(1 << 14);
+    let block = (0..20).find_map(|_| guard.feed(comments.as_bytes(), NOW, &mut out).err()).unwrap();
+    assert_eq!((block.cause, out.len()), (Cause::BadAnswer, 0));
+}
+
+/// More calls than are followed are not let through because nobody follows them.
+#[test]
+fn calls_that_are_not_followed_do_not_leave() {
+    let mut events: Vec<String> = (0..=255).map(|index| call(index, Some("ping"), Some("{}"))).collect();
+    let good = run(&tools(BUFFERED), &[events.clone(), vec![ended(0, "tool_calls")]].concat());
+    assert_eq!(good.end, Ok(()));
+    let one_more = json!({"index": 256, "function": {"name": "pay"}});
+    events.push(frame(json!({"choices": [{"index": 0, "delta": {"tool_calls": [one_more]}}]})));
+    let stopped = run(&tools(BUFFERED), &[events, vec![ended(0, "tool_calls")]].concat());
+    assert_eq!((stopped.end.as_ref().unwrap_err().cause, stopped.released().as_str()), (Cause::Schema, ""));
+    let calls: Vec<Value> = (0..300)
+        .map(|n| json!({"id": n.to_string(), "type": "function", "function": {"name": "ping", "arguments": ""}}))
+        .collect();
+    let body = json!({"choices": [{"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]});
+    let mut judge = judge_with(&TEXT, BTreeMap::new());
+    let both = (&mut Report::default(), &mut ResponseFacts::default());
+    let done = answer(chat(), &TEXT.engine, body.to_string().into(), tools(BUFFERED).to_vec(), &mut judge, both);
+    assert_eq!(done.unwrap_err().cause, Cause::Schema);
+}
+
 #[test]
 fn calls_of_the_provider_and_free_text_are_nobodys_arguments() {
     let custom = frame(json!({"choices": [{"index": 0, "delta": {"tool_calls": [

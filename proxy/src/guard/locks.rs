@@ -151,8 +151,8 @@ impl Locks {
 
     /// True if nothing that breaks a schema in this channel is kept from leaving: then redactions need not keep it whole.
     pub(super) fn only_record(&self, channel: Channel) -> bool {
-        channel == Channel::Content
-            && self.bindings.iter().filter(|b| matches!(b.scope, Scope::Content(_))).all(|b| !b.terms.blocks)
+        let mut content = self.bindings.iter().filter(|b| matches!(b.scope, Scope::Content(_))).peekable();
+        channel == Channel::Content && content.peek().is_some() && content.all(|b| !b.terms.blocks)
     }
 
     /// Text that shows that the model did not answer in the schema's channel.

@@ -31,6 +31,10 @@ use crate::wire::sse::{Frame, Framer};
 /// longest are around one MiB of events. A lock's own limit (`hold.bytes`) counts text, which is less.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
 
+/// Most events that may be held back at one time, which bounds what is kept beside their bytes. Twice the longest answers of
+/// today's models at an event for each token.
+const HELD_EVENTS_MAX: usize = 1 << 18;
+
 /// Most channels of one answer (choices, tool calls, blocks). More is not a conversation.
 const CHANNELS_MAX: usize = 4_096;
 
@@ -64,6 +68,8 @@ pub struct StreamGuard<J> {
     answered: bool,
     /// Something that a client shows has left.
     opened: bool,
+    /// Where in the queue the first event stands that shows something, until then.
+    first_shown: Option<usize>,
 }
 
 /// An event that waits.
@@ -127,6 +133,7 @@ impl<J: Judge> StreamGuard<J> {
             done: false,
             answered: false,
             opened: false,
+            first_shown: None,
         }
     }
 
@@ -155,7 +162,8 @@ impl<J: Judge> StreamGuard<J> {
             self.event(frame)?;
             self.release(false, out)?;
         }
-        if framed.is_err() || self.held_bytes + self.framer.pending_bytes() > HELD_BYTES_MAX {
+        let held = self.held_bytes + self.framer.pending_bytes();
+        if framed.is_err() || held > HELD_BYTES_MAX || self.queue.len() > HELD_EVENTS_MAX {
             self.report.gaps.insert(Gap::Oversize);
             // Without its bytes the stream cannot go on, whatever the policy says about failures.
             return Err(self.judge.gap(Gap::Oversize, Cause::BadAnswer).unwrap_or_else(too_much));
@@ -248,6 +256,9 @@ impl<J: Judge> StreamGuard<J> {
         held.terminal |= self.done;
         self.held_bytes += held.frame.raw.len();
         self.report.held_bytes_max = self.report.held_bytes_max.max(self.held_bytes as u64);
+        if held.shows && self.first_shown.is_none() {
+            self.first_shown = Some(self.queue.len());
+        }
         self.queue.push_back(held);
         self.rule(batch)?;
         if !self.answered && self.facts.model.is_some() {
@@ -446,6 +457,9 @@ impl<J: Judge> StreamGuard<J> {
 
     /// Where calls are judged, one that is not followed is not inspected.
     fn follow(&mut self, noted: Result<(), TooMany>) -> Result<(), Block> {
+        if noted.is_err() && self.locks.bind_tools() {
+            self.desk(|locks, desk| locks.refuse_call(desk))?;
+        }
         if noted.is_ok() || !self.judge.wants_tool_calls() {
             return Ok(());
         }
@@ -667,8 +681,9 @@ impl<J: Judge> StreamGuard<J> {
         if self.locks.may_ask() {
             return false;
         }
-        let first = self.queue.iter().position(|held| held.shows);
-        self.opened = first.is_some_and(|at| !self.queue.iter().take(at + 1).any(|held| self.waits(held)));
+        // That one first: in most cases it is what is waited for.
+        let waits = |at: usize| self.queue.get(at).is_none_or(|held| self.waits(held));
+        self.opened = self.first_shown.is_some_and(|at| !waits(at) && !(0..at).any(waits));
         self.opened
     }
 

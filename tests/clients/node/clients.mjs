@@ -26,6 +26,13 @@ const TOOL_SCHEMA = {
   properties: { city: { type: 'string' }, days: { type: 'integer' }, note: { type: 'string' } },
 };
 
+const FORM_SCHEMA = {
+  type: 'object',
+  properties: { note: { type: 'string' }, total: { type: 'integer' } },
+  required: ['note', 'total'],
+  additionalProperties: false,
+};
+
 /** A directive for the simulated provider, encoded so that none of its words stands in the request. */
 function directive(keys) {
   return `!sim64 ${Buffer.from(JSON.stringify(keys)).toString('base64')}`;
@@ -90,11 +97,17 @@ class OpenAi extends Sdk {
     });
   }
 
-  arguments(user, { system, tools }) {
+  arguments(user, { system, tools, schema }) {
     const messages = [{ role: 'user', content: user }];
     if (system) messages.unshift({ role: 'system', content: system });
     const weather = { name: 'weather', description: 'The weather.', parameters: TOOL_SCHEMA };
-    return { model: 'simulated-gpt', messages, ...(tools && { tools: [{ type: 'function', function: weather }] }) };
+    const form = { type: 'json_schema', json_schema: { name: 'form', schema } };
+    return {
+      model: 'simulated-gpt',
+      messages,
+      ...(tools && { tools: [{ type: 'function', function: weather }] }),
+      ...(schema && { response_format: form }),
+    };
   }
 
   async ask(user, options = {}) {
@@ -144,13 +157,14 @@ class Responses extends OpenAi {
   // Nor does the helper: it ends without a final response.
   static raisesErrorsInStreams = false;
 
-  arguments(user, { system, tools }) {
+  arguments(user, { system, tools, schema }) {
     const weather = { type: 'function', name: 'weather', description: 'The weather.', parameters: TOOL_SCHEMA };
     return {
       model: 'simulated-gpt',
       input: [{ role: 'user', content: user }],
       ...(system && { instructions: system }),
       ...(tools && { tools: [weather] }),
+      ...(schema && { text: { format: { type: 'json_schema', name: 'form', schema } } }),
     };
   }
 
@@ -204,7 +218,7 @@ class AnthropicSdk extends Sdk {
     });
   }
 
-  arguments(user, { system, tools }) {
+  arguments(user, { system, tools, schema }) {
     const weather = { name: 'weather', description: 'The weather.', input_schema: TOOL_SCHEMA };
     return {
       model: 'simulated-claude',
@@ -212,6 +226,7 @@ class AnthropicSdk extends Sdk {
       messages: [{ role: 'user', content: user }],
       ...(system && { system }),
       ...(tools && { tools: [weather] }),
+      ...(schema && { output_config: { format: { type: 'json_schema', schema } } }),
     };
   }
 
@@ -262,7 +277,7 @@ class Google extends Sdk {
     this.client = new GoogleGenAI({ apiKey: 'simulated', httpOptions: { baseUrl, timeout: CASE_MS_MAX } });
   }
 
-  arguments(user, { system, tools }) {
+  arguments(user, { system, tools, schema }) {
     const weather = { name: 'weather', description: 'The weather.', parametersJsonSchema: TOOL_SCHEMA };
     return {
       model: 'simulated-gemini',
@@ -270,6 +285,7 @@ class Google extends Sdk {
       config: {
         ...(system && { systemInstruction: system }),
         ...(tools && { tools: [{ functionDeclarations: [weather] }] }),
+        ...(schema && { responseMimeType: 'application/json', responseJsonSchema: schema }),
       },
     };
   }
@@ -472,6 +488,32 @@ async function blockInStream(Sdk, baseUrl) {
   throw new Failure(`no exception; the answer ends in ${shown(partial.text.slice(-60))}`);
 }
 
+async function schemaViolationInStream(Sdk, baseUrl) {
+  const note = 'These words are harmless and may be read by anybody. '.repeat(6);
+  const ask = directive({ content: JSON.stringify({ note, total: 'behind' }), split: 4, delay_ms: 2 });
+  const client = new Sdk(baseUrl);
+  const partial = emptyAnswer();
+  try {
+    await client.stream(ask, { schema: FORM_SCHEMA }, partial);
+  } catch (error) {
+    check(error instanceof Sdk.errors.APIError, `raised ${error.constructor.name}: ${error.message}`);
+    equal(client.calls, 1, 'the number of requests');
+    check(error.message.includes('schema_violation'), `the exception does not say what is wrong: ${error.message}`);
+    check(partial.text.includes('harmless'), 'nothing was streamed before the block');
+    check(!(partial.text + error.message).includes('behind'), 'the broken value came through');
+    return;
+  }
+  throw new Failure(`no exception; the answer ends in ${shown(partial.text.slice(-60))}`);
+}
+
+async function schemaKeptInStream(Sdk, baseUrl) {
+  const form = { note: 'These words are harmless. '.repeat(6), total: 7 };
+  const ask = directive({ content: JSON.stringify(form), split: 4 });
+  const answer = await new Sdk(baseUrl).stream(ask, { schema: FORM_SCHEMA });
+  equal(JSON.parse(answer.text), form, 'the document');
+  check(answer.deltas > 3, `it came in ${answer.deltas} pieces`);
+}
+
 async function redactionInRequest(Sdk, baseUrl, way) {
   const ask = `My key is ${SECRET}, keep it.\n${directive({ echo_reversed: true })}`;
   const { text } = await new Sdk(baseUrl)[way](ask);
@@ -503,6 +545,8 @@ const POLICY_CASES = {
   'response block': responseBlock,
   'tool call block': toolBlock,
   'block in a stream': blockInStream,
+  'schema violation in a stream': schemaViolationInStream,
+  'schema kept in a stream': schemaKeptInStream,
   'redaction in the request': (...to) => redactionInRequest(...to, 'ask'),
   'redaction in the request, streamed': (...to) => redactionInRequest(...to, 'stream'),
   'redaction in the response': (...to) => redactionInResponse(...to, 'ask'),

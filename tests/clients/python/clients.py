@@ -33,6 +33,12 @@ TOOL_SCHEMA = {
     "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "note": {"type": "string"}},
 }
 
+FORM_SCHEMA = {
+    "type": "object",
+    "properties": {"note": {"type": "string"}, "total": {"type": "integer"}},
+    "required": ["note", "total"],
+    "additionalProperties": False,
+}
 
 def directive(**keys):
     """A directive for the simulated provider, encoded so that none of its words stands in the request."""
@@ -58,6 +64,8 @@ class Sdk:
 
     # Whether an error event of the provider's own in a stream raises an exception.
     raises_errors_in_streams = True
+    # A JSON Schema that the next requests ask the answer to keep to.
+    schema = None
 
     @property
     def api_error(self):
@@ -98,6 +106,9 @@ class OpenAi(Sdk):
         if tools:
             function = {"name": "weather", "description": "The weather.", "parameters": TOOL_SCHEMA}
             arguments["tools"] = [{"type": "function", "function": function}]
+        if self.schema:
+            form = {"type": "json_schema", "json_schema": {"name": "form", "schema": self.schema}}
+            arguments["extra_body"] = {"response_format": form}
         return arguments
 
     def ask(self, user, system=None, tools=False):
@@ -148,6 +159,9 @@ class Responses(OpenAi):
         if tools:
             function = {"type": "function", "name": "weather", "description": "The weather.", "parameters": TOOL_SCHEMA}
             arguments["tools"] = [function]
+        if self.schema:
+            form = {"type": "json_schema", "name": "form", "schema": self.schema}
+            arguments["extra_body"] = {"text": {"format": form}}
         return arguments
 
     def ask(self, user, system=None, tools=False):
@@ -209,6 +223,9 @@ class Anthropic(Sdk):
             arguments["system"] = system
         if tools:
             arguments["tools"] = [{"name": "weather", "description": "The weather.", "input_schema": TOOL_SCHEMA}]
+        if self.schema:
+            form = {"type": "json_schema", "schema": self.schema}
+            arguments["extra_body"] = {"output_config": {"format": form}}
         return arguments
 
     def ask(self, user, system=None, tools=False):
@@ -271,6 +288,8 @@ class Google(Sdk):
             config["tools"] = [{"function_declarations": [declaration]}]
             # The SDK would call Python functions by itself.
             config["automatic_function_calling"] = {"disable": True}
+        if self.schema:
+            config.update(response_mime_type="application/json", response_json_schema=self.schema)
         return {"model": "simulated-gemini", "contents": user, "config": config}
 
     def ask(self, user, system=None, tools=False):
@@ -448,6 +467,32 @@ def block_in_stream(sdk, base_url):
     raise AssertionError(f"no exception; the answer ends in {partial.text[-60:]!r}")
 
 
+def schema_violation_in_stream(sdk, base_url):
+    before = "These words are harmless and may be read by anybody. " * 6
+    ask = directive(content=json.dumps({"note": before, "total": "behind"}), split=4, delay_ms=2)
+    client = sdk(base_url)
+    client.schema = FORM_SCHEMA
+    partial = Answer()
+    try:
+        client.stream(ask, answer=partial)
+    except client.api_error as error:
+        equal(client.calls, 1, "the number of requests")
+        check("schema_violation" in str(error), f"the exception does not say what is wrong: {error}")
+        check("harmless" in partial.text, "nothing was streamed before the block")
+        check("behind" not in partial.text + str(error), f"the broken value came through: {partial.text[-30:]!r}")
+        return
+    raise AssertionError(f"no exception; the answer ends in {partial.text[-60:]!r}")
+
+
+def schema_kept_in_stream(sdk, base_url):
+    form = {"note": "These words are harmless. " * 6, "total": 7}
+    client = sdk(base_url)
+    client.schema = FORM_SCHEMA
+    answer = client.stream(directive(content=json.dumps(form), split=4))
+    equal(json.loads(answer.text), form, "the document")
+    check(answer.deltas > 3, f"it came in {answer.deltas} pieces")
+
+
 def redaction_in_request(sdk, base_url, way):
     ask = f"My key is {SECRET}, keep it.\n" + directive(echo_reversed=True)
     received = getattr(sdk(base_url), way)(ask).text[::-1]
@@ -480,6 +525,8 @@ POLICY_CASES = {
     "response block": response_block,
     "tool call block": tool_block,
     "block in a stream": block_in_stream,
+    "schema violation in a stream": schema_violation_in_stream,
+    "schema kept in a stream": schema_kept_in_stream,
     "redaction in the request": lambda *to: redaction_in_request(*to, "ask"),
     "redaction in the request, streamed": lambda *to: redaction_in_request(*to, "stream"),
     "redaction in the response": lambda *to: redaction_in_response(*to, "ask"),

@@ -165,7 +165,7 @@ async fn what_was_checked_does_not_wait_for_the_end() {
         let mut client = client.await.unwrap();
         let (mut seen, mut releases) = (String::new(), 0);
         while !content(&seen).contains("19") {
-            seen += &String::from_utf8(client.piece().await.unwrap().to_vec()).unwrap();
+            seen += std::str::from_utf8(&client.piece().await.unwrap()).unwrap();
             releases += 1;
             assert!(
                 !content(&seen).ends_with("}]}") && serde_json::from_str::<Value>(&content(&seen)).is_err(),

@@ -47,7 +47,9 @@ impl Exchange<'_> {
         let Some(breach) = self.record.breach() else { return Ok(false) };
         let by = (breach.id.clone(), breach.digest.clone());
         let Some(question) = self.question(&asking, &invalid) else { return Ok(false) };
-        let Asking { context, request, bound } = asking;
+        let Asking { context, mut request, bound } = asking;
+        // Another question under the same key would be given the first one's answer.
+        request.headers.remove("idempotency-key");
         let request = UpstreamRequest { body: question, ..request };
         let second = tokio::time::timeout(patience, self.second(request, context, bound, down)).await;
         let Ok(second) = second else {
