@@ -118,11 +118,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let mut lock: Box<dyn Judge> = match args.format {
         Format::Csv if args.batch => return Err(Exit::usage("--batch is for JSON documents; leave out --format csv")),
-        Format::Csv if args.no_formats => {
-            return Err(Exit::usage("--no-formats is for JSON documents; leave `format` out of the column's schema"));
-        }
         Format::Csv => {
-            let contract = csv_contract_of(args.schema.as_deref().ok_or_else(missing)?)?;
+            let contract = csv_contract_of(args.schema.as_deref().ok_or_else(missing)?, formats)?;
             Box::new(CsvLock::new(contract, mode, repair))
         }
         Format::Json => {
@@ -240,9 +237,9 @@ fn contract_of(path: &Path, formats: bool) -> Result<Arc<Contract>, Exit> {
 }
 
 /// The same for a CSV contract.
-fn csv_contract_of(path: &Path) -> Result<Arc<CsvContract>, Exit> {
+fn csv_contract_of(path: &Path, formats: bool) -> Result<Arc<CsvContract>, Exit> {
     let document = serde_json::from_slice(&schema_text(path)?).unwrap_or(serde_json::Value::Null);
-    CsvContract::compile(&document)
+    CsvContract::compile_with(&document, formats)
         .map_err(|error| Exit::usage(format!("schema {}: {error} [{}]", path.display(), error.code())))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::temp;
+use crate::{clyra, temp};
 
 /// The blocks of a page in one language.
 fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
@@ -27,11 +27,11 @@ fn the_page_on_schemalock_is_right() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemalock.md");
     let page = std::fs::read_to_string(page).unwrap();
     let dir = temp();
-    let schema = blocks(&page, "json")[0];
-    std::fs::write(dir.path().join("invoice.json"), schema).unwrap();
+    std::fs::write(dir.path().join("invoice.json"), blocks(&page, "json")[0]).unwrap();
     let policies = blocks(&page, "yaml");
     for policy in &policies {
-        clyra_policy::Policy::parse(policy, "policy.yaml", &|_| Ok(schema.to_owned())).unwrap();
+        std::fs::write(dir.path().join("policy.yaml"), policy).unwrap();
+        clyra(dir.path(), &["policy", "lint", "policy.yaml"], b"").is(0);
     }
     let commands: Vec<&str> = blocks(&page, "console")
         .into_iter()

@@ -217,7 +217,10 @@ fn formats_are_asserted_unless_they_are_not_meant() {
     let line = json!({"schema": {"format": "date"}, "document": "\"today\""}).to_string();
     run(&["--batch"], &line).is(1);
     run(&["--batch", "--no-formats"], &line).is(0);
-    assert!(run(&["--format", "csv", "--no-formats"], "").is(2).stderr.contains("--no-formats is for JSON"));
+    let contract = json!({"columns": [{"name": "day", "type": "date"}]});
+    std::fs::write(dir.path().join("s.json"), contract.to_string()).unwrap();
+    run(&["--format", "csv"], "day\ntoday\n").is(1);
+    run(&["--format", "csv", "--no-formats"], "day\ntoday\n").is(0);
 }
 
 const FOLLOWED: &str = r#"{"properties":{"id":{"pattern":"^[0-9]+$"},"note":{"type":"string"},"n":{"maximum":9}}}"#;
