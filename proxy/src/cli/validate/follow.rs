@@ -61,8 +61,12 @@ impl<'a> Follow<'a> {
             if let Some(excerpt) = excerpt {
                 self.note(&excerpt);
             }
-            let (held, left) = (print::count(self.passage.held(), "byte"), self.passage.left());
-            self.note(&format!("cut at byte {left}: {held} behind it did not leave"));
+            let left = self.passage.left();
+            let behind = match self.passage.held() {
+                0 => String::new(),
+                held => format!(": {} behind it did not leave", print::count(held, "byte")),
+            };
+            self.note(&format!("cut at byte {left}{behind}"));
         } else {
             self.note(&passed_with(&self.passage.edits));
         }

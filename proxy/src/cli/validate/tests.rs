@@ -85,6 +85,8 @@ fn a_note_begins_its_own_line_on_a_terminal() {
         "cut at byte 14: 4 bytes behind it did not leave\n",
     );
     assert_eq!(notes, expected);
+    let (_, notes) = followed(br#"{"m": "ab"#, 1, Mode::Cutoff, RepairPolicy::NONE);
+    assert!(notes.ends_with("\n    |          ^\ncut at byte 9\n"), "{notes}");
     let (out, notes) = followed(b"{\"n\": 1}\n", usize::MAX, Mode::Buffer, RepairPolicy::NONE);
     assert_eq!((out.as_str(), notes.as_str()), ("{\"n\": 1}\n", "held: 9 bytes from byte 0 on\npass, 0 edits\n"));
 }
