@@ -1,22 +1,28 @@
 //! `clyra validate`: SchemaLock over stdin, with the limits and the strictness that answers are held to.
 
 mod batch;
+mod excerpt;
+mod follow;
+mod judge;
 mod mended;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clyra_schemas::{
-    Contract, ContractError, ContractSource, CsvContract, CsvLock, Edit, End, Judgement, Limits, Lock, Mode,
-    Outcome as Judged, RepairPolicy, Step, Verdict, Violation,
+    Contract, ContractError, ContractSource, CsvContract, CsvLock, Judgement, Limits, Lock, Mode, Outcome as Judged,
+    RepairClass, RepairPolicy, Verdict, Violation, ViolationKind,
 };
 use serde_json::json;
 
+use self::excerpt::Excerpt;
+use self::follow::Follow;
+use self::judge::{Judge, Watch, judge};
 use self::mended::Mended;
-
 use super::exit::{Exit, Outcome, bad};
 use super::print;
 use crate::json::{Doc, Limits as JsonLimits};
@@ -24,20 +30,33 @@ use crate::json::{Doc, Limits as JsonLimits};
 /// Hold a document on stdin to a JSON Schema, reading no further than the first violation.
 ///
 /// Prints the verdict and, for a violation, its byte offset, the JSON pointer of the refused value (with `*` for names
-/// that the schema does not mention) and the keyword, but no text of the document. Status 0 if it passes, 1 if
-/// not, 2 if the schema cannot be used.
+/// that the schema does not mention) and the keyword; on stderr, unless there is --json, the document's line with the place
+/// marked. Status 0 if it passes, 1 if not, 2 if the schema cannot be used.
+///
+/// Example: clyra validate --schema invoice.schema.json < answer.json
 ///
 /// With --format csv the document is CSV (RFC 4180, strictly), and the schema a CSV contract: {"columns": [{"name", "type" or
 /// "schema", "required", "unique"}], "delimiter", "line_ending", "header", "rows_min", "rows_max", "formulas"}; see docs/csv.md.
 ///
-/// With --repair, a document that passes goes to stdout as an answer would be released: every kind of damage that can be
-/// mended without guessing is, and formulas in CSV are defused. What was changed goes to stderr.
+/// Example: clyra validate --format csv --schema orders.json < orders.csv
 ///
-/// With --batch, each line of stdin is {"id","schema","document","chunk"}: the document is a string with the text, or
+/// With --repair, a document that passes goes to stdout as an answer would be released: damage that can be mended without guessing
+/// is mended, of every kind or of the kinds that are named, and formulas in CSV are defused. What was changed goes to stderr.
+///
+/// Example: clyra validate --schema invoice.schema.json --repair fences,quotes < answer.txt
+///
+/// With --follow, what may leave goes to stdout as soon as it may, as a client would receive it; what is held, and in the end the
+/// verdict, goes to stderr. With --json each step is a line {"text","held"} on stdout, and the last line is the verdict.
+///
+/// Example: my-agent | clyra validate --schema invoice.schema.json --follow --mode cutoff
+///
+/// With --batch, each line of stdin is {"id","schema","document","chunk","repair"}: the document is a string with the text, or
 /// any other JSON value as it is written there; without "schema" the one of --schema is used; "chunk" feeds the document
-/// in pieces of about so many bytes. Each line out is {"id","verdict","offset","pointer","keyword","early"}.
+/// in pieces of about so many bytes; "repair" is true, false or a list of kinds of damage, without it --repair holds. Each line out
+/// is {"id","verdict","offset","pointer","keyword","early"}, and "repaired", the document as it would be released, if it passes
+/// with edits.
 ///
-/// Example: clyra validate --schema invoice.schema.json < answer.json
+/// Example: clyra validate --schema invoice.schema.json --batch --repair < answers.jsonl
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The JSON Schema, or the CSV contract
@@ -46,12 +65,21 @@ pub(super) struct Args {
     /// What the document is
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
+    /// Read `format` in the schema as a comment
+    #[arg(long)]
+    no_formats: bool,
+    /// Mend damage, of these kinds or of every kind
+    #[arg(long, value_name = "KINDS", num_args = 0..=1, value_delimiter = ',', value_parser = mended::class())]
+    repair: Option<Vec<RepairClass>>,
+    /// Show the document as it may leave
+    #[arg(long, conflicts_with = "batch")]
+    follow: bool,
+    /// With --follow, what may leave; verified if it is left out
+    #[arg(long, value_enum, requires = "follow")]
+    mode: Option<FollowMode>,
     /// Read JSON Lines, one document each
     #[arg(long)]
     batch: bool,
-    /// Print the document as it would be released, mended
-    #[arg(long, conflicts_with = "batch")]
-    repair: bool,
     /// Print a JSON document
     #[arg(long)]
     json: bool,
@@ -65,41 +93,92 @@ enum Format {
     Csv,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FollowMode {
+    /// The whole document once it has passed
+    Buffer,
+    /// Each value once it has passed, the last bracket once the whole has
+    Verified,
+    /// Each byte while the document can still become valid, the last bracket once it has passed
+    Cutoff,
+}
+
 /// Largest schema file: four times the text that a schema may have, for its white space.
 const SCHEMA_FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Read at a time. A stream is judged as it comes in.
-const READ_BYTES: usize = 64 << 10;
-
 pub(super) fn run(args: &Args) -> Outcome {
-    let unreadable = |error: io::Error| Exit::usage(format!("stdin cannot be read: {error}"));
     let missing = || Exit::usage("--schema is missing");
-    let repair = if args.repair { RepairPolicy::all() } else { RepairPolicy::NONE };
-    let mut lock: Box<dyn Judge> = match (args.format, args.batch) {
-        (Format::Csv, true) => return Err(Exit::usage("--batch is for JSON documents; leave out --format csv")),
-        (Format::Csv, false) => {
-            let contract = csv_contract_of(args.schema.as_deref().ok_or_else(missing)?)?;
-            Box::new(CsvLock::new(contract, Mode::Buffer, repair))
+    let formats = !args.no_formats;
+    let repair = args.repair.as_deref().map_or(RepairPolicy::NONE, mended::policy);
+    let mode = match args.mode {
+        _ if !args.follow => Mode::Buffer,
+        Some(FollowMode::Buffer) => Mode::Buffer,
+        Some(FollowMode::Verified) | None => Mode::Verified,
+        Some(FollowMode::Cutoff) => Mode::Cutoff,
+    };
+    let mut lock: Box<dyn Judge> = match args.format {
+        Format::Csv if args.batch => return Err(Exit::usage("--batch is for JSON documents; leave out --format csv")),
+        Format::Csv => {
+            let contract = csv_contract_of(args.schema.as_deref().ok_or_else(missing)?, formats)?;
+            Box::new(CsvLock::new(contract, mode, repair))
         }
-        (Format::Json, batch) => {
-            let contract = args.schema.as_deref().map(contract_of).transpose()?;
-            if batch {
-                return batch::run(contract);
+        Format::Json => {
+            let contract = args.schema.as_deref().map(|path| contract_of(path, formats)).transpose()?;
+            if args.batch {
+                return batch::run(contract, formats, repair);
             }
-            Box::new(Lock::new(contract.ok_or_else(missing)?, Mode::Buffer, repair))
+            Box::new(Lock::new(contract.ok_or_else(missing)?, mode, repair))
         }
     };
-    let mut mended = args.repair.then(Mended::default);
-    let fault = judge(lock.as_mut(), io::stdin(), mended.as_mut()).map_err(unreadable)?;
-    match mended {
-        Some(mended) => mended.print(fault.as_ref(), args.json)?,
-        None => print::result(|out| match (&fault, args.json) {
+    let fault = if args.follow { follow(args, lock.as_mut())? } else { hold(args, lock.as_mut())? };
+    Ok(if fault.is_none() { ExitCode::SUCCESS } else { bad() })
+}
+
+/// Judges stdin, and then says what came of it.
+fn hold(args: &Args, lock: &mut dyn Judge) -> Result<Option<Fault>, Exit> {
+    let (mut excerpt, mut mended) = (Excerpt::default(), Mended::default());
+    let mut watches: Vec<&mut dyn Watch> = vec![&mut excerpt];
+    if args.repair.is_some() {
+        watches.push(&mut mended);
+    }
+    let fault = judge(lock, io::stdin(), &mut watches).map_err(unreadable)?;
+    if args.repair.is_some() {
+        mended.print(fault.as_ref(), args.json)?;
+    } else {
+        print::result(|out| match (&fault, args.json) {
             (_, true) => writeln!(out, "{}", json!(verdict(fault.as_ref()))),
             (None, false) => writeln!(out, "pass"),
             (Some(fault), false) => writeln!(out, "violation: {}", fault.text()),
-        })?,
+        })?;
     }
-    Ok(if fault.is_none() { ExitCode::SUCCESS } else { bad() })
+    if let Some(lines) = shown(args, excerpt, fault.as_ref()) {
+        print::hint(lines);
+    }
+    Ok(fault)
+}
+
+/// Shows stdin as it may leave.
+fn follow(args: &Args, lock: &mut dyn Judge) -> Result<Option<Fault>, Exit> {
+    let (mut out, mut notes, mut excerpt) = (io::stdout(), io::stderr(), Excerpt::default());
+    let shares_terminal = out.is_terminal() && notes.is_terminal();
+    let mut follow = Follow::new(&mut out, &mut notes, args.json, shares_terminal);
+    let fault = judge(lock, io::stdin(), &mut [&mut excerpt, &mut follow]).map_err(unreadable)?;
+    follow.end(fault.as_ref(), shown(args, excerpt, fault.as_ref()))?;
+    Ok(fault)
+}
+
+fn unreadable(error: io::Error) -> Exit {
+    Exit::usage(format!("stdin cannot be read: {error}"))
+}
+
+/// The place of a fault, for people.
+fn shown(args: &Args, mut excerpt: Excerpt, fault: Option<&Fault>) -> Option<String> {
+    let fault = fault.filter(|_| !args.json)?;
+    if matches!(fault, Fault::Utf8 { .. }) {
+        // What stands there instead of text.
+        excerpt.push("\u{fffd}");
+    }
+    excerpt.show(&fault.place()?)
 }
 
 fn verdict(fault: Option<&Fault>) -> Verdict {
@@ -136,110 +215,31 @@ impl Fault {
             Self::Utf8 { at } => format!("byte {at}: this is not UTF-8"),
         }
     }
-}
 
-/// A lock of either format.
-trait Judge {
-    fn feed(&mut self, text: &str) -> Step;
-    fn finish(&mut self) -> Judged;
-    fn settled(&self) -> u64;
-    fn take_edits(&mut self) -> Vec<Edit>;
-}
-
-impl Judge for Lock {
-    fn feed(&mut self, text: &str) -> Step {
-        Lock::feed(self, text)
-    }
-
-    fn finish(&mut self) -> Judged {
-        Lock::finish(self, End::Stop)
-    }
-
-    fn settled(&self) -> u64 {
-        Lock::settled(self)
-    }
-
-    fn take_edits(&mut self) -> Vec<Edit> {
-        Lock::take_edits(self)
-    }
-}
-
-impl Judge for CsvLock {
-    fn feed(&mut self, text: &str) -> Step {
-        CsvLock::feed(self, text)
-    }
-
-    fn finish(&mut self) -> Judged {
-        CsvLock::finish(self, End::Stop)
-    }
-
-    fn settled(&self) -> u64 {
-        CsvLock::settled(self)
-    }
-
-    fn take_edits(&mut self) -> Vec<Edit> {
-        CsvLock::take_edits(self)
-    }
-}
-
-/// Judges what `input` brings, as it comes. `None` if it passes; then `mended` has what is released.
-fn judge(lock: &mut dyn Judge, mut input: impl Read, mut mended: Option<&mut Mended>) -> io::Result<Option<Fault>> {
-    let mut buffer = vec![0; READ_BYTES];
-    // Bytes of an unfinished character at the start of the buffer, and the offset in the document where they stand.
-    let (mut kept, mut at) = (0, 0);
-    loop {
-        let read = match input.read(buffer.get_mut(kept..).unwrap_or_default()) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        let bytes = buffer.get(..kept + read).unwrap_or_default();
-        let (text, utf8) = match std::str::from_utf8(bytes) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let text = bytes.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok());
-                let at = at + error.valid_up_to() as u64;
-                // An unfinished character may be finished by the next bytes, if there are any.
-                (text.unwrap_or_default(), (error.error_len().is_some() || read == 0).then_some(Fault::Utf8 { at }))
-            }
-        };
-        let step = lock.feed(text);
-        if let Some(mended) = &mut mended {
-            mended.push(text);
-            mended.take(lock);
+    /// The bytes to point at; none if it is the whole document that is refused, or nobody looked for the place.
+    fn place(&self) -> Option<Range<u64>> {
+        match self {
+            Self::Utf8 { at } => Some(*at..at + 1),
+            Self::Violation(Violation { kind: ViolationKind::Schema, keyword: None, .. })
+            | Self::Violation(Violation { kind: ViolationKind::TooCostly, .. }) => None,
+            // What is found as it comes, is found where it ends. The verdict on the whole comes at the end of the whole.
+            Self::Violation(Violation { at, found_at, early: true, .. }) => Some(*at..(at + 1).max(*found_at)),
+            Self::Violation(Violation { at, .. }) => Some(*at..at + 1),
         }
-        if let Step::Violation(violation) = step {
-            return Ok(Some(Fault::Violation(violation)));
-        }
-        if utf8.is_some() {
-            return Ok(utf8);
-        }
-        if read == 0 {
-            let judged = lock.finish();
-            if let Some(mended) = &mut mended {
-                mended.take(lock);
-            }
-            return Ok(match judged {
-                Judged::Block(violation) => Some(Fault::Violation(violation)),
-                _ => None,
-            });
-        }
-        let (used, all) = (text.len(), bytes.len());
-        at += used as u64;
-        kept = all - used;
-        buffer.copy_within(used..all, 0);
     }
 }
 
 /// Reads and compiles a schema file.
-fn contract_of(path: &Path) -> Result<Arc<Contract>, Exit> {
+fn contract_of(path: &Path, formats: bool) -> Result<Arc<Contract>, Exit> {
     let bytes = schema_text(path)?;
-    compile(&bytes).map_err(|error| Exit::usage(format!("schema {}: {error} [{}]", path.display(), error.code())))
+    compile(&bytes, formats)
+        .map_err(|error| Exit::usage(format!("schema {}: {error} [{}]", path.display(), error.code())))
 }
 
 /// The same for a CSV contract.
-fn csv_contract_of(path: &Path) -> Result<Arc<CsvContract>, Exit> {
+fn csv_contract_of(path: &Path, formats: bool) -> Result<Arc<CsvContract>, Exit> {
     let document = serde_json::from_slice(&schema_text(path)?).unwrap_or(serde_json::Value::Null);
-    CsvContract::compile(&document)
+    CsvContract::compile_with(&document, formats)
         .map_err(|error| Exit::usage(format!("schema {}: {error} [{}]", path.display(), error.code())))
 }
 
@@ -259,9 +259,9 @@ fn schema_text(path: &Path) -> Result<Vec<u8>, Exit> {
 }
 
 /// Compiles the text of a schema that is known to be strict JSON. What cannot be represented is no schema either.
-fn compile(text: &[u8]) -> Result<Arc<Contract>, ContractError> {
+fn compile(text: &[u8], formats: bool) -> Result<Arc<Contract>, ContractError> {
     let schema = serde_json::from_slice(text).unwrap_or(serde_json::Value::Null);
-    Contract::compile(&schema, None, ContractSource::Policy, &Limits::default())
+    Contract::compile_with(&schema, None, ContractSource::Policy, formats, &Limits::default())
 }
 
 #[cfg(test)]

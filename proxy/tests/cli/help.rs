@@ -86,8 +86,7 @@ fn every_command_has_an_example() {
 fn what_this_version_does_not_do_is_absent() {
     let dir = temp();
     for args in [
-        &["validate", "--schema", "s.json", "--follow"][..],
-        &["policy", "test"],
+        &["policy", "test"][..],
         &["policy", "explain"],
         &["policy", "diff"],
         &["replay"],
@@ -98,6 +97,4 @@ fn what_this_version_does_not_do_is_absent() {
         let ran = clyra(dir.path(), args, b"").is(2);
         assert!(ran.stdout.is_empty() && ran.stderr.starts_with("error: "), "{ran:?}");
     }
-    let help = help(&["validate"]);
-    assert!(!help.contains("follow"), "{help}");
 }

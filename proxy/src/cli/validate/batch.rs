@@ -4,10 +4,12 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clyra_schemas::{Contract, ContractError, Judgement, Verdict};
+use clyra_schemas::{Contract, ContractError, End, Judgement, Lock, Mode, RepairPolicy, Step, Verdict};
 use serde_json::json;
 
 use super::compile;
+use super::judge::Watch;
+use super::mended::{Mended, policy_of_line};
 use crate::cli::exit::{Exit, Outcome, bad};
 use crate::cli::lines::{Line, LineError, Lines};
 use crate::cli::print;
@@ -23,8 +25,8 @@ pub(super) enum Worst {
     UnreadableSchema,
 }
 
-pub(super) fn run(schema: Option<Arc<Contract>>) -> Outcome {
-    let mut batch = Batch { given: schema, last: None, worst: Worst::Pass };
+pub(super) fn run(schema: Option<Arc<Contract>>, formats: bool, repair: RepairPolicy) -> Outcome {
+    let mut batch = Batch { given: schema, formats, repair, last: None, worst: Worst::Pass };
     match batch.judge(io::stdin(), &mut print::stdout()) {
         Err(LineError::Write(error)) => print::written(Err(error))?,
         other => other?,
@@ -39,6 +41,10 @@ pub(super) fn run(schema: Option<Arc<Contract>>) -> Outcome {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) given: Option<Arc<Contract>>,
+    /// Whether `format` in a schema is asserted.
+    pub(super) formats: bool,
+    /// What may be mended in the document of a line that does not say.
+    pub(super) repair: RepairPolicy,
     /// The last schema that was compiled, by its text: tests of one schema stand together.
     pub(super) last: Option<(Vec<u8>, Compiled)>,
     pub(super) worst: Worst,
@@ -73,13 +79,28 @@ impl Batch {
             None => None,
             Some(chunk) => Some(chunk.as_u64().ok_or_else(|| line.fault("`chunk` must be a number of bytes"))?),
         };
-        let verdict = Verdict::of(contract, pieces(&document, chunk));
+        let repair = match line.get("repair").filter(|repair| !repair.is_null()) {
+            None => self.repair,
+            Some(repair) => policy_of_line(repair).ok_or_else(|| {
+                line.fault(
+                    "`repair` must be true, false or a list of the names that `clyra validate --help` has for --repair",
+                )
+            })?,
+        };
+        let (verdict, repaired) = match contract {
+            Ok(contract) if !repair.is_none() => mended(contract, repair, pieces(&document, chunk)),
+            contract => (Verdict::of(contract, pieces(&document, chunk)), None),
+        };
         self.worst = self.worst.max(match verdict.verdict {
             Judgement::Pass => Worst::Pass,
             Judgement::Violation => Worst::Violation,
             Judgement::UnreadableSchema => Worst::UnreadableSchema,
         });
-        let verdict = json!(verdict).to_string();
+        let mut verdict = json!(verdict);
+        if let (Some(members), Some(repaired)) = (verdict.as_object_mut(), repaired) {
+            members.insert("repaired".to_owned(), json!(repaired));
+        }
+        let verdict = verdict.to_string();
         let mut write = || {
             out.write_all(b"{\"id\":")?;
             out.write_all(line.id())?;
@@ -110,10 +131,30 @@ impl Batch {
                 line.fault("the text in `schema` is not strict JSON; a path cannot be given here, use --schema")
             );
         }
-        let compiled = compile(&text);
+        let compiled = compile(&text, self.formats);
         self.last = Some((text, compiled.clone()));
         Ok(compiled)
     }
+}
+
+/// The verdict on a document that may be mended and, if it passes with edits, the document as it would be released.
+fn mended<'a>(
+    contract: Arc<Contract>,
+    repair: RepairPolicy,
+    pieces: impl Iterator<Item = &'a str>,
+) -> (Verdict, Option<String>) {
+    let (mut lock, mut mended) = (Lock::new(contract, Mode::Buffer, repair), Mended::default());
+    for piece in pieces {
+        let step = lock.feed(piece);
+        mended.fed(piece, &mut lock);
+        if let Step::Violation(violation) = step {
+            return (violation.into(), None);
+        }
+    }
+    let verdict = Verdict::from(lock.finish(End::Stop));
+    mended.fed("", &mut lock);
+    let is_repaired = verdict.verdict == Judgement::Pass && !mended.edits().is_empty();
+    (verdict, is_repaired.then_some(mended.text))
 }
 
 /// Cuts a text into pieces of at least `bytes` bytes, each up to the next end of a character.

@@ -20,9 +20,9 @@ impl Read for Dribble<'_> {
 
 fn judged(document: &[u8], chunk: usize) -> Option<Fault> {
     judge(
-        &mut Lock::new(compile(SCHEMA.as_bytes()).unwrap(), Mode::Buffer, RepairPolicy::NONE),
+        &mut Lock::new(compile(SCHEMA.as_bytes(), true).unwrap(), Mode::Buffer, RepairPolicy::NONE),
         Dribble(document, chunk),
-        None,
+        &mut [],
     )
     .unwrap()
 }
@@ -62,9 +62,83 @@ proptest! {
     }
 }
 
+/// What leaves, and what is said beside it.
+fn followed(document: &[u8], chunk: usize, mode: Mode, repair: RepairPolicy) -> (String, String) {
+    let (mut out, mut notes, mut excerpt) = (Vec::new(), Vec::new(), Excerpt::default());
+    let mut lock = Lock::new(compile(SCHEMA.as_bytes(), true).unwrap(), mode, repair);
+    let mut follow = Follow::new(&mut out, &mut notes, false, true);
+    let fault = judge(&mut lock, Dribble(document, chunk), &mut [&mut follow, &mut excerpt]).unwrap();
+    let place = fault.as_ref().and_then(Fault::place);
+    follow.end(fault.as_ref(), place.and_then(|place| excerpt.show(&place))).unwrap();
+    (String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap())
+}
+
+#[test]
+fn a_note_begins_its_own_line_on_a_terminal() {
+    let (out, notes) = followed(br#"{"m": 1, "n": "x"}"#, usize::MAX, Mode::Verified, RepairPolicy::NONE);
+    assert_eq!(out, r#"{"m": 1, "n": "#);
+    let expected = concat!(
+        "\nheld: 4 bytes from byte 14 on\n",
+        "violation: byte 14: the schema refuses this value (`type` at \"/properties/n/type\", value at \"/n\")\n",
+        "  1 | {\"m\": 1, \"n\": \"x\"}\n",
+        "    |               ^\n",
+        "cut at byte 14: 4 bytes behind it did not leave\n",
+    );
+    assert_eq!(notes, expected);
+    let (_, notes) = followed(br#"{"m": "ab"#, 1, Mode::Cutoff, RepairPolicy::NONE);
+    assert!(notes.ends_with("\n    |          ^\ncut at byte 9\n"), "{notes}");
+    let (out, notes) = followed(b"{\"n\": 1}\n", usize::MAX, Mode::Buffer, RepairPolicy::NONE);
+    assert_eq!((out.as_str(), notes.as_str()), ("{\"n\": 1}\n", "held: 9 bytes from byte 0 on\npass, 0 edits\n"));
+}
+
+#[test]
+fn what_is_written_to_nobody_is_judged_all_the_same() {
+    struct Gone;
+    impl io::Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut lock = Lock::new(compile(SCHEMA.as_bytes(), true).unwrap(), Mode::Cutoff, RepairPolicy::NONE);
+    let mut notes = Vec::new();
+    let mut gone = Gone;
+    let mut follow = Follow::new(&mut gone, &mut notes, false, false);
+    let fault = judge(&mut lock, Dribble(b"{\"m\": 1, \"n\": null}", 1), &mut [&mut follow]).unwrap();
+    assert!(matches!(&fault, Some(Fault::Violation(violation)) if violation.at == 14));
+    assert_eq!(follow.end(fault.as_ref(), None), Ok(()));
+}
+
+proptest! {
+    #[test]
+    fn no_way_of_cutting_changes_what_leaves(
+        name in "n|'n'|m",
+        value in "[0-9]{1,3}|'.{0,3}'|null|[[0-9],]",
+        tail in "|}|,}|} x",
+        chunk in 1_usize..9,
+        is_mended in any::<bool>(),
+    ) {
+        let document = format!("```json\n{{\"n\": 1, {name}: {value}{tail}");
+        let repair = if is_mended { RepairPolicy::all() } else { RepairPolicy::NONE };
+        for mode in [Mode::Buffer, Mode::Verified, Mode::Cutoff] {
+            let (out, notes) = followed(document.as_bytes(), chunk, mode, repair);
+            let (whole, whole_notes) = followed(document.as_bytes(), usize::MAX, mode, repair);
+            prop_assert_eq!(&out, &whole);
+            let passed = notes.contains("pass, ");
+            prop_assert_eq!(passed, whole_notes.contains("pass, "));
+            // A document is complete only if it has passed.
+            let is_complete = serde_json::from_str::<serde_json::Value>(&out).is_ok();
+            prop_assert_eq!(is_complete, passed);
+        }
+    }
+}
+
 fn batch(input: &str, schema: Option<&str>) -> (Result<String, String>, Worst) {
-    let given = schema.map(|schema| compile(schema.as_bytes()).unwrap());
-    let mut batch = Batch { given, last: None, worst: Worst::Pass };
+    let given = schema.map(|schema| compile(schema.as_bytes(), true).unwrap());
+    let mut batch = Batch { given, formats: true, repair: RepairPolicy::NONE, last: None, worst: Worst::Pass };
     let mut out = Vec::new();
     let result = batch.judge(input.as_bytes(), &mut out).map_err(|error| error.to_string());
     (result.map(|()| String::from_utf8(out).unwrap()), batch.worst)
@@ -84,7 +158,7 @@ fn a_batch_answers_each_line_with_its_id() {
     let expected = concat!(
         r#"{"id":1,"verdict":"pass","offset":null,"pointer":null,"keyword":null,"early":false}"#,
         "\n",
-        r#"{"id":"b","verdict":"violation","offset":0,"pointer":"","keyword":"type","early":false}"#,
+        r#"{"id":"b","verdict":"violation","offset":0,"pointer":"","keyword":"type","early":true}"#,
         "\n",
         r#"{"id":{"c":1e2},"verdict":"pass","offset":null,"pointer":null,"keyword":null,"early":false}"#,
         "\n",
