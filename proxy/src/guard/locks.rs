@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clyra_detectors::{Engine, Finding, View};
-use clyra_schemas::{Edit, End, Mode, Outcome, RepairPolicy, Step};
+use clyra_detectors::Engine;
+use clyra_schemas::{End, Mode, Outcome, RepairPolicy, Step};
 
 use super::again::Invalid;
 use super::judge::{Block, Cause, Found, Judge, Report};
-use super::mended::Mended;
+use super::locked::{LockedText, One, State, Whose, conflicting};
 use super::repairs;
-use super::schema::{Binding, Schema, SchemaReport, Scope, TextLock, breach, breach_of};
+use super::schema::{Binding, Schema, SchemaReport, Scope, breach, breach_of};
 use super::splice::{Span, redacted};
 use crate::surface::{Channel, ResponseFacts, Segment};
 
@@ -50,73 +50,6 @@ pub(super) struct Locks {
     /// The model refused or called a tool instead: then an empty text breaks nothing.
     excused: bool,
     done: bool,
-}
-
-/// One text and its locks.
-#[derive(Debug)]
-struct LockedText {
-    channel: Channel,
-    pointer: String,
-    place: String,
-    /// The choice that it belongs to.
-    index: String,
-    whose: Whose,
-    locks: Vec<One>,
-    /// Bytes that came.
-    fed: u64,
-    /// The text so far, where its locks may still want it.
-    text: String,
-    edits: Vec<Span>,
-    classes: Vec<&'static str>,
-    found: Vec<(Arc<str>, u64, u64)>,
-    mended: Option<Mended>,
-    /// Where the text ended at each time that something came of it, as far as that has not left.
-    arrivals: VecDeque<(u64, Duration)>,
-    ended: bool,
-}
-
-/// Whose schemas bind a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Whose {
-    Content,
-    /// Nobody has said yet which tool is called.
-    SomeTool,
-    Tool(String),
-}
-
-#[derive(Debug)]
-struct One {
-    binding: usize,
-    schema: Schema,
-    lock: Box<dyn TextLock>,
-    /// Edits that not all locks of the text have decided on.
-    edits: VecDeque<Edit>,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// The document's root has closed.
-    Complete,
-    Passed,
-    /// It spoke against its text, and the policy only records that.
-    Waived,
-}
-
-impl One {
-    fn settled(&self) -> u64 {
-        let settled = match self.state {
-            State::Passed | State::Waived => u64::MAX,
-            State::Open | State::Complete => self.lock.settled(),
-        };
-        // Bytes that one lock wants changed wait until the others want it too.
-        self.edits.front().map_or(settled, |edit| settled.min(edit.range.start))
-    }
-
-    fn counts(&self) -> bool {
-        self.state != State::Waived
-    }
 }
 
 impl Locks {
@@ -602,112 +535,11 @@ impl Locks {
     }
 }
 
-impl LockedText {
-    fn settled(&self) -> u64 {
-        if self.whose == Whose::SomeTool {
-            return 0;
-        }
-        let locks = self.locks.iter().map(One::settled).min().unwrap_or(u64::MAX);
-        locks.min(self.mended.as_ref().map_or(u64::MAX, Mended::settled))
-    }
-
-    /// Takes over the edits that every lock wants.
-    fn agree(&mut self) -> Result<(), Block> {
-        loop {
-            let mut counting = self.locks.iter().filter(|one| one.counts());
-            let Some(edit) = counting.next().and_then(|one| one.edits.front()).cloned() else { return Ok(()) };
-            if counting.any(|one| one.edits.front() != Some(&edit)) {
-                return Ok(());
-            }
-            for one in &mut self.locks {
-                one.edits.pop_front();
-            }
-            let Edit { range, with, class } = edit;
-            let behind = self.edits.last().map_or(0, |last| last.end);
-            // Bytes that stand nowhere cannot be replaced in the events that carry the text.
-            if range.start >= range.end || range.start < behind || range.end > self.fed {
-                return Err(conflicting());
-            }
-            self.edits.push(Span { start: range.start, end: range.end, with, written: false });
-            self.classes.push(class);
-        }
-    }
-
-    /// Scans what is new of the mended text.
-    fn mend(&mut self, desk: &mut Desk<'_>) {
-        if self.edits.is_empty() {
-            return;
-        }
-        let settled = self.locks.iter().map(One::settled).min().unwrap_or(u64::MAX);
-        let mended = self.mended.get_or_insert_with(|| {
-            let json = self.locks.iter().any(|one| one.schema.contract.is_json());
-            Mended::new(desk.engine, if json { View::Json } else { View::Plain })
-        });
-        let mut found = Vec::new();
-        mended.advance(&self.text, &self.edits, settled, &mut found);
-        desk.failed |= mended.failed();
-        self.charge(found, desk);
-    }
-
-    fn end_mended(&mut self, desk: &mut Desk<'_>) {
-        let mut found = Vec::new();
-        if let Some(mended) = &mut self.mended {
-            mended.end(&mut found);
-            desk.failed |= mended.failed();
-        }
-        self.charge(found, desk);
-    }
-
-    /// Hands over what only the mended text shows.
-    fn charge(&self, found: Vec<Finding>, desk: &mut Desk<'_>) {
-        let known = |new: &Finding| {
-            self.found
-                .iter()
-                .any(|(detector, start, end)| *detector == new.detector && *start <= new.start && new.end <= *end)
-        };
-        for finding in found.into_iter().filter(|new| !known(new)) {
-            let mut found = super::channel::place(finding, self.channel, &self.pointer);
-            // It stands in no text that could be rewritten.
-            found.contained = false;
-            if let Whose::Tool(name) = &self.whose {
-                found.tool = Some(name.clone());
-            }
-            desk.found.push(found);
-        }
-    }
-
-    fn arrive(&mut self, now: Duration) {
-        let end = self.fed;
-        match self.arrivals.back_mut() {
-            Some((reach, at)) if *at == now => *reach = end,
-            _ => self.arrivals.push_back((end, now)),
-        }
-    }
-
-    /// Bytes before `settled` are held no longer.
-    fn depart(&mut self, settled: u64, desk: &mut Desk<'_>) {
-        while self.arrivals.front().is_some_and(|(reach, _)| *reach <= settled) {
-            let since = self.arrivals.pop_front().map_or(desk.now, |(_, since)| since);
-            desk.report.schema.held_max = desk.report.schema.held_max.max(desk.now.saturating_sub(since));
-        }
-    }
-}
-
 fn too_much() -> Block {
     Block {
         cause: Cause::BadAnswer,
         rule: None,
         reason: "the answer has more text than can be held to its schemas".into(),
-        detectors: Vec::new(),
-    }
-}
-
-/// What one lock wants changed, another does not, or nobody can change: then nothing of it may leave.
-fn conflicting() -> Block {
-    Block {
-        cause: Cause::Schema,
-        rule: None,
-        reason: "the answer's schemas do not agree on how to mend it".into(),
         detectors: Vec::new(),
     }
 }

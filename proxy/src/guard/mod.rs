@@ -8,6 +8,7 @@ mod calls;
 mod channel;
 mod document;
 mod judge;
+mod locked;
 mod locks;
 mod mended;
 mod repairs;
