@@ -1,6 +1,6 @@
 //! The trust file `keys.json`: which key may sign what, from which sequence number on, and on whose word.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::certificate::{Certificate, read_key};
 use super::{ALG, PublicKey, Purpose, Revocation};
@@ -79,13 +79,20 @@ impl TrustFile {
 
     /// Canonical bytes with the certificates that matter for receipts `[from, to)`.
     pub(crate) fn export(&self, from: u64, to: u64) -> Vec<u8> {
+        self.export_with(from, to, &BTreeSet::new())
+    }
+
+    /// The same where receipts of the range name these log keys: a rotation may be told of long after its certificate. Those
+    /// between them and the range come along, because each key's term ends where the next one's begins.
+    pub(crate) fn export_with(&self, from: u64, to: u64, named: &BTreeSet<String>) -> Vec<u8> {
+        let named = self.logs.iter().position(|log| named.contains(&log.key.id())).unwrap_or(usize::MAX);
         let mut certificates: Vec<Value> = Vec::new();
         // The last that began before is in force; log keys begin one later, because the checkpoint of size `from` is here too.
         // A rotation at the end of the range names a key that begins with `to`.
-        for (list, before) in [(&self.logs, from), (&self.receipts, from.saturating_add(1))] {
+        for (list, before, named) in [(&self.logs, from, named), (&self.receipts, from.saturating_add(1), usize::MAX)] {
             let first =
                 list.partition_point(|certificate| certificate.valid_from_seq < before.max(1)).saturating_sub(1);
-            let wanted = list.iter().skip(first).filter(|certificate| certificate.valid_from_seq <= to);
+            let wanted = list.iter().skip(first.min(named)).filter(|certificate| certificate.valid_from_seq <= to);
             certificates.extend(wanted.map(|certificate| certificate.envelope.to_value()));
         }
         let mut file = Value::from([
