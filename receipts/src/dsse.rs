@@ -11,9 +11,8 @@ use crate::canonical::{Value, to_vec};
 
 /// The bytes that are signed: `DSSEv1 SP len(type) SP type SP len(payload) SP payload`, lengths in decimal.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-    out.extend_from_slice(payload);
-    out
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    [head.as_bytes(), payload].concat()
 }
 
 /// Signs exact bytes under a payload type.
