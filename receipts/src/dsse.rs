@@ -35,9 +35,14 @@ pub(crate) fn is_base64(text: &str) -> bool {
     BASE64.decode(text).is_ok()
 }
 
+/// So many bytes in padded standard base64.
+pub(crate) fn decode_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    BASE64.decode(text).ok()?.try_into().ok()
+}
+
 /// The 64 bytes of a signature in padded standard base64.
 pub(crate) fn decode_signature(text: &str) -> Option<[u8; 64]> {
-    BASE64.decode(text).ok()?.try_into().ok()
+    decode_base64(text)
 }
 
 /// An envelope taken apart.

@@ -14,7 +14,7 @@ use super::{Code, Session};
 use crate::bundle::{checkpoint_sizes, read_frontier};
 use crate::canonical::{Limits, Value};
 use crate::checkpoint::NOTE_MAX_BYTES;
-use crate::journal::{ChainValue, FrameType, Next, SegmentReader, origin_digest, segment_name, segments};
+use crate::journal::{ChainValue, FrameType, Next, SegmentReader, origin_digest, seal_body, segment_name, segments};
 use crate::keys::{KeyError, Purpose, TrustFault, TrustFile, read_trust};
 use crate::receipt::shape;
 use crate::tree::Frontier;
@@ -214,9 +214,9 @@ impl Walk<'_> {
         report: &mut Report,
     ) -> io::Result<()> {
         let path = &self.path;
-        let mut sealed = false;
+        let (mut sealed, mut receipts) = (false, 0);
         loop {
-            let stop = self.receipts(reader, sealed, trust, stream, report)?;
+            let stop = self.receipts(reader, sealed, &mut receipts, trust, stream, report)?;
             let Some(Stop { offset, next }) = stop else { continue };
             let at = Some(stream.expected());
             match next {
@@ -239,7 +239,7 @@ impl Walk<'_> {
                     sealed = true;
                     let whole = frame.header.seq == stream.expected()
                         && stream.chain().is_none_or(|chain| chain == frame.header.chain);
-                    if !whole {
+                    if !whole || frame.body != seal_body(offset, &frame.header.chain, receipts) {
                         report.error(Code::W002, path, at, "its seal is not over the receipts before it");
                     }
                 }
@@ -252,6 +252,7 @@ impl Walk<'_> {
         &self,
         reader: &mut SegmentReader,
         sealed: bool,
+        receipts: &mut u64,
         trust: Option<&TrustFile>,
         stream: &mut Stream,
         report: &mut Report,
@@ -269,6 +270,7 @@ impl Walk<'_> {
                 next => stop = Some(Stop { offset, next }),
             }
         }
+        *receipts += batch.len() as u64;
         let (looked_at, ()) = look_at(&batch, trust, || ());
         for (alone, header) in looked_at.into_iter().zip(headers) {
             self.receipt(alone, header, trust, stream, report);
@@ -284,13 +286,11 @@ impl Walk<'_> {
         stream: &mut Stream,
         report: &mut Report,
     ) {
-        let before = stream.expected();
         let placed = stream.receipt(alone, &self.path, trust, report);
+        // What cannot be read, stands twice or late was reported as that.
+        let agrees = placed.as_ref().is_none_or(|placed| (placed.seq, placed.chain) == (seq, chain));
         self.anchors.look_for(placed, &self.path, report);
-        // A receipt that stands twice or late moves nothing on, and was reported as that.
-        let moved = stream.expected() != before;
-        let agrees = stream.chain().is_none_or(|known| known == chain) && stream.expected() == seq.saturating_add(1);
-        if moved && !agrees {
+        if !agrees {
             let detail = "the frame names another number or chain value than its receipt has";
             report.error(Code::W002, &self.path, Some(seq), detail);
         }

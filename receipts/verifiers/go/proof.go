@@ -72,7 +72,7 @@ func (v *verification) verifyProof(in input) {
 	if err != nil {
 		v.report(codeMissingFile, receiptPath)
 	}
-	lone := &loneReceipt{v: v, t: t, path: receiptPath, pointers: true}
+	lone := &loneReceipt{v: v, t: t, path: receiptPath}
 	if p != nil {
 		lone.seq = p.index
 	}
@@ -152,8 +152,6 @@ type loneReceipt struct {
 	v    *verification
 	t    *trust
 	path string
-	// pointers says whether findings tell places within the receipt.
-	pointers bool
 	// seq is the number that findings have: its own, or else that of the proof, or else 0.
 	seq uint64
 	// envelope is the canonical spelling, body what it holds; nil where it has no place in an order.
@@ -163,7 +161,7 @@ type loneReceipt struct {
 
 func (l *loneReceipt) find(code, pointer string) {
 	at := l.path
-	if l.pointers && pointer != "" {
+	if pointer != "" {
 		at += "#" + pointer
 	}
 	l.v.add(Finding{Code: code, Severity: Error, Seq: l.seq, HasSeq: true, Path: at})
@@ -278,7 +276,7 @@ func (v *verification) checkEvent(doc *value, lone *loneReceipt, path string) {
 	for _, h := range doc.get("path").list {
 		steps = append(steps, mustDigest(h.text))
 	}
-	good := okRoot && released != nil && released.kind == kindNumber && uint64(released.number) == events &&
+	good := okRoot && released != nil && fits(count, released) && uint64(released.number) == events &&
 		verifyInclusion(mustDigest(leafHex), event, events, steps, root)
 	if v.event != nil && leafHash(v.event) != mustDigest(leafHex) {
 		good = false

@@ -6,6 +6,7 @@ mod container;
 mod documents;
 mod journals;
 mod keys;
+pub(crate) mod odd;
 mod order;
 mod proofs;
 mod receipts;

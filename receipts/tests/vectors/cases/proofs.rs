@@ -21,7 +21,7 @@ fn log() -> Log {
     log
 }
 
-fn proof_of(log: &Log, seq: usize, checkpoint: &[u8]) -> Vec<u8> {
+pub(super) fn proof_of(log: &Log, seq: usize, checkpoint: &[u8]) -> Vec<u8> {
     let size = log.receipts.len();
     note::tlog_proof(seq as u64, &tree::inclusion(seq, &log.leaves()[..size]), checkpoint)
 }
@@ -42,7 +42,7 @@ fn case(name: &str, about: &str, codes: &str, change: impl FnOnce(&mut Files)) -
 }
 
 /// An event proof of the second event.
-fn event_proof(log: &Log) -> Value {
+pub(super) fn event_proof(log: &Log) -> Value {
     let leaves = log::events();
     json!({
         "event": "1", "events": "3", "keys": log.trust(), "leaf": hex(&leaves[1]),

@@ -2,10 +2,10 @@
 
 import { allZero, concat, decimal, equal, fromHex, hex, readU32be, readU64be, utf8 } from "./bytes.js";
 import { type AnchorFiles, meetAnchorNotes } from "./anchor.js";
-import { blake3, chainValue, crc32c, keyHash, sha256 } from "./crypto.js";
+import { blake3, chainValue, crc32c, isWeakKey, keyHash, sha256 } from "./crypto.js";
 import { check, decimalText, digest, listOf, objectOf, oneOf } from "./form.js";
 import { isCanonical, isObject, JsonError, readJson, SMALL, type Value } from "./json.js";
-import { isKeyDocument, KeyError, TrustFile } from "./keys.js";
+import { isKeyDocument, isOrigin, KeyError, revokedKey, TrustFile } from "./keys.js";
 import { Frontier } from "./merkle.js";
 import { parseVerifierKey } from "./note.js";
 import { RECEIPT_BYTES_MAX } from "./receipt.js";
@@ -35,7 +35,7 @@ export interface KeyFiles {
   readonly root: ByteSource | undefined;
   readonly logs: readonly ByteSource[];
   readonly receipts: readonly ByteSource[];
-  readonly revoked: readonly ByteSource[];
+  readonly revoked: readonly NamedFile[];
 }
 
 export interface JournalInput {
@@ -79,12 +79,17 @@ async function readKeys(session: Session, files: KeyFiles): Promise<Keys> {
     const text = new TextDecoder().decode((await readAll(files.root, CERTIFICATE_BYTES_MAX)) ?? new Uint8Array(0));
     const root = parseVerifierKey(text.trim());
     if (root === undefined) throw new KeyError("E206");
-    if (!root.name.endsWith("/root")) throw new KeyError("E306");
     const log = root.name.slice(0, -"/root".length);
+    if (!root.name.endsWith("/root") || !isOrigin(log) || isWeakKey(root.pub)) throw new KeyError("E206");
     const certs: Value[] = [];
     for (const file of [...files.logs, ...files.receipts]) certs.push(await readEnvelope(file));
     const revoked: Value[] = [];
-    for (const file of files.revoked) revoked.push(await readEnvelope(file));
+    for (const { name, source } of files.revoked) {
+      const value = await readEnvelope(source);
+      // A revocation lies under the id of its key.
+      if (`${revokedKey(value)}.json` !== name) throw new KeyError("E206");
+      revoked.push(value);
+    }
     const rootKeyId = hex(keyHash(root.name, 1, root.pub));
     identity = { log, rootKeyId };
     session.identify(log, root.name, root.pub, path);
@@ -100,7 +105,7 @@ async function readKeys(session: Session, files: KeyFiles): Promise<Keys> {
 const prunedForm = objectOf({
   required: {
     chain: digest,
-    frontier: objectOf({ required: { hashes: listOf(digest, 64), size: decimalText } }),
+    frontier: objectOf({ required: { hashes: listOf(digest), size: decimalText } }),
     v: oneOf("pef.v0"),
   },
 });
