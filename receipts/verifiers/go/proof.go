@@ -12,6 +12,8 @@ const (
 	eventProofEnding = ".event-proof"
 	proofMagic       = "c2sp.org/tlog-proof@v1"
 	proofBytesMax    = 73_728
+	// A path in a tree of less than 2^64 leaves.
+	proofPathMax = 64
 )
 
 var eventProofForm = exactly(
@@ -56,7 +58,7 @@ func parseTlogProof(data []byte) (p tlogProof, ok bool) {
 	} else {
 		return p, false
 	}
-	if p.path, ok = hashLines(hashes); !ok {
+	if p.path, ok = hashLines(hashes); !ok || len(p.path) > proofPathMax {
 		return p, false
 	}
 	p.note = []byte(after)

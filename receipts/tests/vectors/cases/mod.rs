@@ -9,6 +9,7 @@ mod keys;
 pub(crate) mod odd;
 mod order;
 mod proofs;
+mod readings;
 mod receipts;
 mod valid;
 
@@ -143,6 +144,7 @@ pub(crate) fn cases() -> Vec<Case> {
         anchors::cases(),
         artifacts::cases(),
         proofs::cases(),
+        readings::cases(),
     ]
     .into_iter()
     .flatten()

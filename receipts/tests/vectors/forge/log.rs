@@ -121,7 +121,7 @@ impl Log {
     }
 
     pub(crate) fn next_seq(&self) -> u64 {
-        self.receipts.last().map_or(0, |receipt| receipt.seq + 1)
+        self.receipts.last().map_or(0, |receipt| receipt.seq.saturating_add(1))
     }
 
     pub(crate) fn log_key(&self) -> Key {

@@ -4,7 +4,7 @@ import { allZero, concat, decimal, equal, fromHex, hex, readU32be, readU64be, ut
 import { type AnchorFiles, meetAnchorNotes } from "./anchor.js";
 import { blake3, chainValue, crc32c, isWeakKey, keyHash, sha256 } from "./crypto.js";
 import { check, decimalText, digest, listOf, objectOf, oneOf } from "./form.js";
-import { isCanonical, isObject, JsonError, readJson, SMALL, type Value } from "./json.js";
+import { canonicalBytes, isCanonical, isObject, JsonError, object, readJson, SMALL, type Value } from "./json.js";
 import { isKeyDocument, isOrigin, KeyError, revokedKey, TrustFile } from "./keys.js";
 import { Frontier } from "./merkle.js";
 import { parseVerifierKey } from "./note.js";
@@ -229,6 +229,11 @@ function readHeader(bytes: Uint8Array): Header | undefined {
   };
 }
 
+/** What a seal says: file bytes before it, last chain value, receipts in the segment. */
+function sealBody(bytes: number, chain: string, receipts: number): Uint8Array {
+  return canonicalBytes(object({ bytes: String(bytes), chain, receipts: String(receipts) }));
+}
+
 class JournalCheck {
   private before: { number: bigint } | "damaged" | "none" = "none";
 
@@ -268,6 +273,8 @@ class JournalCheck {
   private async frames(window: Window, path: string, last: boolean): Promise<void> {
     const { report } = this.session;
     let sealed = false;
+    let offset = HEADER;
+    let receipts = 0;
     for (;;) {
       const bytes = await window.view(FRAME_MAX);
       if (bytes.length === 0) return;
@@ -280,15 +287,18 @@ class JournalCheck {
       }
       if (frame.seal) {
         const chain = this.stream.chainNow;
-        if (frame.seq !== expected || (chain !== undefined && frame.chain !== chain)) report.add("W002", path, expected);
+        const follows = frame.seq === expected && (chain === undefined || frame.chain === chain);
+        if (!follows || !equal(frame.body, sealBody(offset, frame.chain, receipts))) report.add("W002", path, expected);
         sealed = true;
       } else {
+        receipts++;
         const body = this.stream.frame(frame.body, frame.sig);
         if (body !== undefined && (frame.seq !== body.seq || frame.chain !== chainValue(body.seq, frame.body))) {
           report.add("W002", path, frame.seq);
         }
       }
       window.skip(frame.length);
+      offset += frame.length;
     }
   }
 
