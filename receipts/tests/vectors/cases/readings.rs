@@ -470,6 +470,10 @@ fn trust_files() -> Vec<Case> {
             bundle.reseal();
         })
         .finds("E601"),
+        of_small("forged/e206-manifest-schemas", "A manifest with schemas that are no digests.", |bundle| {
+            bundle.change("manifest.json", |manifest| manifest["about"]["schemas"] = json!(["9", "2"])).sign();
+        })
+        .finds("E206"),
     ]
 }
 
