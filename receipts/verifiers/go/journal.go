@@ -116,11 +116,9 @@ func (v *verification) verifyJournal(dir, data string) {
 	}
 	j.readSegments(begin)
 	s.end()
-	for _, claims := range s.claims {
-		for _, c := range claims {
-			if c.size > s.next {
-				v.add(Finding{Code: codeTailShort, Severity: Error, Seq: s.next, HasSeq: true, Path: c.path})
-			}
+	for _, c := range s.claimed {
+		if c.size > s.next {
+			v.add(Finding{Code: codeTailShort, Severity: Error, Seq: s.next, HasSeq: true, Path: c.path})
 		}
 	}
 	if t != nil && len(t.receipts) > 0 && t.receipts[len(t.receipts)-1].validFrom > s.next {

@@ -64,6 +64,7 @@ type stream struct {
 	treeKnown bool
 	begin     frontier           // the tree with which the stream began
 	claims    map[uint64][]claim // by size, of those that are not yet reached
+	claimed   []claim            // all of them, for whoever asks in the end whether the log has so many receipts
 	attempts  map[uint64]openAttempt
 	noPairs   bool
 	runs      map[digest]runPlace
@@ -106,6 +107,7 @@ func (s *stream) setTree(f *frontier) {
 // claim notes what is said of the tree, which may be reached later or be reached now.
 func (s *stream) claim(c claim) {
 	s.claims[c.size] = append(s.claims[c.size], c)
+	s.claimed = append(s.claimed, c)
 	s.reached()
 }
 

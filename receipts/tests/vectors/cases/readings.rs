@@ -383,6 +383,18 @@ fn frames() -> Vec<Case> {
         Case::new("forged/e206-frame-key", "A key_id that is no digest stands in the leaf as it is.")
             .directory("data", odd.data("data", &[7]))
             .finds("E206 E301 E306"),
+        {
+            let mut twice = Log::started();
+            twice.exchange();
+            twice.exchange();
+            twice.receipts.insert(4, twice.receipts[3].clone());
+            Case::new(
+                "forged/e506-twice",
+                "A receipt stands twice in a journal, and a checkpoint counts both: there are as many leaves, and fewer receipts.",
+            )
+            .directory("data", twice.data("data", &[7]))
+            .finds("E502 E506")
+        },
         seal("w002-seal-receipts", "A seal that counts other receipts.", |body| body["receipts"] = "9".into()),
         seal("w002-seal-bytes", "A seal over another number of bytes.", |body| body["bytes"] = "4096".into()),
         seal("w002-seal-member", "A seal with another member.", |body| body["x"] = 1.into()),

@@ -119,6 +119,8 @@ export class ReceiptStream {
   private readonly startTree: Frontier | undefined;
   private tree: Frontier | undefined;
   private readonly claims = new Map<bigint, Claim[]>();
+  /** All of them, for whoever asks in the end whether the log has so many receipts. */
+  private readonly claimed: { readonly size: bigint; readonly path: string }[] = [];
 
   private boot: { epoch: number; id: string } | undefined;
   private mono: bigint | undefined;
@@ -172,6 +174,7 @@ export class ReceiptStream {
 
   /** Holds the tree at this size, now or later, to this root. */
   claim(size: bigint, root: Uint8Array, path: string): void {
+    this.claimed.push({ size, path });
     if (this.tree === undefined) return;
     if (size === this.tree.size) {
       if (!equal(this.tree.root(), root)) this.session.report.add("E601", path);
@@ -185,11 +188,8 @@ export class ReceiptStream {
 
   /** Claims of larger trees than there are receipts. */
   shortClaims(): string[] {
-    const paths: string[] = [];
-    for (const [size, list] of this.claims) {
-      if (this.expected !== undefined && size > this.expected) for (const claim of list) paths.push(claim.path);
-    }
-    return paths;
+    const { expected } = this;
+    return this.claimed.filter(({ size }) => expected !== undefined && size > expected).map(({ path }) => path);
   }
 
   private know(): void {
