@@ -8,7 +8,6 @@ use super::proofs::{event_proof, proof_of};
 use super::valid::{rotate_receipt_key, rotation};
 use super::{Case, of_log, of_small, sealed, small};
 use crate::forge::json::canonical;
-use crate::forge::key::Key;
 use crate::forge::log::{self, Log, ORIGIN};
 use crate::forge::segment::{self, Segment};
 use crate::forge::{Files, base64, derive, hex, replace, sha256, tree};
