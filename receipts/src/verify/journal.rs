@@ -47,13 +47,12 @@ pub(super) fn verify_journal(paths: JournalPaths<'_>, label: &str, session: &mut
         Some(pruned) => Stream::new(pruned.frontier.size(), Some(pruned.chain), Some(pruned.frontier)),
         None => Stream::new(0, None, Some(Frontier::default())),
     };
-    let log = trust.as_ref().map(|trust| trust.log.clone()).unwrap_or_default();
     if let Some(directory) = paths.checkpoints {
         checkpoints(directory, trust.as_ref(), &mut stream, session)?;
     }
     let anchors = paths.anchors.map_or(Anchors::Elsewhere, Anchors::Directory);
     anchors.notes(trust.as_ref(), &mut stream, session)?;
-    session.claims_on(&log, &mut stream);
+    session.claims_on(trust.as_ref(), &mut stream);
     // After the checkpoints, because a running log may go on between: what a checkpoint covers is then in a segment listed.
     let first_seqs = segments(paths.journal)?;
     let passed_over = first_seqs.partition_point(|first| *first <= stream.start()).saturating_sub(1);
@@ -88,7 +87,7 @@ pub(super) fn verify_journal(paths: JournalPaths<'_>, label: &str, session: &mut
         let detail = "no receipt tells that what is not here was removed in good order";
         report.error(Code::E501, &format!("{label}/{PRUNED}"), Some(0), detail);
     }
-    session.leave(&log, &stream);
+    session.leave(trust.as_ref(), &stream);
     stream.finish(&mut session.report);
     Ok(())
 }

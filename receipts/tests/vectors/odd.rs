@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::cases::odd::{event_proof, proof_files, rich};
 use crate::cases::sealed;
 use crate::forge::json::canonical;
-use crate::forge::log::{Log, Receipt};
-use crate::forge::{Files, hex, segment, tree};
+use crate::forge::log::{self, Log, Receipt};
+use crate::forge::{Files, hex, note, segment, tree};
 use crate::verifiers::Verifier;
 
 /// So many of each sort; every `CLYRA_MUTATIONS`th of them is judged.
@@ -291,6 +291,20 @@ fn odd_proof(dice: &mut Dice) -> Odd {
     (files, "p.tlog-proof".into(), what)
 }
 
+/// A checkpoint that the reader kept: of this log, of one that went on otherwise, of another, or by a stranger.
+fn remembered(dice: &mut Dice) -> Vec<u8> {
+    let log = rich();
+    let size = 1 + dice.below(log.receipts.len());
+    let signer = log.log_key_at(size).clone();
+    match dice.below(6) {
+        0 => note::checkpoint(&signer, log::ORIGIN, size as u64 + 9, &tree::leaf(b"")),
+        1 => note::checkpoint(&signer, log::ORIGIN, size as u64, &tree::leaf(b"")),
+        2 => note::checkpoint(&signer, "other.example/log", size as u64, &log.root_at(size)),
+        3 => note::checkpoint(&log.logs[dice.below(2)].0, log::ORIGIN, size as u64, &log.root_at(size)),
+        _ => log.checkpoint(size),
+    }
+}
+
 fn step() -> u64 {
     std::env::var("CLYRA_MUTATIONS").map_or(97, |every| every.parse().expect("CLYRA_MUTATIONS: every so many cases"))
 }
@@ -311,12 +325,19 @@ fn judge(name: &str, make: fn(&mut Dice) -> Odd) {
             std::fs::write(path, bytes).unwrap();
         }
         let input = directory.path().join(input);
-        let request = json!({"inputs": [input], "root": root});
+        let mut request = json!({"inputs": [input], "root": root});
+        let remembered = dice.one_in(4).then(|| remembered(&mut dice));
+        if let Some(note) = &remembered {
+            let path = directory.path().join("remembered");
+            std::fs::write(&path, note).unwrap();
+            request["checkpoint"] = path.to_str().unwrap().into();
+        }
         for other in &mut others {
             other.ask(&request);
         }
         let trusted_root = Some(PublicKey::from_vkey(&root).unwrap());
-        let verdict = verify(&[&input], &VerifyOptions { trusted_root, ..VerifyOptions::default() }).ok();
+        let options = VerifyOptions { trusted_root, remembered_checkpoint: remembered, ..VerifyOptions::default() };
+        let verdict = verify(&[&input], &options).ok();
         let text = verdict.as_ref().map(|verdict| String::from_utf8(verdict.to_json()).unwrap());
         good += usize::from(verdict.is_some_and(|verdict| verdict.ok));
         judged += 1;

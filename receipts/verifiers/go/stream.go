@@ -518,6 +518,7 @@ func (s *stream) checkRun(r *receipt) {
 
 // end reports the attempts that had no outcome.
 func (s *stream) end() {
+	s.v.knownReach(s)
 	for seq, a := range s.attempts {
 		s.v.add(Finding{Code: codeUnpaired, Severity: Warning, Seq: seq, HasSeq: true, Path: s.paths[a.path]})
 	}

@@ -8,12 +8,16 @@ use super::proofs::{event_proof, proof_of};
 use super::valid::{rotate_receipt_key, rotation};
 use super::{Case, of_log, of_small, sealed, small};
 use crate::forge::json::canonical;
+use crate::forge::key::Key;
 use crate::forge::log::{self, Log, ORIGIN};
 use crate::forge::segment::{self, Segment};
 use crate::forge::{Files, base64, derive, hex, replace, sha256, tree};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [bodies(), order(), kinds(), frames(), trust_files(), key_directories(), proofs()].into_iter().flatten().collect()
+    [bodies(), order(), kinds(), frames(), trust_files(), key_directories(), proofs(), remembered()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A log with such a receipt between two exchanges.
@@ -607,5 +611,39 @@ fn proofs() -> Vec<Case> {
             value["receipt"] = resigned(&|body| body["stream"]["events"] = (-1).into());
             value["events"] = u64::MAX.to_string().into();
         }),
+    ]
+}
+
+/// A checkpoint that the reader kept, beside evidence that does not decide whether the log has shrunk.
+fn remembered() -> Vec<Case> {
+    let log = super::proofs::log();
+    let mut longer = log.clone();
+    longer.start();
+    let early = super::valid::with_new_log_key();
+    let note = |key: &Key, size: usize| crate::forge::note::checkpoint(key, ORIGIN, size as u64, &early.root_at(size));
+    let mut broken = sealed(&small());
+    broken.change("keys.json", |trust| drop(trust["root"].as_object_mut().unwrap().remove("alg"))).reseal();
+    vec![
+        Case::new(
+            "valid/proof-remembered",
+            "A proof of an earlier tree than the checkpoint that was kept: no rollback.",
+        )
+        .files(super::proofs::files(&log))
+        .input("3.tlog-proof")
+        .remembers(longer.checkpoint(longer.receipts.len())),
+        Case::new(
+            "forged/e402-remembered-range",
+            "The checkpoint that was kept is by a log key that had no say at its size.",
+        )
+        .bundle("0-7.pef", &early.bundle(0, 7))
+        .remembers(note(&early.logs[0].0, 6))
+        .finds("E402"),
+        Case::new(
+            "forged/e206-remembered-keys",
+            "A checkpoint was kept, and the trust file cannot be read: nothing is said of it.",
+        )
+        .bundle("0-5.pef", &broken)
+        .remembers(small().checkpoint(4))
+        .finds("E206"),
     ]
 }

@@ -195,7 +195,7 @@ export class ReceiptStream {
   private know(): void {
     const tree = this.tree;
     if (tree === undefined) return;
-    this.session.knowTree(this.log, tree.size, () => tree.root());
+    this.session.knowTree(this.source.trust?.log, tree.size, () => tree.root());
     const due = this.claims.get(tree.size);
     if (due === undefined) return;
     this.claims.delete(tree.size);
@@ -547,9 +547,7 @@ export class ReceiptStream {
   end(): void {
     for (const [seq, { path }] of this.attempts) this.session.report.add("E507", path, seq, "warning");
     this.attempts.clear();
-    if (this.begin !== undefined && this.expected !== undefined) {
-      this.session.knowReach(this.log, this.begin, this.expected);
-    }
+    if (this.expected !== undefined) this.session.knowReach(this.source.trust?.log, this.expected);
   }
 }
 
