@@ -43,7 +43,7 @@ impl Offline {
     }
 }
 
-/// What is to be done with receipts that the command line puts on record.
+/// How a log is opened for receipts that the command line puts on record.
 pub(super) fn options(data_dir: &Path, origin: &str, access: Arc<dyn KeyAccess>) -> LogOptions {
     let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
     let mut options = LogOptions::new(data_dir, origin, build);

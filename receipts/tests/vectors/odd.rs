@@ -120,6 +120,18 @@ fn change(dice: &mut Dice, value: &mut Value) -> String {
     }
 }
 
+/// Changes a byte of a text: flips a bit of it, takes it away, or puts something before it that means something to a reader of
+/// JSON.
+fn spoil(dice: &mut Dice, text: &mut Vec<u8>) -> String {
+    let at = dice.below(text.len());
+    match dice.below(3) {
+        0 => text[at] ^= 1 << dice.below(8),
+        1 => drop(text.remove(at)),
+        _ => text.insert(at, *dice.of(b"\"\\,:{}[]0-.eE+u/ \n\x00\x1f\x7f\xc3\xed\xa0\xf4\xff")),
+    }
+    format!("spoilt at {at} ")
+}
+
 /// The log with other bodies, signed by the keys that signed before. With `relink` each receipt names the chain value of the one
 /// that stands before it now.
 fn rewritten(log: &Log, bodies: &BTreeMap<usize, Vec<u8>>, relink: bool) -> Log {
@@ -128,19 +140,19 @@ fn rewritten(log: &Log, bodies: &BTreeMap<usize, Vec<u8>>, relink: bool) -> Log 
     let mut renamed: BTreeMap<String, String> = BTreeMap::new();
     for (at, receipt) in log.receipts.iter().enumerate() {
         let mut body = bodies.get(&at).cloned().unwrap_or_else(|| receipt.body.clone());
-        if relink {
-            let mut value: Value = serde_json::from_slice(&body).unwrap();
+        if relink && let Ok(mut value) = serde_json::from_slice::<Value>(&body) {
+            let before = value.clone();
             for place in ["/prev", "/run/prev"] {
                 let known = value.pointer(place).and_then(Value::as_str).and_then(|old| renamed.get(old));
                 if let Some(new) = known.cloned() {
                     *value.pointer_mut(place).unwrap() = new.into();
                 }
             }
-            if value != serde_json::from_slice::<Value>(&body).unwrap() {
+            if value != before {
                 body = canonical(&value);
             }
         }
-        let value: Value = serde_json::from_slice(&body).unwrap();
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
         let seq = value["seq"].as_str().and_then(|seq| seq.parse().ok()).unwrap_or(receipt.seq);
         let key = log.keys.iter().find(|(key, _)| key.id() == receipt.key_id).unwrap().0.clone();
         out.push_bytes(body, seq, &key);
@@ -175,6 +187,10 @@ fn odd_log(dice: &mut Dice) -> (Log, String) {
             value["ext"] = json!({"a": "x".repeat(47_000 + dice.below(1_500))});
             body = canonical(&value);
             what += &format!("long {} ", body.len());
+        }
+        // Not the first of a process: a segment is made from it.
+        if dice.one_in(8) && !log.starts.iter().any(|start| start.0 == at) {
+            what += &spoil(dice, &mut body);
         }
         bodies.insert(at, body);
     }

@@ -62,6 +62,14 @@ fn bodies() -> Vec<Case> {
         log.receipts.remove(4);
         log
     };
+    let open = |name: &str, about: &str, number: &str| {
+        let mut log = Log::started();
+        log.exchange();
+        log.push_text("bypass", log::bypass(), |body| replace(&body, "\"bytes\":10,", &format!("\"bytes\":{number}")));
+        log.receipts[4].unreadable = true;
+        log.exchange();
+        case(name, about, &log, "E204")
+    };
     let late = |name: &str, about: &str, log: &Log, codes: &str| {
         let mut bundle = sealed(log);
         let last = log.receipts.last().unwrap().chain;
@@ -83,6 +91,8 @@ fn bodies() -> Vec<Case> {
             &spaced(true),
             "E203 E501",
         ),
+        open("e204-body-fraction-open", "A count with the beginning of a fraction, and no digit after it.", "10.,"),
+        open("e204-body-exponent-open", "A count with the beginning of an exponent, and no digit after it.", "10e,"),
         case(
             "e207-ext",
             "ext in a kind that has none: unknown, whatever it is.",
