@@ -32,7 +32,7 @@ use crate::bundle::{BUNDLES_DIRECTORY, CHECKPOINTS_DIRECTORY, list_bundle_files}
 use crate::checkpoint::Checkpoint;
 use crate::journal::{JOURNAL_DIRECTORY, segments};
 use crate::keys::{KEYS_DIRECTORY, PublicKey, TrustFile};
-use crate::tree::{Frontier, Hash};
+use crate::tree::Hash;
 use crate::witness::WitnessPolicy;
 
 pub use codes::Code;
@@ -255,9 +255,7 @@ impl Session<'_> {
     fn leave(&mut self, trust: Option<&TrustFile>, stream: &Stream) {
         let Some(remembered) = self.remembered_of(trust) else { return };
         remembered.receipts = remembered.receipts.max(Some(stream.expected()));
-        let size = remembered.checkpoint.size;
-        let reached = |frontier: &Frontier| stream.start() <= size && size <= frontier.size();
-        remembered.checked |= stream.frontier().is_some_and(reached);
+        remembered.checked |= stream.had(remembered.checkpoint.size);
     }
 
     fn judge_remembered(&mut self) {

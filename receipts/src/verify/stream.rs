@@ -93,6 +93,12 @@ impl Stream {
         self.frontier.as_ref()
     }
 
+    /// True when the tree had this size, at its beginning, now or in between.
+    pub(super) fn had(&self, size: u64) -> bool {
+        let reached = self.frontier.as_ref().is_some_and(|frontier| size <= frontier.size());
+        reached && self.beginning.is_some_and(|(begin, _)| begin <= size)
+    }
+
     /// True when a receipt says that what lies before the start was removed in good order.
     pub(super) fn is_pruned(&self) -> bool {
         self.pruned

@@ -648,6 +648,17 @@ fn remembered() -> Vec<Case> {
         .bundle("0-7.pef", &early.bundle(0, 7))
         .remembers(note(&early.logs[0].0, 6))
         .finds("E402"),
+        {
+            let mut later = early.bundle(4, 7);
+            later.change("manifest.json", |manifest| manifest["to"] = 7.into()).sign();
+            Case::new(
+                "forged/e206-remembered-manifest",
+                "A checkpoint was kept of fewer receipts than the tree begins with, and the manifest cannot be read: no tree had its size.",
+            )
+            .bundle("4-7.pef", &later)
+            .remembers(early.checkpoint(2))
+            .finds("E206 E501 E603?")
+        },
         Case::new(
             "forged/e206-remembered-keys",
             "A checkpoint was kept, and the trust file cannot be read: nothing is said of it.",
