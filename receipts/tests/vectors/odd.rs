@@ -188,8 +188,7 @@ fn odd_log(dice: &mut Dice) -> (Log, String) {
             body = canonical(&value);
             what += &format!("long {} ", body.len());
         }
-        // Not the first of a process: a segment is made from it.
-        if dice.one_in(8) && !log.starts.iter().any(|start| start.0 == at) {
+        if dice.one_in(8) {
             what += &spoil(dice, &mut body);
         }
         bodies.insert(at, body);
