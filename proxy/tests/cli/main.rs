@@ -5,6 +5,7 @@
 mod evidence;
 mod help;
 mod keys;
+mod lineage;
 mod policy;
 mod receipts;
 mod retention;
