@@ -50,7 +50,7 @@ vectors: ## the three verifiers over the golden vectors: a matrix of who passes 
 	@$(SCRIPTS)/prerequisites.sh build
 	@$(SCRIPTS)/verifiers.sh table
 
-mutations: ## every byte of a journal and of a bundle cut off and flipped, in all three verifiers
+mutations: ## every byte of a journal and a bundle changed, and thousands of odd logs, in all three verifiers
 	@$(SCRIPTS)/prerequisites.sh build
 	@$(SCRIPTS)/verifiers.sh mutations
 

@@ -11,9 +11,8 @@ use crate::canonical::{Value, to_vec};
 
 /// The bytes that are signed: `DSSEv1 SP len(type) SP type SP len(payload) SP payload`, lengths in decimal.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-    out.extend_from_slice(payload);
-    out
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    [head.as_bytes(), payload].concat()
 }
 
 /// Signs exact bytes under a payload type.
@@ -36,9 +35,14 @@ pub(crate) fn is_base64(text: &str) -> bool {
     BASE64.decode(text).is_ok()
 }
 
+/// So many bytes in padded standard base64.
+pub(crate) fn decode_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    BASE64.decode(text).ok()?.try_into().ok()
+}
+
 /// The 64 bytes of a signature in padded standard base64.
 pub(crate) fn decode_signature(text: &str) -> Option<[u8; 64]> {
-    BASE64.decode(text).ok()?.try_into().ok()
+    decode_base64(text)
 }
 
 /// An envelope taken apart.

@@ -2,11 +2,11 @@
 
 /// Digits of these bytes.
 pub(crate) fn encode(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
     let mut out = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(u32::from(nibble), 16));
-        }
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
     }
     out
 }

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clyra_receipts::anchor::{ANCHORS_DIRECTORY, AnchorFiles, AnchorKind, AnchorRecord, AnchorState, OpReturnProof};
-use clyra_receipts::receipt::BuildInfo;
-use clyra_receipts::{Log, LogOptions, Receipts};
+use clyra_receipts::{Log, Receipts};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome, bad};
+use super::offline;
 use super::print::{self, DataDir, plain};
 use crate::anchor::task::AnchorTaskError;
 use crate::anchor::{Anchoring, Ran};
@@ -234,9 +234,8 @@ fn task(args: &TaskArgs, finish: bool) -> Outcome {
 type Results = Vec<(String, Result<Ran, AnchorTaskError>)>;
 
 async fn try_all(settings: &Settings, finish: bool) -> Result<Results, Exit> {
-    let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
-    let mut options = LogOptions::new(&settings.data_dir, &settings.origin, build);
-    options.key_access = Arc::new(Access::new(settings.key_files.clone()));
+    let access = Arc::new(Access::new(settings.key_files.clone()));
+    let options = offline::options(&settings.data_dir, &settings.origin, access);
     let (log, _) = Log::open(options)
         .map_err(|error| Exit::usage(format!("cannot open the journal in {}: {error}", settings.data_dir.display())))?;
     let metrics = Arc::new(Metrics::new("", ""));

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clyra_receipts::SealError;
-use clyra_receipts::bundle::{self, Action, BundleInfo, Copied, CustodyNote, Sealed, Sealer};
-use clyra_receipts::lineage::openlineage;
+use clyra_receipts::bundle::{self, Action, BundleInfo, Copied, CustodyNote, Sealed};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
 use super::key_files::KeyFileArgs;
+use super::offline::Offline;
 use super::print::{self, DataDir, plain};
-use crate::evidence::remembered_policies;
 use crate::keys::Access;
 
 /// Seal evidence into bundles, and list, copy, look into or add to them.
@@ -128,18 +126,11 @@ fn seal(args: &SealArgs) -> Result<(), Exit> {
             data_dir.display()
         )));
     }
-    let (sealer, count) = Sealer::open_offline(data_dir).map_err(|error| match error {
-        SealError::Locked(_) => {
-            Exit::usage(format!("{error}; a running sidecar seals by itself, `clyra bundle list` shows it"))
-        }
-        error => Exit::usage(error),
-    })?;
-    let mut sealer =
-        sealer.with_key_access(Arc::new(Access::new(args.key_files.files()))).with_lineage(openlineage::hook);
-    let policies = remembered_policies(data_dir)
-        .map_err(|error| Exit::usage(format!("the policies in {} cannot be read: {error}", data_dir.display())))?;
+    let access = Arc::new(Access::new(args.key_files.files()));
+    let instead = "a running sidecar seals by itself, `clyra bundle list` shows it";
+    let mut log = Offline::open(data_dir, access, instead)?;
     let mut bundles = 0;
-    while let Some(sealed) = sealer.seal(count, &policies).map_err(Exit::usage)? {
+    while let Some(sealed) = log.seal().map_err(Exit::usage)? {
         bundles += 1;
         print::result(|out| match args.json {
             true => writeln!(out, "{}", sealed_json(&sealed)),
@@ -154,7 +145,7 @@ fn seal(args: &SealArgs) -> Result<(), Exit> {
         })?;
     }
     if bundles == 0 {
-        print::hint(format_args!("nothing to seal: all {} are in bundles", print::count(count, "receipt")));
+        print::hint(format_args!("nothing to seal: all {} are in bundles", print::count(log.receipts, "receipt")));
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! `clyra lineage`: how the exchanges around an agent run hang together.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clyra_receipts::Receipts;
@@ -77,25 +79,34 @@ pub(super) fn run(args: &Args) -> Outcome {
         Format::Mermaid => print::result(|out| out.write_all(graph.to_mermaid().as_bytes())),
         Format::Dot => print::result(|out| out.write_all(graph.to_dot().as_bytes())),
         Format::Openlineage => {
-            let wanted: std::collections::BTreeSet<u64> = graph
-                .exchanges
-                .iter()
-                .flat_map(|exchange| [Some(exchange.attempt), exchange.outcome])
-                .flatten()
-                .collect();
-            let mut out = print::stdout();
-            for seq in wanted {
-                let receipt = Receipts::read(data_dir, seq).map_err(Exit::usage)?;
-                if let Some(event) = openlineage::run_event(receipt.value(), &receipt.leaf()) {
-                    let mut line = clyra_receipts::canonical::to_vec(&event);
-                    line.push(b'\n');
-                    print::written(std::io::Write::write_all(&mut out, &line))?;
-                }
-            }
-            print::written(std::io::Write::flush(&mut out))
+            let exchanges = graph.exchanges.iter().flat_map(|exchange| [Some(exchange.attempt), exchange.outcome]);
+            events(data_dir, &exchanges.flatten().collect())
         }
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Run events of these receipts, in one pass over the log from the first of them to the last.
+fn events(data_dir: &Path, wanted: &BTreeSet<u64>) -> Result<(), Exit> {
+    let mut out = print::stdout();
+    if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
+        let mut receipts = Receipts::open(data_dir, *first).map_err(Exit::usage)?;
+        loop {
+            let receipt = receipts.read_next().map_err(Exit::usage)?;
+            let receipt = receipt.ok_or_else(|| Exit::usage(format!("receipt {last} is no longer there")))?;
+            let event =
+                wanted.contains(&receipt.seq()).then(|| openlineage::run_event(receipt.value(), &receipt.leaf()));
+            if let Some(event) = event.flatten() {
+                let mut line = clyra_receipts::canonical::to_vec(&event);
+                line.push(b'\n');
+                print::written(out.write_all(&line))?;
+            }
+            if receipt.seq() >= *last {
+                break;
+            }
+        }
+    }
+    print::written(out.flush())
 }
 
 fn open(args: &Args) -> Result<Receipts, Exit> {

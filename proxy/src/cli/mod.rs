@@ -10,6 +10,7 @@ mod key_files;
 mod keys;
 mod lineage;
 mod lines;
+mod offline;
 mod policy;
 mod print;
 mod quickstart;

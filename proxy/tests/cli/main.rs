@@ -6,6 +6,7 @@ mod docs;
 mod evidence;
 mod help;
 mod keys;
+mod lineage;
 mod policy;
 mod receipts;
 mod retention;

@@ -12,6 +12,7 @@ use super::manifest::ManifestFile;
 use super::{ANCHORS, LINEAGE, MEMBERS_MAX, RECEIPTS};
 use crate::canonical::{Limits, Value, parse};
 use crate::journal::ChainValue;
+use crate::keys::Purpose;
 use crate::receipt::{AnchorKind, Kind, RECEIPT_PAYLOAD_TYPE};
 use crate::tree::{Frontier, Span, leaf_hash};
 use crate::{dsse, hex};
@@ -41,6 +42,8 @@ pub(super) struct Run {
     pub(super) boot: String,
     /// Members that the anchor receipts name.
     pub(super) anchors: BTreeSet<String>,
+    /// Ids of the log keys that rotations name, at most two for each that `boots` counts.
+    pub(super) log_keys: BTreeSet<String>,
     pub(super) about: About,
     boots: u64,
     receipts: Spooled,
@@ -93,6 +96,7 @@ impl Run {
             policies: BTreeSet::new(),
             boot: String::new(),
             anchors: BTreeSet::new(),
+            log_keys: BTreeSet::new(),
             about: About::default(),
             boots: 0,
             receipts: Spooled::default(),
@@ -158,6 +162,9 @@ impl Run {
             if self.policies.len() < MEMBERS_MAX && !self.policies.contains(hash) {
                 self.policies.insert(hash.to_owned());
             }
+        }
+        if kind == Kind::KeyRotate.name() && event("purpose") == Some(Purpose::Log.name()) {
+            self.log_keys.extend([event("old"), event("new")].into_iter().flatten().map(str::to_owned));
         }
         if kind == Kind::Anchor.name() {
             let ending = event("kind").and_then(AnchorKind::from_name).map(AnchorKind::ending);

@@ -333,7 +333,7 @@ impl Sealer {
             members.insert(CONSISTENCY.to_owned(), proof_lines(&run.span.consistency(run.from, run.to())?));
         }
         members.insert(FRONTIER.to_owned(), to_vec(&frontier_value(&self.frontier)));
-        members.insert(KEYS.to_owned(), keys.trust().export(run.from, run.to()));
+        members.insert(KEYS.to_owned(), keys.trust().export_with(run.from, run.to(), &run.log_keys));
         let mut room = CARRIED_MAX_BYTES;
         for path in &run.anchors {
             // Written before the receipt that names it. What is gone since is missed by whoever checks the bundle.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::canonical::{Limits, parse};
 use crate::checkpoint::{Checkpoint, SignedNote};
+use crate::keys::{KeyPlace, Keys, PlainFiles};
 use crate::sample::{exchange, fast_directory, options, other_digit, policy_document};
-use crate::{Log, Sealer};
+use crate::{Entry, Log, Sealer};
 
 fn members(path: &Path) -> BTreeMap<String, Vec<u8>> {
     use std::io::Read as _;
@@ -98,6 +99,33 @@ fn a_bundle_holds_what_the_spec_lists_and_nothing_else() {
     assert_eq!(manifest.to_bytes(), inside[MANIFEST]);
     assert_eq!(manifest.kinds, BTreeMap::from([("attempt".into(), 1), ("outcome".into(), 1), ("shutdown".into(), 1)]));
     assert_eq!(manifest.verdicts, BTreeMap::from([("redacted".into(), 1)]));
+}
+
+/// A crash, or another sealer, may come between the certificate of a log key and the receipt of its rotation.
+#[test]
+fn a_rotation_that_is_told_of_late_still_has_both_keys_beside_it() {
+    let directory = small_log();
+    let path = directory.path();
+    let (mut sealer, count) = Sealer::open_offline(path).unwrap();
+    sealer.seal(count, &[policy_document()]).unwrap().unwrap();
+    drop(sealer);
+    let record = Keys::open(path).unwrap().rotate_log(count, &KeyPlace::File, &PlainFiles).unwrap();
+    let go_on = |entry: Option<Entry>| {
+        let (log, _) = Log::open(options(path)).unwrap();
+        match entry {
+            Some(entry) => drop(log.append_blocking(entry).unwrap()),
+            None => exchange(&log),
+        }
+        log.shutdown().unwrap();
+        let (mut sealer, count) = Sealer::open_offline(path).unwrap();
+        sealer.seal(count, &[policy_document()]).unwrap().unwrap().path
+    };
+    let between = go_on(None);
+    let late = go_on(Some(record.into()));
+    for bundle in [between, late] {
+        let verdict = crate::verify(&[&bundle], &crate::VerifyOptions::default()).unwrap();
+        assert!(verdict.ok, "{:?}", verdict.findings);
+    }
 }
 
 #[test]

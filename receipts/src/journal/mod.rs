@@ -34,7 +34,7 @@ pub(crate) use pruned::{Pruned, event_of};
 pub(crate) use read::{Next, SegmentReader};
 pub(crate) use runs::RUNS_MAX;
 pub(crate) use scan::{JournalScan, ScanError, segments};
-pub(crate) use segment::{origin_digest, segment_first_seq, segment_name};
+pub(crate) use segment::{origin_digest, seal_body, segment_first_seq, segment_name};
 
 pub(crate) use storage::{Disk, Lock, Storage};
 

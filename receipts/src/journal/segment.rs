@@ -88,13 +88,18 @@ impl SegmentHeader {
     }
 }
 
-/// The frame that ends a segment. Its `seq` is that of the receipt after it, its chain value that of the last.
-pub(crate) fn seal_frame(next_seq: u64, first_seq: u64, durable_hwm: u64, chain: &ChainValue, bytes: u64) -> Vec<u8> {
-    let body = to_vec(&Value::from([
+/// Body of the frame that ends a segment: file bytes before it, last chain value, receipts in the segment.
+pub(crate) fn seal_body(bytes: u64, chain: &ChainValue, receipts: u64) -> Vec<u8> {
+    to_vec(&Value::from([
         ("bytes", Value::from(bytes.to_string())),
         ("chain", Value::from(hex::encode(chain))),
-        ("receipts", Value::from(next_seq.saturating_sub(first_seq).to_string())),
-    ]));
+        ("receipts", Value::from(receipts.to_string())),
+    ]))
+}
+
+/// The frame that ends a segment. Its `seq` is that of the receipt after it, its chain value that of the last.
+pub(crate) fn seal_frame(next_seq: u64, first_seq: u64, durable_hwm: u64, chain: &ChainValue, bytes: u64) -> Vec<u8> {
+    let body = seal_body(bytes, chain, next_seq.saturating_sub(first_seq));
     let mut out = Vec::with_capacity(256);
     write_frame(
         FrameParts {

@@ -20,7 +20,7 @@ use crate::clock::{Clock, MICROS_MAX, rfc3339};
 use crate::hex;
 use crate::keys::{ALG, Keys, ReceiptKey};
 use crate::receipt::{
-    ClockStep, Degraded, Draft, FORMAT, Gap, Heartbeat, LifeEntry, Member, RunRef, ServiceState, Shutdown,
+    ClockStep, Degraded, Draft, FORMAT, Gap, Heartbeat, LifeEntry, Members, RunRef, ServiceState, Shutdown, join,
 };
 
 /// How far the wall clock may be from where it should be before that is put on record: more than any time service corrects
@@ -29,6 +29,9 @@ const CLOCK_STEP_US: u64 = 2_000_000;
 
 /// Wait after a rotation that could not begin (its certificate could not be written) before the next try.
 const ROTATE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Space for the values that the log adds to an ordinary receipt, so that their buffer need not grow.
+const OWN_BYTES: usize = 512;
 
 /// `reason` of the receipts about a full disk.
 const DISK_FULL: &str = "disk_full";
@@ -105,8 +108,8 @@ pub(crate) struct Sequencer {
     last_chain: ChainValue,
     chain: Chain,
     runs: Runs,
-    constant: Vec<Member>,
-    key_member: Member,
+    constant: Members,
+    key_member: Members,
     clock: Arc<dyn Clock>,
     last: Option<Now>,
     keys: Keys,
@@ -133,12 +136,6 @@ pub(crate) struct SequencerParts<'a> {
     pub(crate) build: &'a crate::receipt::BuildInfo,
 }
 
-fn written<T: serde::Serialize>(record: &T) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_record(record, &mut out);
-    out
-}
-
 impl Sequencer {
     pub(crate) fn new(parts: SequencerParts<'_>) -> Self {
         #[derive(serde::Serialize)]
@@ -148,14 +145,13 @@ impl Sequencer {
             id: &'a str,
         }
         let boot = Boot { epoch: parts.epoch, id: &parts.boot_id };
-        let constant = vec![
-            ("alg", written(&ALG)),
-            ("boot", written(&boot)),
-            ("build", written(parts.build)),
-            ("dur", written(&parts.durability)),
-            ("log", written(&parts.keys.origin())),
-            ("v", written(&FORMAT)),
-        ];
+        let mut constant = Members::default();
+        constant.add_plain("alg", ALG);
+        constant.add("boot", |out| write_record(&boot, out));
+        constant.add("build", |out| write_record(parts.build, out));
+        constant.add_plain("dur", parts.durability);
+        constant.add("log", |out| write_record(&parts.keys.origin(), out));
+        constant.add_plain("v", FORMAT);
         let label = Arc::new(KeyLabel { id: parts.key.public.id(), index: 0 });
         Self {
             next_seq: parts.next_seq,
@@ -281,16 +277,15 @@ impl Sequencer {
             let (position, prev) = self.runs.position(&run.id);
             (run, position, prev)
         });
-        let mut own: Vec<Member> = vec![
-            ("mono_ns", written(&now.mono_ns.to_string())),
-            ("prev", written(&hex::encode(&self.last_chain))),
-            ("seq", written(&seq.to_string())),
-            ("ts", written(&rfc3339(now.wall_us))),
-        ];
+        let mut own = Members::with_capacity(5, OWN_BYTES);
+        own.add_plain("mono_ns", &now.mono_ns.to_string());
+        own.add_plain("prev", &hex::encode(&self.last_chain));
+        own.add_plain("seq", &seq.to_string());
+        own.add_plain("ts", &rfc3339(now.wall_us));
         if let Some((run, position, prev)) = &run {
-            own.push(("run", run_member(run, *position, prev)));
+            own.add("run", |out| write_run(run, *position, prev, out));
         }
-        let body = join(&[&draft.members, &self.constant, std::slice::from_ref(&self.key_member), &own]);
+        let body = join(&[&draft.members, &self.constant, &self.key_member, &own]);
         let chain = self.chain.value(seq, &body);
         if let Some((run, position, _)) = run {
             self.runs.advance(&run.id, position, chain);
@@ -382,11 +377,13 @@ fn bytes_of(receipts: &[Placed]) -> u64 {
     receipts.iter().map(|placed| placed.frame_bytes() as u64).sum()
 }
 
-fn key_member(label: &KeyLabel) -> Member {
-    ("key_id", written(&label.id))
+fn key_member(label: &KeyLabel) -> Members {
+    let mut members = Members::default();
+    members.add_plain("key_id", &label.id);
+    members
 }
 
-fn run_member(run: &RunRef, position: u64, prev: &ChainValue) -> Vec<u8> {
+fn write_run(run: &RunRef, position: u64, prev: &ChainValue, out: &mut Vec<u8>) {
     #[derive(serde::Serialize)]
     struct Run<'a> {
         id: &'a str,
@@ -397,31 +394,12 @@ fn run_member(run: &RunRef, position: u64, prev: &ChainValue) -> Vec<u8> {
         prev: String,
         seq: String,
     }
-    written(&Run {
+    let run = Run {
         id: &run.id,
         parent: run.parent.as_deref(),
         parents: run.parents.iter().map(u64::to_string).collect(),
         prev: hex::encode(prev),
         seq: position.to_string(),
-    })
-}
-
-/// One canonical object of members from several lists.
-fn join(lists: &[&[Member]]) -> Vec<u8> {
-    let mut members: Vec<&Member> = lists.iter().flat_map(|list| list.iter()).collect();
-    members.sort_unstable_by_key(|(name, _)| *name);
-    let size: usize = members.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    let mut out = Vec::with_capacity(size + 2);
-    out.push(b'{');
-    for (index, (name, value)) in members.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.push(b'"');
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        out.extend_from_slice(value);
-    }
-    out.push(b'}');
-    out
+    };
+    write_record(&run, out);
 }

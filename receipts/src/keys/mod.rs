@@ -19,10 +19,10 @@ pub use private::PrivateKey;
 pub(crate) use private::{Pair, create as create_private, open as open_private};
 pub use public::{KeyFault, PublicKey};
 pub(crate) use receipt_key::ReceiptKey;
-pub(crate) use revocation::Revocation;
+pub(crate) use revocation::{REASON_MAX_BYTES, Revocation};
 pub(crate) use rotation::Rotation;
 pub use signer::{AccessError, KeyAccess, KeyPlace, PlainFiles, Signer};
-pub(crate) use store::{KEYS_DIRECTORY, read_trust};
+pub(crate) use store::{KEYS_DIRECTORY, is_origin, read_trust};
 pub use store::{KeyError, KeyInfo, Keys};
 pub(crate) use trust::{Lookup, TrustFault, TrustFile};
 

@@ -151,15 +151,16 @@ pub(crate) fn create(
     Pair::new(name, Box::new(key)).map_err(|_| KeyError::Origin { origin: name.to_owned() })
 }
 
-/// Puts the key of one stem in the place of another's, in whatever form either is.
+/// Puts the key of one stem in the place of another's, in whatever form either is. The old one goes first, so that a crash
+/// leaves none of it behind a key that is in its place; and one sync is enough, because the new key is there under one of its
+/// two names whichever of these changes is durable.
 pub(super) fn replace(directory: &Path, stem: &str, by: &str) -> Result<(), KeyError> {
     for (form, path) in present(directory, by) {
         let to = form.path(directory, stem);
-        std::fs::rename(&path, &to).map_err(KeyError::io(&path))?;
-        durable::sync_directory(directory).map_err(KeyError::io(directory))?;
         for (_, old) in present(directory, stem).into_iter().filter(|(_, old)| *old != to) {
             std::fs::remove_file(&old).map_err(KeyError::io(&old))?;
         }
+        std::fs::rename(&path, &to).map_err(KeyError::io(&path))?;
     }
     durable::sync_directory(directory).map_err(KeyError::io(directory))
 }

@@ -58,6 +58,11 @@ pub(crate) fn is_key_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
 }
 
+/// SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key): the id of a key, also of one that is no good.
+pub(super) fn key_digest(name: &str, bytes: &[u8; 32]) -> [u8; 32] {
+    Sha256::new().chain_update(name).chain_update([b'\n', NOTE_TYPE_ED25519]).chain_update(bytes).finalize().into()
+}
+
 impl PublicKey {
     pub fn new(name: &str, bytes: &[u8; 32]) -> Result<Self, KeyFault> {
         if !is_key_name(name) {
@@ -67,13 +72,7 @@ impl PublicKey {
         if !is_canonical_y(bytes) || key.is_weak() {
             return Err(KeyFault::Weak);
         }
-        let digest = Sha256::new()
-            .chain_update(name)
-            .chain_update([b'\n', NOTE_TYPE_ED25519])
-            .chain_update(bytes)
-            .finalize()
-            .into();
-        Ok(Self { name: name.to_owned(), key, digest })
+        Ok(Self { name: name.to_owned(), key, digest: key_digest(name, bytes) })
     }
 
     pub fn name(&self) -> &str {

@@ -5,7 +5,7 @@ use super::{ALG, KeyError, PublicKey, TrustFault};
 use crate::canonical::{Limits, Value, is_canonical, parse, to_vec};
 use crate::clock;
 use crate::dsse::{self, Envelope};
-use crate::receipt::{FORMAT, parse_decimal};
+use crate::receipt::{FORMAT, parse_decimal, shape};
 
 /// Payload type of a revocation's envelope.
 pub(crate) const REVOCATION_PAYLOAD_TYPE: &str = "application/vnd.pef.revocation.v0+json";
@@ -77,27 +77,19 @@ impl Revocation {
         if !is_canonical(&envelope.payload, &body) {
             return Err(TrustFault::NotCanonical);
         }
-        let text = |name: &str| body.get(name).and_then(Value::as_str).ok_or(TrustFault::Shape);
-        if body.as_object().map(std::collections::BTreeMap::len) != Some(8) || text("v")? != FORMAT {
+        if !shape::check(&body, &shape::REVOCATION).is_empty() {
             return Err(TrustFault::Shape);
         }
+        let text = |name: &str| body.get(name).and_then(Value::as_str).ok_or(TrustFault::Shape);
         if text("alg")? != ALG {
             return Err(TrustFault::Alg);
-        }
-        let last_good_seq = match text("last_good_seq")? {
-            NONE => None,
-            number => Some(parse_decimal(number).ok_or(TrustFault::Shape)?),
-        };
-        let formed = clock::is_timestamp(text("issued")?) && text("reason")?.len() <= REASON_MAX_BYTES;
-        if !formed {
-            return Err(TrustFault::Shape);
         }
         if text("issuer")? != envelope.key_id {
             return Err(TrustFault::KeyId);
         }
         Ok(Self {
             key_id: text("key_id")?.to_owned(),
-            last_good_seq,
+            last_good_seq: parse_decimal(text("last_good_seq")?),
             issuer: text("issuer")?.to_owned(),
             log: text("log")?.to_owned(),
             reason: text("reason")?.to_owned(),

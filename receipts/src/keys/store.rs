@@ -7,9 +7,10 @@ use super::certificate::Certificate;
 use super::private::{self, Pair};
 use super::public::is_key_name;
 use super::signer::{KeyAccess, KeyPlace, PlainFiles};
+use super::trust::Certificates;
 use super::{KeyFault, PublicKey, Purpose, Revocation, TrustFault, TrustFile};
-use crate::canonical::{Limits, Value, parse};
-use crate::{dsse, durable};
+use crate::canonical::{Limits, Value, is_canonical, parse};
+use crate::{dsse, durable, hex};
 
 /// Directory of the keys in the data directory.
 pub(crate) const KEYS_DIRECTORY: &str = "keys";
@@ -298,43 +299,62 @@ pub(super) fn certificate_name(list: &str, valid_from_seq: u64) -> String {
 /// Reads the public part of a key directory: root, certificates and revocations. Who signed what is for the caller to ask.
 pub(crate) fn read_trust(directory: &Path) -> Result<TrustFile, KeyError> {
     let root_path = directory.join(ROOT_PUBLIC);
-    let root_text = durable::read_bounded(&root_path, FILE_MAX_BYTES).map_err(KeyError::io(&root_path))?;
+    let root_text = durable::read_bounded(&root_path, FILE_MAX_BYTES).map_err(unread(&root_path))?;
     let root = PublicKey::from_vkey(&String::from_utf8_lossy(&root_text))
         .map_err(|fault: KeyFault| KeyError::malformed(&root_path, fault))?;
-    let read = |list: &str| -> Result<Vec<Certificate>, KeyError> {
-        read_all(&directory.join(list))?
-            .into_iter()
-            .map(|(path, value)| Certificate::read(&value).map_err(|fault| KeyError::malformed(&path, fault)))
-            .collect()
-    };
-    let (logs, receipts) = (read(LOG_CERTIFICATES)?, read(RECEIPT_CERTIFICATES)?);
-    let revocations = directory.join(REVOCATIONS);
-    let revoked = if revocations.is_dir() { read_all(&revocations)? } else { Vec::new() };
-    let revoked = revoked
-        .into_iter()
-        .map(|(path, value)| Revocation::read(&value).map_err(|fault| KeyError::malformed(&path, fault)))
-        .collect::<Result<Vec<_>, _>>()?;
-    if logs.is_empty() {
-        return Err(KeyError::Missing(directory.join(LOG_CERTIFICATES)));
+    let mut certificates = Certificates::default();
+    let numbered = |stem: &str| stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit());
+    for list in [LOG_CERTIFICATES, RECEIPT_CERTIFICATES] {
+        let files = read_all(&directory.join(list), numbered)?;
+        if files.is_empty() && list == LOG_CERTIFICATES {
+            return Err(KeyError::Missing(directory.join(list)));
+        }
+        for (path, _, value) in files {
+            certificates.add(Certificate::read(&value)).map_err(|fault| KeyError::malformed(&path, fault))?;
+        }
+    }
+    let mut revoked = Vec::new();
+    for (path, stem, value) in read_all(&directory.join(REVOCATIONS), |stem| hex::decode_32(stem).is_some())? {
+        let revocation = Revocation::read(&value).map_err(|fault| KeyError::malformed(&path, fault))?;
+        if revocation.key_id != stem {
+            return Err(KeyError::malformed(&path, "it revokes another key than its name says"));
+        }
+        revoked.push(revocation);
     }
     // The root key names the log; certificates are held against it.
     let origin = root.name().strip_suffix("/root").unwrap_or_default().to_owned();
     if !is_origin(&origin) {
         return Err(KeyError::malformed(&root_path, "it is not the root key of a log"));
     }
-    Ok(TrustFile::new(&origin, root, logs, receipts, revoked))
+    Ok(TrustFile::new(&origin, root, certificates, revoked))
 }
 
-/// The JSON documents of a directory.
-fn read_all(directory: &Path) -> Result<Vec<(PathBuf, Value)>, KeyError> {
+/// A file that is too long is not what it should be; another may be read the next time.
+fn unread(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+    move |error| match error.kind() {
+        io::ErrorKind::FileTooLarge => KeyError::malformed(path, error),
+        _ => KeyError::io(path)(error),
+    }
+}
+
+/// The canonical documents of a directory, those whose names are of this form before `.json`; none where there is no directory.
+fn read_all(directory: &Path, named: fn(&str) -> bool) -> Result<Vec<(PathBuf, String, Value)>, KeyError> {
     let mut documents = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(KeyError::io(directory))? {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(documents),
+        Err(error) => return Err(KeyError::io(directory)(error)),
+    };
+    for entry in entries {
         let path = entry.map_err(KeyError::io(directory))?.path();
-        if path.extension().is_some_and(|ending| ending == "json") {
-            let bytes = durable::read_bounded(&path, FILE_MAX_BYTES).map_err(KeyError::io(&path))?;
-            let value = parse(&bytes, Limits::RECEIPT).map_err(|error| KeyError::malformed(&path, error))?;
-            documents.push((path, value));
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(stem) = name.strip_suffix(".json").filter(|stem| named(stem)).map(str::to_owned) else { continue };
+        let bytes = durable::read_bounded(&path, FILE_MAX_BYTES).map_err(unread(&path))?;
+        let value = parse(&bytes, Limits::RECEIPT).map_err(|error| KeyError::malformed(&path, error))?;
+        if !is_canonical(&bytes, &value) {
+            return Err(KeyError::malformed(&path, "it is not canonical JSON"));
         }
+        documents.push((path, stem, value));
     }
     Ok(documents)
 }

@@ -253,6 +253,10 @@ fn a_rotation_that_was_cut_off_is_completed_or_undone() {
     std::fs::write(path("log.next.pem"), &new_pem).unwrap();
     assert_eq!(*Keys::open(directory.path()).unwrap().log(), after);
     assert!(!path("log.next.pem").exists());
+    // The same, with nothing in its place any more.
+    std::fs::rename(path("log.pem"), path("log.next.pem")).unwrap();
+    assert_eq!(*Keys::open(directory.path()).unwrap().log(), after);
+    assert!(path("log.pem").exists() && !path("log.next.pem").exists());
     // The next key is there, its certificate is not.
     std::fs::remove_file(path("logs/00000000000000000005.json")).unwrap();
     std::fs::rename(path("log.pem"), path("log.next.pem")).unwrap();

@@ -1,11 +1,11 @@
 //! The trust file `keys.json`: which key may sign what, from which sequence number on, and on whose word.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::certificate::{Certificate, read_key};
 use super::{ALG, PublicKey, Purpose, Revocation};
 use crate::canonical::{JsonFault, Limits, Value, is_canonical, parse, to_vec};
-use crate::receipt::FORMAT;
+use crate::receipt::{FORMAT, shape};
 
 /// Most certificates in one trust file: some 900 bytes each, within the 8 MiB that a document may have. A sealer ends a
 /// bundle after 4,096 starts, so no bundle comes near it.
@@ -47,8 +47,31 @@ pub(crate) struct TrustFile {
     revoked: Vec<Revocation>,
     /// Positions in `receipts` by key id.
     by_id: HashMap<String, usize>,
+    /// A certificate names a key as none of a log's keys can be named.
+    strangers: bool,
     /// False when its certificates do not hold: then log and root are known, and no signature is worth looking at.
     pub(crate) holds: bool,
+}
+
+/// Certificates as they are read.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates {
+    pub(super) logs: Vec<Certificate>,
+    pub(super) receipts: Vec<Certificate>,
+    strangers: bool,
+}
+
+impl Certificates {
+    /// Takes a certificate that is good by itself. That its key cannot be one of a log is told when all were read.
+    pub(super) fn add(&mut self, read: Result<Certificate, TrustFault>) -> Result<(), TrustFault> {
+        match read {
+            Err(TrustFault::Unauthorised) => self.strangers = true,
+            Err(fault) => return Err(fault),
+            Ok(certificate) if certificate.purpose == Purpose::Log => self.logs.push(certificate),
+            Ok(certificate) => self.receipts.push(certificate),
+        }
+        Ok(())
+    }
 }
 
 /// What a key id means at a sequence number.
@@ -63,29 +86,31 @@ pub(crate) enum Lookup<'a> {
 }
 
 impl TrustFile {
-    pub(crate) fn new(
-        log: &str,
-        root: PublicKey,
-        mut logs: Vec<Certificate>,
-        mut receipts: Vec<Certificate>,
-        mut revoked: Vec<Revocation>,
-    ) -> Self {
+    pub(crate) fn new(log: &str, root: PublicKey, certificates: Certificates, mut revoked: Vec<Revocation>) -> Self {
+        let Certificates { mut logs, mut receipts, strangers } = certificates;
         revoked.sort_by(|a, b| a.key_id.cmp(&b.key_id));
         logs.sort_by_key(|certificate| certificate.valid_from_seq);
         receipts.sort_by_key(|certificate| certificate.valid_from_seq);
         let by_id = receipts.iter().enumerate().map(|(at, certificate)| (certificate.key.id(), at)).collect();
-        Self { log: log.to_owned(), root, logs, receipts, revoked, by_id, holds: true }
+        Self { log: log.to_owned(), root, logs, receipts, revoked, by_id, strangers, holds: true }
     }
 
     /// Canonical bytes with the certificates that matter for receipts `[from, to)`.
     pub(crate) fn export(&self, from: u64, to: u64) -> Vec<u8> {
+        self.export_with(from, to, &BTreeSet::new())
+    }
+
+    /// The same where receipts of the range name these log keys: a rotation may be told of long after its certificate. Those
+    /// between them and the range come along, because each key's term ends where the next one's begins.
+    pub(crate) fn export_with(&self, from: u64, to: u64, named: &BTreeSet<String>) -> Vec<u8> {
+        let named = self.logs.iter().position(|log| named.contains(&log.key.id())).unwrap_or(usize::MAX);
         let mut certificates: Vec<Value> = Vec::new();
         // The last that began before is in force; log keys begin one later, because the checkpoint of size `from` is here too.
         // A rotation at the end of the range names a key that begins with `to`.
-        for (list, before) in [(&self.logs, from), (&self.receipts, from.saturating_add(1))] {
+        for (list, before, named) in [(&self.logs, from, named), (&self.receipts, from.saturating_add(1), usize::MAX)] {
             let first =
                 list.partition_point(|certificate| certificate.valid_from_seq < before.max(1)).saturating_sub(1);
-            let wanted = list.iter().skip(first).filter(|certificate| certificate.valid_from_seq <= to);
+            let wanted = list.iter().skip(first.min(named)).filter(|certificate| certificate.valid_from_seq <= to);
             certificates.extend(wanted.map(|certificate| certificate.envelope.to_value()));
         }
         let mut file = Value::from([
@@ -117,49 +142,42 @@ impl TrustFile {
         if !is_canonical(bytes, &file) {
             return Err(TrustFault::NotCanonical);
         }
-        let member = |name: &str| file.get(name).ok_or(TrustFault::Shape);
-        let log = member("log")?.as_str().ok_or(TrustFault::Shape)?;
-        let root = member("root")?;
-        let certs = member("certs")?.as_array().ok_or(TrustFault::Shape)?;
-        let members = |value: &Value| value.as_object().map(std::collections::BTreeMap::len);
+        if !shape::check(&file, &shape::TRUST).is_empty() {
+            return Err(TrustFault::Shape);
+        }
+        let text = |value: &Value, name: &str| {
+            value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or(TrustFault::Shape)
+        };
+        let log = text(&file, "log")?;
+        let root = file.get("root").ok_or(TrustFault::Shape)?;
+        let certs = file.get("certs").and_then(Value::as_array).ok_or(TrustFault::Shape)?;
         let revoked: &[Value] = match file.get("revoked") {
             None => &[],
             Some(list) => list.as_array().filter(|list| !list.is_empty()).ok_or(TrustFault::Shape)?,
         };
-        let expected = 4 + usize::from(!revoked.is_empty());
-        if members(&file) != Some(expected) || members(root) != Some(4) || member("v")?.as_str() != Some(FORMAT) {
-            return Err(TrustFault::Shape);
-        }
         if certs.len() > CERTIFICATES_MAX || revoked.len() > REVOCATIONS_MAX {
             return Err(TrustFault::Limit);
         }
-        let text = |name: &str| root.get(name).and_then(Value::as_str).ok_or(TrustFault::Shape);
-        let key_id = text("key_id")?;
-        if text("alg")? != ALG {
+        if text(root, "alg")? != ALG {
             return Err(TrustFault::Alg);
         }
-        let root = read_key(text("name")?, text("pub")?)?;
-        if key_id != root.id() {
-            return Err(TrustFault::KeyId);
-        }
-        let (mut logs, mut receipts) = (Vec::new(), Vec::new());
+        let (name, public, id) = (text(root, "name")?, text(root, "pub")?, text(root, "key_id")?);
+        let root = match read_key(&name, &public, &id) {
+            // Whoever is not authorised is told last.
+            Err(TrustFault::Unauthorised) => None,
+            read => Some(read?),
+        };
+        let mut list = Certificates::default();
         for envelope in certs {
-            let certificate = Certificate::read(envelope)?;
-            if certificate.log != log || certificate.key.name() != certificate.purpose.key_name(log) {
-                return Err(TrustFault::Unauthorised);
-            }
-            match certificate.purpose {
-                Purpose::Log => logs.push(certificate),
-                Purpose::Receipt => receipts.push(certificate),
-                Purpose::Root => return Err(TrustFault::Shape),
-            }
+            list.add(Certificate::read(envelope))?;
         }
         let revoked = revoked.iter().map(Revocation::read).collect::<Result<Vec<_>, _>>()?;
         if revoked.windows(2).any(|pair| matches!(pair, [a, b] if a.key_id > b.key_id)) {
             return Err(TrustFault::Shape);
         }
-        let trust = Self::new(log, root, logs, receipts, revoked);
-        if trust.root.name() != Purpose::Root.key_name(log) || !trust.is_authorised() {
+        let root = root.filter(|root| root.name() == Purpose::Root.key_name(&log)).ok_or(TrustFault::Unauthorised)?;
+        let trust = Self::new(&log, root, list, revoked);
+        if !trust.is_authorised() {
             return Err(TrustFault::Unauthorised);
         }
         Ok(trust)
@@ -176,7 +194,6 @@ impl TrustFile {
                     && certificate.is_signed_by(&log.key)
             })
         };
-        // A trust file was read by these rules already; the files of a directory are taken as they lie.
         let own = |list: &[Certificate], purpose: Purpose| {
             list.iter().all(|certificate| {
                 certificate.purpose == purpose
@@ -185,7 +202,8 @@ impl TrustFile {
             })
         };
         let mut ids = std::collections::HashSet::new();
-        own(&self.logs, Purpose::Log)
+        !self.strangers
+            && own(&self.logs, Purpose::Log)
             && own(&self.receipts, Purpose::Receipt)
             && self.logs.iter().all(|certificate| certificate.is_signed_by(&self.root))
             && self.revoked.iter().all(|revocation| revocation.log == self.log && revocation.is_signed_by(&self.root))
@@ -221,8 +239,9 @@ impl TrustFile {
 
     /// The same for the newest receipt key only: what a start can afford after thousands of starts.
     pub(crate) fn newest_is_authorised(&self) -> bool {
-        let newest = self.receipts.last().cloned().into_iter().collect();
-        Self::new(&self.log, self.root.clone(), self.logs.clone(), newest, self.revoked.clone()).is_authorised()
+        let receipts = self.receipts.last().cloned().into_iter().collect();
+        let newest = Certificates { logs: self.logs.clone(), receipts, strangers: self.strangers };
+        Self::new(&self.log, self.root.clone(), newest, self.revoked.clone()).is_authorised()
     }
 
     /// A receipt key by id, at a sequence number.

@@ -13,7 +13,8 @@ use super::BODY_MAX_BYTES;
 use super::cut::Cut;
 use super::entry::{Entry, Kind, LifeEntry, RunRef};
 use super::record::Ext;
-use crate::canonical::{Value, to_vec};
+use super::written::{Members, member_bytes};
+use crate::canonical::{Value, write};
 
 /// Bytes kept free in a body for the members that the log adds: its origin, the ids of the run and of its parent (240 and 128
 /// bytes at most, up to six times that when characters are escaped), 32 numbers of parents, digests, times and names.
@@ -27,15 +28,15 @@ pub(crate) const DRAFT_MAX_BYTES: usize = BODY_MAX_BYTES - LOG_MEMBERS_MAX_BYTES
 /// nothing is left but single strings, of which a receipt has fewer than 60.
 const STEPS: [(usize, usize); 6] = [(1024, 128), (256, 64), (128, 64), (64, 32), (64, 8), (64, 0)];
 
-/// One member of a body: its name and its canonical value.
-pub(crate) type Member = (&'static str, Vec<u8>);
+/// Space for the values of an ordinary draft, and for the members of any, so that the buffers need not grow.
+const USUAL_BYTES: usize = 2 * 1024;
+const MEMBERS_MAX: usize = 16;
 
 /// The caller's part of a receipt.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
     pub(crate) run: Option<RunRef>,
-    /// In the order of their names.
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Members,
     size: usize,
 }
 
@@ -54,9 +55,9 @@ impl Draft {
         if let Some(members) = whole.finish() {
             return Self::of(run, members);
         }
-        let mut draft = Self::of(run, Vec::new());
+        let mut draft = Self::of(run, Members::default());
         for (string_max, list_max) in STEPS {
-            let mut shortened = Shortened { cut: Cut::new(string_max, list_max), members: Vec::new() };
+            let mut shortened = Shortened { cut: Cut::new(string_max, list_max), members: Members::default() };
             describe(entry, &mut shortened);
             draft = Self::of(draft.run, shortened.finish());
             if draft.size <= DRAFT_MAX_BYTES {
@@ -79,9 +80,8 @@ impl Draft {
         Self::of(None, whole.members)
     }
 
-    fn of(run: Option<RunRef>, mut members: Vec<Member>) -> Self {
-        members.sort_unstable_by_key(|(name, _)| *name);
-        let size = members.iter().map(|(name, value)| member_bytes(name, value.len())).sum();
+    fn of(run: Option<RunRef>, members: Members) -> Self {
+        let size = members.size();
         Self { run, members, size }
     }
 
@@ -89,11 +89,6 @@ impl Draft {
     pub(crate) fn size(&self) -> usize {
         self.size
     }
-}
-
-/// Bytes of a member with quotes, colon and comma.
-fn member_bytes(name: &str, value: usize) -> usize {
-    name.len() + value + 4
 }
 
 /// Takes the members of an entry.
@@ -172,15 +167,20 @@ fn event<T: Serialize>(kind: Kind, record: &T, to: &mut impl Sink) {
 }
 
 /// Writes members as they are, and gives up as soon as they do not fit.
-#[derive(Default)]
 struct Whole {
-    members: Vec<Member>,
+    members: Members,
     size: usize,
     overflow: bool,
 }
 
+impl Default for Whole {
+    fn default() -> Self {
+        Self { members: Members::with_capacity(MEMBERS_MAX, USUAL_BYTES), size: 0, overflow: false }
+    }
+}
+
 impl Whole {
-    fn finish(self) -> Option<Vec<Member>> {
+    fn finish(self) -> Option<Members> {
         (!self.overflow).then_some(self.members)
     }
 }
@@ -191,14 +191,15 @@ impl Sink for Whole {
             return;
         }
         let room = DRAFT_MAX_BYTES.saturating_sub(self.size + member_bytes(name, 0));
-        let mut out = Bounded { bytes: Vec::with_capacity(128), room };
-        // Our records serialize without fail (texts as member names, no writer errors but this one).
-        if serde_json::to_writer(&mut out, record).is_err() {
-            self.overflow = true;
-            return;
+        let left = self.members.add(name, |bytes| {
+            let mut out = Bounded { bytes, room };
+            // Our records serialize without fail (texts as member names, no writer errors but this one).
+            serde_json::to_writer(&mut out, record).ok().map(|()| out.room)
+        });
+        match left {
+            Some(left) => self.size += member_bytes(name, room - left),
+            None => self.overflow = true,
         }
-        self.size += member_bytes(name, out.bytes.len());
-        self.members.push((name, out.bytes));
     }
 
     fn add_ext(&mut self, ext: &Ext) {
@@ -208,13 +209,13 @@ impl Sink for Whole {
     }
 }
 
-/// A buffer that refuses to grow beyond its room.
-struct Bounded {
-    bytes: Vec<u8>,
+/// A buffer that refuses to grow by more than its room.
+struct Bounded<'b> {
+    bytes: &'b mut Vec<u8>,
     room: usize,
 }
 
-impl io::Write for Bounded {
+impl io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.room = self.room.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
         self.bytes.extend_from_slice(bytes);
@@ -229,19 +230,21 @@ impl io::Write for Bounded {
 /// Writes members within the bounds of one step.
 struct Shortened {
     cut: Cut,
-    members: Vec<Member>,
+    members: Members,
 }
 
 impl Shortened {
-    fn finish(mut self) -> Vec<Member> {
-        self.members.push(("ext", to_vec(&Value::from([(Ext::TRUNCATED, self.cut.report())]))));
+    fn finish(mut self) -> Members {
+        let ext = Value::from([(Ext::TRUNCATED, self.cut.report())]);
+        self.members.add("ext", |out| write(&ext, out));
         self.members
     }
 }
 
 impl Sink for Shortened {
     fn add<T: Serialize>(&mut self, name: &'static str, record: &T) {
-        self.members.push((name, to_vec(&self.cut.value(name, record))));
+        let value = self.cut.value(name, record);
+        self.members.add(name, |out| write(&value, out));
     }
 
     /// Members beyond the format are the first to go.

@@ -9,8 +9,9 @@ mod entry;
 mod member;
 mod record;
 pub(crate) mod shape;
+mod written;
 
-pub(crate) use draft::{Draft, LOG_MEMBERS_MAX_BYTES, Member};
+pub(crate) use draft::{Draft, LOG_MEMBERS_MAX_BYTES};
 pub use entry::{
     AnchorKind, AnchorRecord, AnchorState, Attempt, Bypass, Degraded, Entry, Gap, KeyRevoke, KeyRotate, Kind, Outcome,
     PolicyChange, Prune, RunRef, SealRecord, ServiceState,
@@ -22,6 +23,7 @@ pub use record::{
     Identity, MessageCount, Place, PolicyRecord, RepairRecord, Request, Response, RuleRecord, SchemaRecord,
     ShadowRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
+pub(crate) use written::{Members, join};
 
 /// Format name that every document carries as `v`.
 pub const FORMAT: &str = "pef.v0";

@@ -5,7 +5,7 @@
 
 use crate::canonical::Value;
 use crate::receipt::{Kind, RunRef, parse_decimal};
-use crate::{clock, dsse, hex};
+use crate::{clock, dsse, hex, keys};
 
 /// What a value must look like.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,10 @@ pub(crate) enum Shape {
     Base64,
     /// Base64 of 64 bytes.
     Signature,
+    /// Base64 of 32 bytes.
+    Key,
+    /// The name of a log.
+    Origin,
     /// A UUID in lower case with hyphens.
     Uuid,
     Timestamp,
@@ -43,7 +47,7 @@ pub(crate) enum Shape {
     Short(usize),
     /// Entries of this shape, ascending (decimals by their numbers, other texts by their bytes), each once, at most so many.
     Ascending(&'static Shape, usize),
-    /// Anything (only under `ext`).
+    /// Anything: what others judge, and what stands under `ext`.
     Any,
 }
 
@@ -67,8 +71,8 @@ pub(crate) const fn may(name: &'static str, shape: Shape) -> Field {
 }
 
 use Shape::{
-    Any, Base64, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Hex, Integer, List, Map, Object, OneOf,
-    Signature, Text, Timestamp, Uuid,
+    Any, Base64, BlockHeader, Bool, Count, Decimal, DecimalOrNone, Digest, Hex, Integer, Key, List, Map, Object, OneOf,
+    Origin, Signature, Text, Timestamp, Uuid,
 };
 
 const COMMITMENT: Shape = Object(&[must("alg", OneOf(&["hmac-sha256"])), may("salt", Base64), must("value", Digest)]);
@@ -182,6 +186,9 @@ const RUN: Shape = Object(&[
     must("seq", Decimal),
 ]);
 
+/// An object of anything.
+const EXT: Shape = Map(&Any);
+
 /// Members that every receipt has.
 const COMMON: &[Field] = &[
     must("alg", Text),
@@ -203,7 +210,7 @@ const ATTEMPT: &[Field] = &[
     must("caller", CALLER),
     must("checks", CHECKS),
     must("coverage", COVERAGE),
-    may("ext", Any),
+    may("ext", EXT),
     must("findings", FINDINGS),
     must("policy", POLICY),
     must("request", REQUEST),
@@ -215,7 +222,7 @@ const OUTCOME: &[Field] = &[
     must("caller", CALLER),
     must("checks", CHECKS),
     must("coverage", COVERAGE),
-    may("ext", Any),
+    may("ext", EXT),
     must("findings", FINDINGS),
     must("policy", POLICY),
     may("request", REQUEST),
@@ -230,7 +237,7 @@ const OUTCOME: &[Field] = &[
 const BYPASS: &[Field] = &[
     must("caller", CALLER),
     must("coverage", COVERAGE),
-    may("ext", Any),
+    may("ext", EXT),
     must("policy", POLICY),
     must("request", REQUEST),
     may("response", RESPONSE),
@@ -359,6 +366,41 @@ pub(crate) fn names_in(shape: &Shape) -> Vec<&'static str> {
     }
 }
 
+/// A trust file. Its certificates and revocations are judged by those who read them.
+pub(crate) const TRUST: Shape = Object(&[
+    must("certs", List(&Any)),
+    must("log", Origin),
+    may("revoked", List(&Any)),
+    must("root", Object(&[must("alg", Text), must("key_id", Text), must("name", Text), must("pub", Key)])),
+    must("v", OneOf(&["pef.v0"])),
+]);
+
+/// The body of a certificate.
+pub(crate) const CERTIFICATE: Shape = Object(&[
+    must("alg", Text),
+    must("issued", Timestamp),
+    must("issuer", Text),
+    must("key_id", Text),
+    must("log", Text),
+    must("name", Text),
+    must("pub", Key),
+    must("purpose", OneOf(&["log", "receipt"])),
+    must("v", OneOf(&["pef.v0"])),
+    must("valid_from_seq", Decimal),
+]);
+
+/// The body of a revocation.
+pub(crate) const REVOCATION: Shape = Object(&[
+    must("alg", Text),
+    must("issued", Timestamp),
+    must("issuer", Text),
+    must("key_id", Text),
+    must("last_good_seq", DecimalOrNone),
+    must("log", Text),
+    must("reason", Shape::Short(keys::REASON_MAX_BYTES)),
+    must("v", OneOf(&["pef.v0"])),
+]);
+
 /// A bundle's `manifest.json`.
 pub(crate) const MANIFEST: Shape = Object(&[
     must("about", ABOUT),
@@ -450,11 +492,6 @@ pub(crate) fn check_receipt(body: &Value) -> Vec<ShapeFault> {
         return vec![ShapeFault { pointer: "/kind".to_owned(), unknown: false }];
     };
     check_members(body, &[COMMON, of_kind(kind)], "", &mut faults);
-    if let Some(ext) = body.get("ext")
-        && ext.as_object().is_none()
-    {
-        faults.push(ShapeFault { pointer: "/ext".to_owned(), unknown: false });
-    }
     faults.sort();
     faults
 }
@@ -479,7 +516,9 @@ fn check_value(value: &Value, shape: &Shape, pointer: &str, faults: &mut Vec<Sha
         BlockHeader => text(|text| text.len() == 160 && text.bytes().all(hex::is_digit)),
         Hex => text(|text| hex::decode(text).is_some()),
         Base64 => text(dsse::is_base64),
-        Signature => text(|text| dsse::decode_signature(text).is_some()),
+        Signature => text(|text| dsse::decode_base64::<64>(text).is_some()),
+        Key => text(|text| dsse::decode_base64::<32>(text).is_some()),
+        Origin => text(keys::is_origin),
         Decimal => text(|text| parse_decimal(text).is_some()),
         Digest => text(|text| hex::decode_32(text).is_some()),
         Uuid => text(is_uuid),

@@ -9,7 +9,7 @@ fn members(draft: &Draft) -> Value {
     let members = draft.members.iter().map(|(name, bytes)| {
         let value = parse(bytes, Limits { bytes_max: usize::MAX, ..Limits::RECEIPT }).unwrap();
         assert!(is_canonical(bytes, &value), "{name}: {}", String::from_utf8_lossy(bytes));
-        ((*name).to_owned(), value)
+        (name.to_owned(), value)
     });
     Value::Object(members.collect())
 }

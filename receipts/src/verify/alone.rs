@@ -12,7 +12,7 @@ use crate::dsse::{Envelope, envelope, pae};
 use crate::hex;
 use crate::journal::{Chain, ChainValue};
 use crate::keys::{ALG, Lookup, TrustFile};
-use crate::receipt::{Kind, RECEIPT_PAYLOAD_TYPE, parse_decimal, shape};
+use crate::receipt::{BODY_MAX_BYTES, Kind, RECEIPT_PAYLOAD_TYPE, parse_decimal, shape};
 use crate::tree::{Hash, leaf_hash};
 
 /// Most receipts that are read ahead, and most bytes of them: enough to keep the cores busy between two rounds, and little
@@ -113,10 +113,15 @@ pub(super) fn look(raw: &Raw, trust: Option<&TrustFile>, chain: &Chain) -> Alone
         Raw::Line(line) => look_at_line(line, trust, chain),
         Raw::Frame { body, signature } => {
             let mut alone = look_at_body(body, signature, None, trust, chain);
-            // What is not a key id or a signature is reported by the checks of form; here it must only not get into text.
-            let key_id = alone.key_id.as_deref().filter(|id| hex::decode_32(id).is_some()).unwrap_or_default();
-            let signature = signature.as_slice().try_into().unwrap_or(&[0; 64]);
-            alone.leaf = leaf_hash(&envelope(RECEIPT_PAYLOAD_TYPE, body, key_id, signature));
+            // Whatever stands in the place of a key id is in the envelope as it is.
+            let key_id = alone.key_id.clone().unwrap_or_default();
+            let signature = signature.as_slice().try_into().unwrap_or([0; 64]);
+            let payload_type = RECEIPT_PAYLOAD_TYPE.to_owned();
+            let envelope = match hex::decode_32(&key_id) {
+                Some(_) => envelope(RECEIPT_PAYLOAD_TYPE, body, &key_id, &signature),
+                None => Envelope { payload_type, payload: body.clone(), key_id, signature }.to_bytes(),
+            };
+            alone.leaf = leaf_hash(&envelope);
             alone
         }
     }
@@ -151,7 +156,9 @@ fn look_at_body(
     trust: Option<&TrustFile>,
     chain: &Chain,
 ) -> Alone {
-    let body = match parse(bytes, Limits::RECEIPT) {
+    // Less than a document of this class may have: an envelope has to hold it.
+    let limits = Limits { bytes_max: BODY_MAX_BYTES, ..Limits::RECEIPT };
+    let body = match parse(bytes, limits) {
         Ok(body) => body,
         Err(error) => return Alone::unreadable(Hash::default(), vec![Fault::json(error.fault)]),
     };

@@ -147,7 +147,7 @@ impl Head {
         }
         let chain = self.manifest.as_ref().filter(|_| from > 0).map(|manifest| manifest.prev);
         let mut stream = Stream::new(from, chain, self.frontier.clone());
-        session.claims_on(&log, &mut stream);
+        session.claims_on(self.trust.as_ref(), &mut stream);
         stream
     }
 
@@ -281,7 +281,7 @@ impl Head {
             let detail = "the manifest names another chain value than that of the last receipt";
             report.error(Code::E503, &format!("{}#/chain", self.path(bundle::MANIFEST)), None, detail);
         }
-        session.leave(&self.log(), &stream);
+        session.leave(self.trust.as_ref(), &stream);
         session.last = Some((self.log(), stream));
     }
 }

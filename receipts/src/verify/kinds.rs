@@ -43,8 +43,10 @@ fn rotation(receipt: &Placed, trust: &TrustFile, path: &str, report: &mut Report
     let purpose = if text("purpose") == Purpose::Log.name() { Purpose::Log } else { Purpose::Receipt };
     let from = parse_decimal(text("valid_from_seq")).unwrap_or_default();
     let (old, new) = (trust.certified(purpose, text("old")), trust.certified(purpose, text("new")));
-    // A process that ended before the certificate of its next receipt key was durable leaves such a rotation behind.
-    if old.is_none() || (new.is_none() && purpose == Purpose::Log) {
+    // A process that ended before the certificate of its next receipt key was durable leaves such a rotation behind: to a key
+    // that is not known for anything.
+    let left_behind = purpose == Purpose::Receipt && trust.certified(Purpose::Log, text("new")).is_none();
+    if old.is_none() || (new.is_none() && !left_behind) {
         report.error(Code::E301, path, seq, "a rotation between keys of which one is not in the trust file");
     }
     let bytes = Rotation::bytes(&trust.log, text("old"), text("new"), purpose, from);

@@ -83,10 +83,16 @@ struct Session<'a> {
     remembered: Option<Remembered>,
 }
 
+/// What was met of the log of a remembered checkpoint: in trust files that could be read, and in the receipts beside them.
 struct Remembered {
     checkpoint: Checkpoint,
-    /// Largest tree of that log among the inputs.
-    largest: Option<u64>,
+    /// A trust file could be read, of whatever log.
+    trusted: bool,
+    /// A trust file of its log could be read, and whether a key of one signed it.
+    vouched: Option<bool>,
+    /// Most receipts that the log has among the inputs.
+    receipts: Option<u64>,
+    /// A tree of receipts had its size.
     checked: bool,
 }
 
@@ -190,16 +196,16 @@ impl Session<'_> {
         if trust.has_worthless() {
             self.report.error(Code::E305, path, None, "a key was certified by a key that was revoked before");
         }
-        // Whoever remembers a checkpoint trusts the log that signed it.
-        if let (Some(note), Some(remembered)) = (&self.options.remembered_checkpoint, &self.remembered)
-            && remembered.checkpoint.origin == trust.log
+        // It is enough that one of the inputs has a key that signed what the reader remembers.
+        if let (Some(note), Some(remembered)) = (&self.options.remembered_checkpoint, &mut self.remembered)
+            && trust.holds
         {
-            let mut quiet = Report::default();
-            let _ = head::read_checkpoint(note, REMEMBERED, Some(trust), &mut quiet);
-            let signed = quiet.finish(Assurance::Integrity).ok;
-            if !signed {
-                let detail = "it is not signed by a log key of the evidence";
-                self.report.error(Code::E402, REMEMBERED, None, detail);
+            remembered.trusted = true;
+            if remembered.checkpoint.origin == trust.log {
+                let mut quiet = Report::default();
+                let _ = head::read_checkpoint(note, REMEMBERED, Some(trust), &mut quiet);
+                let signed = quiet.finish(Assurance::Integrity).ok;
+                remembered.vouched = Some(signed || remembered.vouched == Some(true));
             }
         }
     }
@@ -207,7 +213,9 @@ impl Session<'_> {
     fn remember(&mut self) {
         let Some(note) = &self.options.remembered_checkpoint else { return };
         if let Some(checkpoint) = head::read_checkpoint(note, REMEMBERED, None, &mut self.report) {
-            self.remembered = Some(Remembered { checkpoint, largest: None, checked: false });
+            self.meet(&checkpoint, REMEMBERED);
+            let met = Remembered { checkpoint, trusted: false, vouched: None, receipts: None, checked: false };
+            self.remembered = Some(met);
         }
     }
 
@@ -225,61 +233,55 @@ impl Session<'_> {
             }
             None => {}
         }
-        if let Some(remembered) = &mut self.remembered
-            && remembered.checkpoint.origin == checkpoint.origin
-        {
-            remembered.largest = remembered.largest.max(Some(checkpoint.size));
-            if remembered.checkpoint.size == checkpoint.size {
-                remembered.checked = true;
-                if remembered.checkpoint.root != checkpoint.root {
-                    let detail = "the remembered checkpoint of this size has another root";
-                    self.report.error(Code::E606, path, None, detail);
-                }
-            }
-        }
+    }
+
+    /// The remembered checkpoint, for receipts whose trust file is of its log.
+    fn remembered_of(&mut self, trust: Option<&TrustFile>) -> Option<&mut Remembered> {
+        let trust = trust.filter(|trust| trust.holds)?;
+        self.remembered.as_mut().filter(|remembered| remembered.checkpoint.origin == trust.log)
     }
 
     /// Puts the remembered checkpoint to a stream that may reach its size.
-    fn claims_on(&mut self, log: &str, stream: &mut Stream) {
-        if let Some(remembered) = &mut self.remembered
-            && remembered.checkpoint.origin == log
-            && stream.frontier().is_some_and(|frontier| frontier.size() <= remembered.checkpoint.size)
-        {
-            let root = remembered.checkpoint.root;
+    fn claims_on(&mut self, trust: Option<&TrustFile>, stream: &mut Stream) {
+        let Some(remembered) = self.remembered_of(trust) else { return };
+        let (size, root) = (remembered.checkpoint.size, remembered.checkpoint.root);
+        if stream.frontier().is_some_and(|frontier| frontier.size() <= size) {
             let claim = RootClaim { root, path: REMEMBERED.to_owned(), code: Code::E606 };
-            stream.claim(remembered.checkpoint.size, claim, &mut self.report);
+            stream.claim(size, claim, &mut self.report);
         }
     }
 
     /// Notes how far a stream came.
-    fn leave(&mut self, log: &str, stream: &Stream) {
-        if let Some(remembered) = &mut self.remembered
-            && remembered.checkpoint.origin == log
-            && let Some(frontier) = stream.frontier()
-        {
-            remembered.largest = remembered.largest.max(Some(frontier.size()));
-            let size = remembered.checkpoint.size;
-            remembered.checked |= stream.start() <= size && size <= frontier.size();
-        }
+    fn leave(&mut self, trust: Option<&TrustFile>, stream: &Stream) {
+        let Some(remembered) = self.remembered_of(trust) else { return };
+        remembered.receipts = remembered.receipts.max(Some(stream.expected()));
+        remembered.checked |= stream.had(remembered.checkpoint.size);
     }
 
     fn judge_remembered(&mut self) {
         let Some(remembered) = &self.remembered else { return };
         let size = remembered.checkpoint.size;
-        match remembered.largest {
-            None => {
+        match remembered.vouched {
+            None if remembered.trusted => {
                 let detail = format!("none of the inputs is of log {}", remembered.checkpoint.origin);
                 self.report.error(Code::E604, REMEMBERED, None, detail);
             }
-            Some(largest) if largest < size => {
-                let detail = format!("the log had {size} receipts, the inputs know of {largest}");
-                self.report.error(Code::E605, REMEMBERED, Some(largest), detail);
+            Some(false) => {
+                let detail = "it is not signed by a log key of the evidence";
+                self.report.error(Code::E402, REMEMBERED, None, detail);
+            }
+            _ => {}
+        }
+        match remembered.receipts {
+            Some(receipts) if receipts < size => {
+                let detail = format!("the log had {size} receipts, the inputs know of {receipts}");
+                self.report.error(Code::E605, REMEMBERED, Some(receipts), detail);
             }
             Some(_) if !remembered.checked => {
                 let detail = "the inputs begin after it and do not prove that they continue it";
                 self.report.warning(Code::E603, REMEMBERED, None, detail);
             }
-            Some(_) => {}
+            _ => {}
         }
     }
 }

@@ -21,6 +21,7 @@ const OPEN_ATTEMPTS_MAX: usize = 1 << 20;
 pub(super) struct Pairs {
     open: BTreeMap<u64, OpenAttempt>,
     overflow: bool,
+    /// Where each run stands: the number of its last receipt in it, and the chain value.
     runs: HashMap<String, (u64, ChainValue)>,
 }
 
@@ -57,7 +58,7 @@ impl Pairs {
                 } else if attempt < start {
                 } else if self.open.get(&attempt).is_some_and(|open| open.id == id) {
                     self.open.remove(&attempt);
-                } else if !self.overflow {
+                } else if !self.overflow || self.open.contains_key(&attempt) {
                     let detail = "an outcome of an attempt that is not there or has an outcome already";
                     report.error(Code::E507, path, Some(seq), detail);
                 }
@@ -78,22 +79,22 @@ impl Pairs {
         let good = match self.runs.get(id) {
             // A log forgets runs over a restart and under pressure; then they begin again.
             _ if position == 0 => prev == run_start_value(id),
-            Some((next, last)) => position == *next && prev == *last,
+            Some((before, last)) => before.checked_add(1) == Some(position) && prev == *last,
             None => true,
         };
         if !good {
             let detail = "it does not continue its agent run";
             report.error(Code::E503, &format!("{path}#/run"), Some(receipt.seq), detail);
         }
-        let after = (position.saturating_add(1), receipt.chain);
+        let here = (position, receipt.chain);
         if let Some(place) = self.runs.get_mut(id) {
-            *place = after;
+            *place = here;
             return;
         }
         if self.runs.len() >= RUNS_MAX {
             self.runs.clear();
         }
-        self.runs.insert(id.to_owned(), after);
+        self.runs.insert(id.to_owned(), here);
     }
 
     /// Attempts that no outcome was found for. Not an error: an exchange may be in flight, or a crash cut it off; both are

@@ -39,8 +39,11 @@ pub(super) fn verify_tlog_proof(path: &Path, label: &str, session: &mut Session<
     let paths = Paths { proof: label, receipt: &receipt_name, keys: crate::bundle::KEYS };
     let beside = path.parent().unwrap_or(Path::new(""));
     let proof = bounded(path, PROOF_MAX_BYTES as u64, label, session)?;
-    let receipt = companion(&beside.join(&receipt_name), LEAF_MAX_BYTES as u64, &receipt_name, session)?;
-    let keys = companion(&beside.join(paths.keys), DOCUMENT_MAX_BYTES, paths.keys, session)?;
+    // A byte more of one that is too long: it is told with the number that the proof gives.
+    let receipt = durable::read_start(&beside.join(&receipt_name), LEAF_MAX_BYTES as u64 + 1).map(Some);
+    let receipt = companion(receipt, &receipt_name, session)?;
+    let keys = bounded(&beside.join(paths.keys), DOCUMENT_MAX_BYTES, paths.keys, session);
+    let keys = companion(keys, paths.keys, session)?;
     let trust = keys.and_then(|keys| read_trust(&keys, &paths, session));
     check(proof.as_deref(), receipt.as_deref(), trust.as_ref(), &paths, session);
     Ok(())
@@ -114,8 +117,9 @@ fn bounded(path: &Path, bytes_max: u64, label: &str, session: &mut Session<'_>) 
     }
 }
 
-fn companion(path: &Path, bytes_max: u64, label: &str, session: &mut Session<'_>) -> io::Result<Option<Vec<u8>>> {
-    match bounded(path, bytes_max, label, session) {
+/// What was read of a file beside a proof.
+fn companion(read: io::Result<Option<Vec<u8>>>, label: &str, session: &mut Session<'_>) -> io::Result<Option<Vec<u8>>> {
+    match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             session.report.error(Code::E101, label, None, "it is not beside the proof");
             Ok(None)
@@ -146,6 +150,10 @@ fn check(
     session: &mut Session<'_>,
 ) -> Option<(u64, Value)> {
     let parsed = proof.and_then(|proof| {
+        if proof.len() > PROOF_MAX_BYTES {
+            session.report.error(Code::E106, paths.proof, None, "the proof is longer than it may be");
+            return None;
+        }
         let parsed = TlogProof::parse(proof);
         if parsed.is_none() {
             session.report.error(Code::E405, paths.proof, None, "not a tlog-proof in the form of C2SP");
@@ -155,9 +163,11 @@ fn check(
     let checkpoint = parsed.as_ref().and_then(|proof| read_note(&proof.checkpoint, trust, paths, session));
     let receipt = receipt?;
     let (seq, body, leaf) = check_receipt(receipt, parsed.as_ref().map(|proof| proof.index), trust, paths, session)?;
-    if let (Some(proof), Some(checkpoint)) = (&parsed, checkpoint) {
-        let leads = verify_inclusion(&leaf, proof.index, checkpoint.size, &proof.path, &checkpoint.root);
-        if proof.index != seq || leads.is_err() {
+    if let Some(proof) = &parsed {
+        let leads = checkpoint.is_none_or(|checkpoint| {
+            verify_inclusion(&leaf, proof.index, checkpoint.size, &proof.path, &checkpoint.root).is_ok()
+        });
+        if proof.index != seq || !leads {
             let detail = "the receipt is not shown to be in the tree of the checkpoint";
             session.report.error(Code::E602, paths.proof, Some(seq), detail);
         }
@@ -187,6 +197,10 @@ fn check_receipt(
     session: &mut Session<'_>,
 ) -> Option<(u64, Value, Hash)> {
     let report = &mut session.report;
+    if envelope.len() > LEAF_MAX_BYTES {
+        report.error(Code::E106, paths.receipt, Some(index.unwrap_or(0)), "the envelope is longer than it may be");
+        return None;
+    }
     let mut alone = look(&Raw::Line(envelope.to_vec()), trust, &Chain::default());
     tell(&mut alone, index.unwrap_or(0), paths.receipt, trust, report);
     let placed = alone.placed?;

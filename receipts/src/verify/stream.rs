@@ -93,6 +93,12 @@ impl Stream {
         self.frontier.as_ref()
     }
 
+    /// True when the tree had this size, at its beginning, now or in between.
+    pub(super) fn had(&self, size: u64) -> bool {
+        let reached = self.frontier.as_ref().is_some_and(|frontier| size <= frontier.size());
+        reached && self.beginning.is_some_and(|(begin, _)| begin <= size)
+    }
+
     /// True when a receipt says that what lies before the start was removed in good order.
     pub(super) fn is_pruned(&self) -> bool {
         self.pruned
@@ -142,7 +148,7 @@ impl Stream {
         let seq = tell(&mut alone, self.expected, path, trust, report);
         let Some(placed) = alone.placed else {
             // It takes its place, and what follows is not held against it.
-            self.expected += 1;
+            self.expected = self.expected.saturating_add(1);
             self.chain = None;
             self.boot = None;
             self.leaf(alone.leaf, report);
@@ -184,7 +190,8 @@ impl Stream {
         self.check_time(receipt, path, report);
         self.check_boot(receipt, path, report);
         kinds::check(receipt, self.beginning, trust, path, report);
-        self.pruned |= receipt.kind == Kind::Prune && receipt.event("to").and_then(parse_decimal) == Some(self.start);
+        let prunes = receipt.kind == Kind::Prune && receipt.formed;
+        self.pruned |= prunes && receipt.event("to").and_then(parse_decimal) == Some(self.start);
         self.pairs.pair(receipt, self.start, path, report);
         self.pairs.run(receipt, path, report);
         self.chain = Some(receipt.chain);
@@ -194,20 +201,19 @@ impl Stream {
 
     fn check_chain(&self, receipt: &Placed, path: &str, trust: Option<&TrustFile>, report: &mut Report) {
         let seq = Some(receipt.seq);
+        if receipt.seq > 0 && self.chain.is_some_and(|chain| chain != receipt.prev) {
+            report.error(Code::E503, path, seq, "it does not name the chain value of the receipt before it");
+        }
         if (receipt.seq == 0) != (receipt.kind == Kind::Genesis) {
             report.error(Code::E504, path, seq, "receipt 0 is the genesis receipt, and no other is");
-            return;
         }
-        if receipt.kind != Kind::Genesis {
-            if self.chain.is_some_and(|chain| chain != receipt.prev) {
-                report.error(Code::E503, path, seq, "it does not name the chain value of the receipt before it");
-            }
+        if receipt.seq > 0 || receipt.kind != Kind::Genesis {
             return;
         }
         let event = receipt.body.get("event").unwrap_or(&Value::Null);
         let root = trust.map(|trust| trust.root.id());
         let good = genesis_value(event) == receipt.prev
-            && receipt.event("log") == receipt.body.get("log").and_then(Value::as_str)
+            && receipt.event("log").is_some_and(|log| receipt.body.get("log").and_then(Value::as_str) == Some(log))
             && root.is_none_or(|root| receipt.event("root") == Some(&root));
         if !good {
             report.error(Code::E504, path, seq, "the chain does not begin with this log's name and root key");

@@ -607,11 +607,11 @@ mod journals {
         let edit = judge_with(&data, |frames| frames[5].edit("\"cached\":1", "\"cached\":9", false));
         assert_eq!(edit, ["W002@5", "E401@5", "E503@6", "E503@6#/run"], "the chain value of the frame was left");
         let delete = judge_with(&data, |frames| drop(frames.remove(5)));
-        assert_eq!(delete, ["E507?@4", "E501@5", "E503@6#/run"]);
+        assert_eq!(delete, ["W002@11", "E507?@4", "E501@5", "E503@6#/run"], "the seal is over more");
         let reorder = judge_with(&data, |frames| frames.swap(4, 5));
         assert_eq!(reorder, ["E501@4", "E505@4", "E503@5#/run", "E507@5"]);
         let duplicate = judge_with(&data, |frames| frames.insert(5, frames[4].clone()));
-        assert_eq!(duplicate, ["E502@4"]);
+        assert_eq!(duplicate, ["W002@11", "E502@4"], "the seal is over less");
         let truncate = judge_with(&data, |frames| frames.truncate(9));
         assert_eq!(truncate, ["E507?@8"], "a tail cut between receipts shows only where somebody holds a checkpoint");
         let seal = judge_with(&data, |frames| drop(frames.remove(10)));

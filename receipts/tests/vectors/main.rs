@@ -6,5 +6,6 @@
 mod cases;
 mod forge;
 mod mutations;
+mod odd;
 mod table;
 mod verifiers;

@@ -186,14 +186,17 @@ fn every_flip_of_a_bundle_is_no_bundle_or_the_same() {
         let what = format!("bundle flipped at {at}");
         let found = bench.judge("x.pef", &flipped, &what);
         if found.is_empty() {
-            // Some bits of a frame mean nothing to a decoder. Then the content must be the same.
+            // The unused bit of a frame's header means nothing, and a match may be copied from another place that reads the same:
+            // a tar has many zeros. Then the content, which the frame's checksum is over, must be the same.
             assert_eq!(zstd::decode_all(&flipped[..]).unwrap(), tar, "{what}");
             same += 1;
         } else {
             assert_eq!(found, codes(&["E108"]), "{what}");
         }
     }
-    assert!(same <= 8, "{same} flips mean nothing");
+    println!("bundle, every flip: {same} mean nothing");
+    // Of each flip it was shown; that they are few only shows that the others were looked at.
+    assert!(same <= 1 + bench.count / 100, "{same} of {} flips mean nothing", bench.count);
     bench.report("bundle, every flip");
 }
 

@@ -83,6 +83,8 @@ var (
 	timestampText = whenText(isTimestamp)
 	uuidText      = whenText(isUUID)
 	base64Text    = whenText(func(s string) bool { _, ok := parseBase64(s); return ok })
+	signatureText = whenText(func(s string) bool { b, ok := parseBase64(s); return ok && len(b) == signatureBytes })
+	keyText       = whenText(func(s string) bool { b, ok := parseBase64(s); return ok && len(b) == publicKeyBytes })
 	originText    = whenText(isOrigin)
 )
 
@@ -123,9 +125,9 @@ func ascendingTexts(max int, item formOf) formOf {
 // ascendingDecimals is a list of at most max decimals, each larger than the one before.
 func ascendingDecimals(max int) formOf {
 	return orderedList(max, decimalText, func(a, b *value) bool {
-		m, okM := parseDecimal(a.text)
-		n, okN := parseDecimal(b.text)
-		return m < n || !okM || !okN
+		m, _ := parseDecimal(a.text)
+		n, _ := parseDecimal(b.text)
+		return m < n
 	})
 }
 
@@ -133,15 +135,13 @@ func orderedList(max int, item formOf, before func(a, b *value) bool) formOf {
 	items := listOf(item)
 	return func(v *value, pointer string, report func(code, pointer string)) {
 		items(v, pointer, report)
-		if v.kind != kindList {
+		// Whether it is in order is asked of entries that are of their form.
+		if !fits(items, v) {
 			return
 		}
 		good := len(v.list) <= max
 		for i := 1; i < len(v.list); i++ {
-			a, b := v.list[i-1], v.list[i]
-			if a.kind == kindText && b.kind == kindText && !before(a, b) {
-				good = false
-			}
+			good = good && before(v.list[i-1], v.list[i])
 		}
 		if !good {
 			report(codeSchema, pointer)

@@ -139,7 +139,7 @@ func FuzzReceipt(f *testing.F) {
 		s.source("p")
 		s.anchors = newAnchorShelf(memberAnchors{}, "p/")
 		s.envelopeLine(data)
-		s.body(data, "", make([]byte, signatureBytes), nil)
+		s.body(data, "", make([]byte, signatureBytes), true, nil)
 		s.envelopeLine(l.entries[5].envelope)
 		s.end()
 		v.findings.sorted()

@@ -116,11 +116,9 @@ func (v *verification) verifyJournal(dir, data string) {
 	}
 	j.readSegments(begin)
 	s.end()
-	for _, claims := range s.claims {
-		for _, c := range claims {
-			if c.size > s.next {
-				v.add(Finding{Code: codeTailShort, Severity: Error, Seq: s.next, HasSeq: true, Path: c.path})
-			}
+	for _, c := range s.claimed {
+		if c.size > s.next {
+			v.add(Finding{Code: codeTailShort, Severity: Error, Seq: s.next, HasSeq: true, Path: c.path})
 		}
 	}
 	if t != nil && len(t.receipts) > 0 && t.receipts[len(t.receipts)-1].validFrom > s.next {
@@ -154,7 +152,7 @@ func (j *journal) readPruned() bool {
 	}
 	chain, _ := doc.textOf("chain")
 	j.s.beginAt(f.size)
-	j.s.chain, j.s.linked = mustDigest(chain), f.size > 0
+	j.s.chain, j.s.linked = mustDigest(chain), true
 	j.s.setTree(f)
 	return true
 }
@@ -214,12 +212,8 @@ func (v *verification) readKeys(dir string) *trust {
 	}
 	root, ok := parseVKey(strings.TrimSpace(string(vkey)), algEd25519)
 	log, isRoot := strings.CutSuffix(root.name, "/root")
-	if !ok || !isRoot || !isOrigin(log) {
+	if !ok || !isRoot || !isOrigin(log) || weakKey(root.pub) {
 		v.report(codeSchema, keysPath)
-		return nil
-	}
-	if weakKey(root.pub) {
-		v.report(codeWeakKey, keysPath)
 		return nil
 	}
 	b := &trustBuilder{}
@@ -271,6 +265,10 @@ func (b *trustBuilder) readFiles(dir string) string {
 			}
 			doc, canonical, fault := parseJSON(data, smallJSON)
 			if fault != "" || !canonical || folder.take(doc) != "" {
+				return codeSchema
+			}
+			// A revocation lies under the id of its key.
+			if folder.name == "revoked" && b.lastRevoked != stem {
 				return codeSchema
 			}
 		}
@@ -490,7 +488,7 @@ func (j *journal) receiptFrame(h *frameHead, body, sig []byte) {
 		keyID, _ = v.textOf("key_id")
 	}
 	envelope := appendEnvelope(nil, body, typeReceipt, keyID, sig)
-	s.body(body, keyID, sig, &frame{h.seq, h.chain})
+	s.body(body, keyID, sig, true, &frame{h.seq, h.chain})
 	s.leaf(leafHash(envelope))
 }
 

@@ -19,7 +19,7 @@ var (
 		req("builds", aboutTexts),
 		req("performance", exactly(
 			req("exchanges", count), req("first_byte_us", quantilesForm), req("total_us", quantilesForm))),
-		req("schemas", aboutTexts), req("sdks", aboutTexts), req("worm", aboutTexts))
+		req("schemas", ascendingTexts(aboutListMax, digestText)), req("sdks", aboutTexts), req("worm", aboutTexts))
 	manifestForm = exactly(
 		req("about", aboutForm), req("chain", digestText), req("created", timestampText),
 		req("files", listOf(exactly(

@@ -12,6 +12,8 @@ const (
 	eventProofEnding = ".event-proof"
 	proofMagic       = "c2sp.org/tlog-proof@v1"
 	proofBytesMax    = 73_728
+	// A path in a tree of less than 2^64 leaves.
+	proofPathMax = 64
 )
 
 var eventProofForm = exactly(
@@ -56,7 +58,7 @@ func parseTlogProof(data []byte) (p tlogProof, ok bool) {
 	} else {
 		return p, false
 	}
-	if p.path, ok = hashLines(hashes); !ok {
+	if p.path, ok = hashLines(hashes); !ok || len(p.path) > proofPathMax {
 		return p, false
 	}
 	p.note = []byte(after)
@@ -72,7 +74,7 @@ func (v *verification) verifyProof(in input) {
 	if err != nil {
 		v.report(codeMissingFile, receiptPath)
 	}
-	lone := &loneReceipt{v: v, t: t, path: receiptPath, pointers: true}
+	lone := &loneReceipt{v: v, t: t, path: receiptPath}
 	if p != nil {
 		lone.seq = p.index
 	}
@@ -152,8 +154,6 @@ type loneReceipt struct {
 	v    *verification
 	t    *trust
 	path string
-	// pointers says whether findings tell places within the receipt.
-	pointers bool
 	// seq is the number that findings have: its own, or else that of the proof, or else 0.
 	seq uint64
 	// envelope is the canonical spelling, body what it holds; nil where it has no place in an order.
@@ -163,7 +163,7 @@ type loneReceipt struct {
 
 func (l *loneReceipt) find(code, pointer string) {
 	at := l.path
-	if l.pointers && pointer != "" {
+	if pointer != "" {
 		at += "#" + pointer
 	}
 	l.v.add(Finding{Code: code, Severity: Error, Seq: l.seq, HasSeq: true, Path: at})
@@ -278,7 +278,7 @@ func (v *verification) checkEvent(doc *value, lone *loneReceipt, path string) {
 	for _, h := range doc.get("path").list {
 		steps = append(steps, mustDigest(h.text))
 	}
-	good := okRoot && released != nil && released.kind == kindNumber && uint64(released.number) == events &&
+	good := okRoot && released != nil && fits(count, released) && uint64(released.number) == events &&
 		verifyInclusion(mustDigest(leafHex), event, events, steps, root)
 	if v.event != nil && leafHash(v.event) != mustDigest(leafHex) {
 		good = false

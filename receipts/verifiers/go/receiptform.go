@@ -99,7 +99,7 @@ var (
 		"heartbeat":  event(req("receipts", count)),
 		"clock.step": event(req("from", timestampText), req("step_us", integer)),
 		"key.rotate": event(
-			req("new", digestText), req("new_sig", base64Text), req("old", digestText), req("old_sig", base64Text),
+			req("new", digestText), req("new_sig", signatureText), req("old", digestText), req("old_sig", signatureText),
 			req("purpose", purposeForm), req("valid_from_seq", decimalText)),
 		"key.revoke": event(
 			req("key_id", digestText), req("last_good_seq", decimalOrNone), req("reason", isText), req("sha256", digestText)),

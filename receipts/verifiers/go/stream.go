@@ -2,6 +2,7 @@ package pef
 
 import (
 	"crypto/sha256"
+	"math"
 )
 
 // The receipts of one log in their order (SPEC §9): each by itself, and held against those before it.
@@ -40,6 +41,7 @@ type start struct {
 	keyKnown bool
 	// rotatedTo is the key that the receipt before, a key.rotate of purpose receipt, hands over to.
 	rotatedTo string
+	rotates   bool
 }
 
 // stream is the place that was reached in a log.
@@ -62,6 +64,7 @@ type stream struct {
 	treeKnown bool
 	begin     frontier           // the tree with which the stream began
 	claims    map[uint64][]claim // by size, of those that are not yet reached
+	claimed   []claim            // all of them, for whoever asks in the end whether the log has so many receipts
 	attempts  map[uint64]openAttempt
 	noPairs   bool
 	runs      map[digest]runPlace
@@ -104,6 +107,7 @@ func (s *stream) setTree(f *frontier) {
 // claim notes what is said of the tree, which may be reached later or be reached now.
 func (s *stream) claim(c claim) {
 	s.claims[c.size] = append(s.claims[c.size], c)
+	s.claimed = append(s.claimed, c)
 	s.reached()
 }
 
@@ -147,15 +151,15 @@ func (s *stream) envelopeLine(line []byte) {
 		s.unreadable(code, "")
 		return
 	}
-	if !canonical {
-		s.finding(codeNotCanonical, Error, s.next, "")
-	}
 	e, ok := readEnvelope(v)
 	if !ok || e.payloadType != typeReceipt {
+		if !canonical {
+			s.finding(codeNotCanonical, Error, s.next, "")
+		}
 		s.unreadable(codeSchema, "")
 		return
 	}
-	s.body(e.payload, e.keyID, e.sig, nil)
+	s.body(e.payload, e.keyID, e.sig, canonical, nil)
 }
 
 // unreadable takes one place for a receipt that cannot be read.
@@ -165,14 +169,21 @@ func (s *stream) unreadable(code, pointer string) {
 }
 
 func (s *stream) passOne() {
-	s.next++
+	s.next = after(s.next)
 	s.unlink()
+}
+
+// after is the number expected after a receipt's. The largest has no other after it.
+func after(seq uint64) uint64 {
+	if seq == math.MaxUint64 {
+		return seq
+	}
+	return seq + 1
 }
 
 func (s *stream) unlink() {
 	s.linked = false
 	s.start = start{}
-	s.ts = ""
 }
 
 // receipt is a body with what was read of it.
@@ -192,10 +203,13 @@ type frame struct {
 	chain digest
 }
 
-// body takes a receipt whose envelope could be read.
-func (s *stream) body(body []byte, envelopeKey string, sig []byte, f *frame) {
+// body takes a receipt whose envelope could be read, and says whether that was canonical.
+func (s *stream) body(body []byte, envelopeKey string, sig []byte, enveloped bool, f *frame) {
 	v, canonical, code := s.readBody(body)
 	if code != "" {
+		if !enveloped {
+			s.finding(codeNotCanonical, Error, s.next, "")
+		}
 		s.unreadable(code, "")
 		return
 	}
@@ -205,7 +219,7 @@ func (s *stream) body(body []byte, envelopeKey string, sig []byte, f *frame) {
 	if haveSeq {
 		number = seq
 	}
-	if !canonical {
+	if !canonical || !enveloped {
 		s.finding(codeNotCanonical, Error, number, "")
 	}
 	r.formed = s.v.checkBody(v, func(code, pointer string) { s.finding(code, Error, number, "#"+pointer) })
@@ -257,16 +271,14 @@ func (s *stream) place(r *receipt) bool {
 		return false
 	}
 	s.checkChain(r)
-	s.checkStart(r)
+	if s.checkStart(r) {
+		s.checkKeyChange(r)
+	}
 	s.checkTime(r)
-	s.checkKeyChange(r)
 	s.checkKind(r)
 	s.checkPair(r)
 	s.checkRun(r)
-	s.next = r.seq + 1
-	if s.next == 0 {
-		s.next = r.seq
-	}
+	s.next = after(r.seq)
 	s.chain, s.linked = r.chain, true
 	s.placed = true
 	return true
@@ -287,22 +299,23 @@ func (s *stream) checkGenesis(r *receipt) {
 	if good {
 		good = r.prev == derive(contextGenesis, canonicalJSON(event))
 	}
-	log, _ := event.textOf("log")
-	own, _ := r.body.textOf("log")
+	log, okLog := event.textOf("log")
+	own, okOwn := r.body.textOf("log")
 	root, _ := event.textOf("root")
-	good = good && log == own && (s.trust == nil || log == s.trust.log && root == s.trust.rootID)
+	good = good && okLog && okOwn && log == own && (s.trust == nil || root == s.trust.rootID)
 	if !good {
 		s.finding(codeGenesis, Error, r.seq, "")
 	}
 }
 
-func (s *stream) checkStart(r *receipt) {
+// checkStart says whether the receipt tells which process wrote it; one that does not is passed over.
+func (s *stream) checkStart(r *receipt) bool {
 	boot := r.body.get("boot")
 	id, okID := boot.textOf("id")
 	epoch := boot.get("epoch")
 	mono, okMono := r.body.decimalOf("mono_ns")
 	if !okID || epoch == nil || epoch.kind != kindNumber || !okMono {
-		return
+		return false
 	}
 	if r.seq == 0 && epoch.number != 1 {
 		s.finding(codeBoot, Error, r.seq, "")
@@ -327,6 +340,7 @@ func (s *stream) checkStart(r *receipt) {
 	}
 	s.start.known, s.start.bootID, s.start.epoch = true, id, epoch.number
 	s.start.mono = mono
+	return true
 }
 
 func (s *stream) checkTime(r *receipt) {
@@ -342,14 +356,14 @@ func (s *stream) checkTime(r *receipt) {
 
 func (s *stream) checkKeyChange(r *receipt) {
 	key, _ := r.body.textOf("key_id")
-	if s.start.keyKnown && key != s.start.key && (s.start.rotatedTo == "" || key != s.start.rotatedTo) {
+	if s.start.keyKnown && key != s.start.key && (!s.start.rotates || key != s.start.rotatedTo) {
 		s.finding(codeRotation, Error, r.seq, "")
 	}
 	s.start.key, s.start.keyKnown = key, true
-	s.start.rotatedTo = ""
+	s.start.rotates = false
 	if event := r.body.get("event"); r.kind == "key.rotate" {
 		if purpose, _ := event.textOf("purpose"); purpose == purposeReceipt {
-			s.start.rotatedTo, _ = event.textOf("new")
+			s.start.rotatedTo, s.start.rotates = event.textOf("new")
 		}
 	}
 }
@@ -465,12 +479,12 @@ func (s *stream) checkPair(r *receipt) {
 		}
 		open, isOpen := s.attempts[attempt]
 		switch {
-		case s.noPairs && !isOpen:
 		case attempt >= r.seq:
 			s.finding(codeOrder, Error, r.seq, "")
 		case attempt < s.first:
 		case isOpen && open.id == id:
 			delete(s.attempts, attempt)
+		case s.noPairs && !isOpen:
 		default:
 			s.finding(codeUnpaired, Error, r.seq, "")
 		}
@@ -493,7 +507,7 @@ func (s *stream) checkRun(r *receipt) {
 		if prev != derive(contextRun, []byte(id)) {
 			s.finding(codePrev, Error, r.seq, "#/run")
 		}
-	case met && (seq != place.seq+1 || prev != place.chain):
+	case met && (seq-1 != place.seq || prev != place.chain):
 		s.finding(codePrev, Error, r.seq, "#/run")
 	}
 	if !met && len(s.runs) == runsMax {
@@ -504,6 +518,7 @@ func (s *stream) checkRun(r *receipt) {
 
 // end reports the attempts that had no outcome.
 func (s *stream) end() {
+	s.v.knownReach(s)
 	for seq, a := range s.attempts {
 		s.v.add(Finding{Code: codeUnpaired, Severity: Warning, Seq: seq, HasSeq: true, Path: s.paths[a.path]})
 	}

@@ -59,13 +59,13 @@ type trust struct {
 
 var (
 	rootForm = exactly(
-		req("alg", isText), req("key_id", isText), req("name", isText), req("pub", base64Text))
+		req("alg", isText), req("key_id", isText), req("name", isText), req("pub", keyText))
 	trustForm = exactly(
 		req("certs", listOf(anyValue)), req("log", originText), opt("revoked", listOf(anyValue)),
 		req("root", rootForm), req("v", oneOf(formatVersion)))
 	certificateForm = exactly(
 		req("alg", isText), req("issued", timestampText), req("issuer", isText), req("key_id", isText),
-		req("log", isText), req("name", isText), req("pub", base64Text), req("purpose", oneOf(purposeLog, purposeReceipt)),
+		req("log", isText), req("name", isText), req("pub", keyText), req("purpose", oneOf(purposeLog, purposeReceipt)),
 		req("v", oneOf(formatVersion)), req("valid_from_seq", decimalText))
 	revocationForm = exactly(
 		req("alg", isText), req("issued", timestampText), req("issuer", isText), req("key_id", isText),
@@ -91,16 +91,18 @@ func readTrustValue(v *value) (*trust, []string) {
 		return b.fail(codeSchema)
 	}
 	log, _ := v.textOf("log")
-	if code := b.begin(log, v.get("root")); code != "" {
-		return b.fail(code)
-	}
 	certs := v.get("certs").list
 	var revocations []*value
 	if revoked := v.get("revoked"); revoked != nil {
-		revocations = revoked.list
+		if revocations = revoked.list; len(revocations) == 0 {
+			return b.fail(codeSchema)
+		}
 	}
 	if len(certs) > trustCertsMax || len(revocations) > trustRevocationsMax {
 		return b.fail(codeLimit)
+	}
+	if code := b.begin(log, v.get("root")); code != "" {
+		return b.fail(code)
 	}
 	for _, c := range certs {
 		if code := b.certificate(c); code != "" {
@@ -111,6 +113,9 @@ func readTrustValue(v *value) (*trust, []string) {
 		if code := b.revocation(r); code != "" {
 			return b.fail(code)
 		}
+	}
+	if !slices.IsSortedFunc(b.revocations, func(x, y *revocation) int { return cmp.Compare(x.keyID, y.keyID) }) {
+		return b.fail(codeSchema)
 	}
 	return b.judge()
 }
@@ -140,9 +145,6 @@ func (b *trustBuilder) begin(log string, root *value) string {
 	id, _ := root.textOf("key_id")
 	encoded, _ := root.textOf("pub")
 	pub, _ := parseBase64(encoded)
-	if len(pub) != publicKeyBytes {
-		return codeSchema
-	}
 	if alg != algName {
 		return codeAlg
 	}
@@ -180,9 +182,6 @@ func (b *trustBuilder) payload(v *value, payloadType string, form formOf) (e env
 	if alg, _ := body.textOf("alg"); alg != algName {
 		return e, nil, codeAlg
 	}
-	if issuer, _ := body.textOf("issuer"); issuer != e.keyID {
-		return e, nil, codeKeyID
-	}
 	return e, body, ""
 }
 
@@ -198,14 +197,11 @@ func (b *trustBuilder) certificate(v *value) string {
 	validFrom, _ := body.decimalOf("valid_from_seq")
 	encoded, _ := body.textOf("pub")
 	pub, _ := parseBase64(encoded)
-	if len(pub) != publicKeyBytes {
-		return codeSchema
-	}
 	if weakKey(pub) {
 		return codeWeakKey
 	}
 	key := &certified{publicKey: newPublicKey(name, pub), purpose: purpose, validFrom: validFrom}
-	if id != hexOf(key.id) {
+	if issuer, _ := body.textOf("issuer"); id != hexOf(key.id) || issuer != e.keyID {
 		return codeKeyID
 	}
 	b.issued = append(b.issued, &issued{envelope: e, key: key, log: log})
@@ -270,8 +266,8 @@ func (b *trustBuilder) revocation(v *value) string {
 	}
 	id, _ := body.textOf("key_id")
 	log, _ := body.textOf("log")
-	if id < b.lastRevoked {
-		return codeSchema
+	if issuer, _ := body.textOf("issuer"); issuer != e.keyID {
+		return codeKeyID
 	}
 	b.lastRevoked = id
 	r := &revocation{envelope: e, log: log, keyID: id}

@@ -61,7 +61,7 @@ type logState struct {
 	// roots are those of the checkpoints that were met, by size.
 	roots map[uint64]digest
 	trust []*trust
-	// size is that of the largest tree of receipts, and known the roots of the trees of the remembered size.
+	// size is the most receipts that a stream has, and known the roots of the trees of the remembered size.
 	size     uint64
 	haveSize bool
 	known    map[digest]struct{}
@@ -290,41 +290,50 @@ const rememberedPath = "remembered checkpoint"
 
 // knownRoot is called with each tree that a stream of receipts reaches.
 func (v *verification) knownRoot(s *stream) {
-	if s.trust == nil {
-		return
-	}
-	l := v.log(s.trust.log)
-	if !l.haveSize || s.tree.size > l.size {
-		l.size, l.haveSize = s.tree.size, true
-	}
-	if c := v.remembered; c != nil && c.origin == s.trust.log && c.size == s.tree.size {
-		l.known[s.tree.root()] = struct{}{}
+	c := v.remembered
+	if s.trust != nil && !s.trust.void && c != nil && c.origin == s.trust.log && c.size == s.tree.size {
+		v.log(s.trust.log).known[s.tree.root()] = struct{}{}
 	}
 }
 
-// checkRemembered holds the remembered checkpoint against everything that was met.
+// knownReach is called where a stream of receipts ends.
+func (v *verification) knownReach(s *stream) {
+	if s.trust == nil || s.trust.void {
+		return
+	}
+	l := v.log(s.trust.log)
+	l.size, l.haveSize = max(l.size, s.next), true
+}
+
+// checkRemembered holds the remembered checkpoint against everything that was met of its log: in trust files that could be
+// read, and in the receipts beside them.
 func (v *verification) checkRemembered() {
 	c := v.remembered
 	if c == nil {
 		return
 	}
+	trusted, vouched, own := false, false, false
+	for name, l := range v.logs {
+		for _, t := range l.trust {
+			if t.void {
+				continue
+			}
+			trusted = true
+			if name == c.origin {
+				// It is enough that the keys of one of the inputs vouch for it.
+				own, vouched = true, vouched || len(c.check(t)) == 0
+			}
+		}
+	}
+	switch {
+	case own && !vouched:
+		v.report(codeNoteSig, rememberedPath)
+	case trusted && !own:
+		v.report(codeOrigin, rememberedPath)
+	}
 	l := v.logs[c.origin]
-	if l == nil || len(l.trust) == 0 {
-		if v.haveTrust() {
-			v.report(codeOrigin, rememberedPath)
-		}
+	if l == nil {
 		return
-	}
-	// It is enough that the keys of one of the inputs vouch for it.
-	var fewest []string
-	for i, t := range l.trust {
-		codes := c.check(t)
-		if i == 0 || len(codes) < len(fewest) {
-			fewest = codes
-		}
-	}
-	for _, code := range fewest {
-		v.report(code, rememberedPath)
 	}
 	switch {
 	case !l.haveSize:
@@ -338,15 +347,6 @@ func (v *verification) checkRemembered() {
 			v.report(codeFork, rememberedPath)
 		}
 	}
-}
-
-func (v *verification) haveTrust() bool {
-	for _, l := range v.logs {
-		if len(l.trust) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // checkBody checks the form of a receipt. Without a kind that is known, that is the only finding.

@@ -3,6 +3,7 @@
 
 mod full;
 mod killed;
+mod published;
 mod startup;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_clyra-under-test");

@@ -3,17 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clyra_receipts::bundle::{SealError, Sealer};
-use clyra_receipts::lineage::openlineage;
-use clyra_receipts::receipt::BuildInfo;
-use clyra_receipts::{Entry, KeyAccess, KeyError, KeyPlace, Keys, Log, LogOptions};
+use clyra_receipts::{Entry, KeyAccess, KeyError, KeyPlace, Keys, SealError};
 use serde_json::json;
 
 use super::super::exit::Exit;
 use super::super::key_files::KeyFileArgs;
+use super::super::offline::{self, Offline};
 use super::super::print::{self, DataDir};
 use super::{EncryptArgs, access, place};
-use crate::evidence::remembered_policies;
 
 /// Put a new log key in the place of the old one.
 ///
@@ -81,7 +78,19 @@ fn last_good(text: &str) -> Result<LastGood, String> {
 pub(super) fn rotate(args: &RotateArgs) -> Result<(), Exit> {
     let data_dir = &args.data_dir.path;
     let access: Arc<dyn KeyAccess> = Arc::new(access(&args.key_files, Some(&args.encrypt)));
-    let receipts = receipts(data_dir, Some(&access))?;
+    // All are sealed first, so that no tree that the key in force has to sign is left to its successor. A revoked key signs
+    // nothing more.
+    let mut receipts = 0;
+    if let Some(mut log) = open(data_dir, &access)? {
+        receipts = log.receipts;
+        loop {
+            match log.seal() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(SealError::Keys(KeyError::Revoked { .. })) => break,
+                Err(error) => return Err(Exit::usage(error)),
+            }
+        }
+    }
     if receipts == 0 {
         return Err(Exit::usage(
             "the log has no receipts yet; there is nothing that the old key has to keep. Make new keys",
@@ -107,7 +116,7 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Exit> {
     let data_dir = &args.data_dir.path;
     let access: Arc<dyn KeyAccess> = Arc::new(access(&args.key_files, None));
     // Nobody may be serving the log with the key that is taken away.
-    let receipts = receipts(data_dir, None)?;
+    let receipts = open(data_dir, &access)?.map_or(0, |log| log.receipts);
     let mut keys = Keys::open_public(data_dir).map_err(Exit::usage)?;
     let LastGood(last_good_seq) = args.last_good_seq;
     if last_good_seq.is_some_and(|seq| seq >= receipts) {
@@ -130,49 +139,22 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Exit> {
     })
 }
 
-/// Receipts on disk; fails while a sidecar runs. With `seal`, all of them are sealed first, so that no tree that the key in
-/// force has to sign is left to its successor; a revoked key signs nothing more.
-fn receipts(data_dir: &Path, seal: Option<&Arc<dyn KeyAccess>>) -> Result<u64, Exit> {
+/// The log, where there is one yet; fails while a sidecar runs.
+fn open(data_dir: &Path, access: &Arc<dyn KeyAccess>) -> Result<Option<Offline>, Exit> {
     if !data_dir.join("journal").is_dir() {
-        return Ok(0);
+        return Ok(None);
     }
-    let (sealer, count) = Sealer::open_offline(data_dir).map_err(|error| match error {
-        SealError::Locked(_) => Exit::usage(format!("{error}; stop it first")),
-        error => Exit::usage(error),
-    })?;
-    if let Some(access) = seal {
-        let policies = remembered_policies(data_dir).map_err(Exit::usage)?;
-        let mut sealer = sealer.with_key_access(Arc::clone(access)).with_lineage(openlineage::hook);
-        loop {
-            match sealer.seal(count, &policies) {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(SealError::Keys(KeyError::Revoked { .. })) => break,
-                Err(error) => return Err(Exit::usage(error)),
-            }
-        }
-    }
-    Ok(count)
+    Offline::open(data_dir, Arc::clone(access), "stop it first").map(Some)
 }
 
-/// Opens the log for these receipts; returns the number of the first.
+/// Puts on record what was changed; gives the number of the first receipt.
 fn append(
     data_dir: &Path,
     keys: &Keys,
     access: Arc<dyn KeyAccess>,
     entries: impl Iterator<Item = Entry>,
 ) -> Result<u64, Exit> {
-    let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
-    let mut options = LogOptions::new(data_dir, keys.origin(), build);
-    options.key_access = access;
-    let failed = |error: &dyn std::fmt::Display| {
+    offline::append(offline::options(data_dir, keys.origin(), access), entries).map_err(|error| {
         Exit::usage(format!("the key is changed, but the receipt that tells of it was not written: {error}"))
-    };
-    let (log, _) = Log::open(options).map_err(|error| failed(&error))?;
-    let mut first = None;
-    for entry in entries {
-        let token = log.append_blocking(entry).map_err(|error| failed(&error))?;
-        first.get_or_insert(token.seq);
-    }
-    log.shutdown().map_err(|error| failed(&error))?;
-    Ok(first.unwrap_or_default())
+    })
 }

@@ -225,7 +225,7 @@ fn three() -> Log {
 }
 
 /// The first process's segment was removed; `pruned.json` says what came before.
-fn pruned_files(log: &Log, at: usize) -> Files {
+pub(super) fn pruned_files(log: &Log, at: usize) -> Files {
     let mut files = changed(log, &[], |segments| drop(segments.remove(0)));
     let pruned = json!({"chain": hex(&log.chain_at(at)), "frontier": log.frontier(at), "v": "pef.v0"});
     files.insert("data/journal/pruned.json".into(), canonical(&pruned));

@@ -6,8 +6,10 @@ mod container;
 mod documents;
 mod journals;
 mod keys;
+pub(crate) mod odd;
 mod order;
 mod proofs;
+mod readings;
 mod receipts;
 mod valid;
 
@@ -142,6 +144,7 @@ pub(crate) fn cases() -> Vec<Case> {
         anchors::cases(),
         artifacts::cases(),
         proofs::cases(),
+        readings::cases(),
     ]
     .into_iter()
     .flatten()

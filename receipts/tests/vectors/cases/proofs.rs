@@ -10,7 +10,7 @@ use crate::forge::log::{self, EVENTS, Log};
 use crate::forge::{Files, base64, hex, note, replace, tree};
 
 /// A log whose receipt 3 is the outcome of a stream of three events.
-fn log() -> Log {
+pub(super) fn log() -> Log {
     let mut log = Log::started();
     let attempt = log.push("attempt", log::whole_attempt());
     let mut outcome = log.outcome_of(attempt);
@@ -21,13 +21,13 @@ fn log() -> Log {
     log
 }
 
-fn proof_of(log: &Log, seq: usize, checkpoint: &[u8]) -> Vec<u8> {
+pub(super) fn proof_of(log: &Log, seq: usize, checkpoint: &[u8]) -> Vec<u8> {
     let size = log.receipts.len();
     note::tlog_proof(seq as u64, &tree::inclusion(seq, &log.leaves()[..size]), checkpoint)
 }
 
 /// The three files of a proof of receipt 3.
-fn files(log: &Log) -> Files {
+pub(super) fn files(log: &Log) -> Files {
     let mut files = Files::new();
     files.insert("3.tlog-proof".into(), proof_of(log, 3, &log.checkpoint(log.receipts.len())));
     files.insert("3.receipt.json".into(), log.receipts[3].line());
@@ -42,7 +42,7 @@ fn case(name: &str, about: &str, codes: &str, change: impl FnOnce(&mut Files)) -
 }
 
 /// An event proof of the second event.
-fn event_proof(log: &Log) -> Value {
+pub(super) fn event_proof(log: &Log) -> Value {
     let leaves = log::events();
     json!({
         "event": "1", "events": "3", "keys": log.trust(), "leaf": hex(&leaves[1]),

@@ -121,7 +121,7 @@ impl Log {
     }
 
     pub(crate) fn next_seq(&self) -> u64 {
-        self.receipts.last().map_or(0, |receipt| receipt.seq + 1)
+        self.receipts.last().map_or(0, |receipt| receipt.seq.saturating_add(1))
     }
 
     pub(crate) fn log_key(&self) -> Key {
@@ -366,7 +366,8 @@ impl Log {
             let boot_hex = boot.replace('-', "");
             let boot_id: Vec<u8> =
                 (0..16).map(|at| u8::from_str_radix(&boot_hex[at * 2..at * 2 + 2], 16).unwrap()).collect();
-            let first_value = self.receipts[*first].value();
+            // Nothing, where it cannot be read.
+            let first_value: Value = serde_json::from_slice(&self.receipts[*first].body).unwrap_or_default();
             let prev_chain = match known {
                 Some(last) => self.receipts[last].chain,
                 None => derive("pef.v0 genesis", &canonical(&first_value["event"])),

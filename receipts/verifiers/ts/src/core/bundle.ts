@@ -22,7 +22,6 @@ const RATIO_MAX = 400;
 const LINE_MAX = 65_535;
 const ARTIFACT_BYTES_MAX = 25 * MIB;
 const PROOF_HASHES_MAX = 128;
-const FRONTIER_HASHES_MAX = 64;
 
 const quantiles = objectOf({ required: { max: count, p50: count, p90: count, p99: count } });
 const PEOPLE_LIST_MAX = 256;
@@ -59,7 +58,7 @@ const manifestForm: Form = objectOf({
   },
 });
 
-const frontierForm: Form = objectOf({ required: { hashes: listOf(digest, FRONTIER_HASHES_MAX), size: decimalText } });
+const frontierForm: Form = objectOf({ required: { hashes: listOf(digest), size: decimalText } });
 
 interface Listed {
   readonly path: string;

@@ -2,10 +2,10 @@
 
 import { allZero, concat, decimal, equal, fromHex, hex, readU32be, readU64be, utf8 } from "./bytes.js";
 import { type AnchorFiles, meetAnchorNotes } from "./anchor.js";
-import { blake3, chainValue, crc32c, keyHash, sha256 } from "./crypto.js";
+import { blake3, chainValue, crc32c, isWeakKey, keyHash, sha256 } from "./crypto.js";
 import { check, decimalText, digest, listOf, objectOf, oneOf } from "./form.js";
-import { isCanonical, isObject, JsonError, readJson, SMALL, type Value } from "./json.js";
-import { isKeyDocument, KeyError, TrustFile } from "./keys.js";
+import { canonicalBytes, isCanonical, isObject, JsonError, object, readJson, SMALL, type Value } from "./json.js";
+import { isKeyDocument, isOrigin, KeyError, revokedKey, TrustFile } from "./keys.js";
 import { Frontier } from "./merkle.js";
 import { parseVerifierKey } from "./note.js";
 import { RECEIPT_BYTES_MAX } from "./receipt.js";
@@ -35,7 +35,7 @@ export interface KeyFiles {
   readonly root: ByteSource | undefined;
   readonly logs: readonly ByteSource[];
   readonly receipts: readonly ByteSource[];
-  readonly revoked: readonly ByteSource[];
+  readonly revoked: readonly NamedFile[];
 }
 
 export interface JournalInput {
@@ -79,12 +79,17 @@ async function readKeys(session: Session, files: KeyFiles): Promise<Keys> {
     const text = new TextDecoder().decode((await readAll(files.root, CERTIFICATE_BYTES_MAX)) ?? new Uint8Array(0));
     const root = parseVerifierKey(text.trim());
     if (root === undefined) throw new KeyError("E206");
-    if (!root.name.endsWith("/root")) throw new KeyError("E306");
     const log = root.name.slice(0, -"/root".length);
+    if (!root.name.endsWith("/root") || !isOrigin(log) || isWeakKey(root.pub)) throw new KeyError("E206");
     const certs: Value[] = [];
     for (const file of [...files.logs, ...files.receipts]) certs.push(await readEnvelope(file));
     const revoked: Value[] = [];
-    for (const file of files.revoked) revoked.push(await readEnvelope(file));
+    for (const { name, source } of files.revoked) {
+      const value = await readEnvelope(source);
+      // A revocation lies under the id of its key.
+      if (`${revokedKey(value)}.json` !== name) throw new KeyError("E206");
+      revoked.push(value);
+    }
     const rootKeyId = hex(keyHash(root.name, 1, root.pub));
     identity = { log, rootKeyId };
     session.identify(log, root.name, root.pub, path);
@@ -100,7 +105,7 @@ async function readKeys(session: Session, files: KeyFiles): Promise<Keys> {
 const prunedForm = objectOf({
   required: {
     chain: digest,
-    frontier: objectOf({ required: { hashes: listOf(digest, 64), size: decimalText } }),
+    frontier: objectOf({ required: { hashes: listOf(digest), size: decimalText } }),
     v: oneOf("pef.v0"),
   },
 });
@@ -224,6 +229,11 @@ function readHeader(bytes: Uint8Array): Header | undefined {
   };
 }
 
+/** What a seal says: file bytes before it, last chain value, receipts in the segment. */
+function sealBody(bytes: number, chain: string, receipts: number): Uint8Array {
+  return canonicalBytes(object({ bytes: String(bytes), chain, receipts: String(receipts) }));
+}
+
 class JournalCheck {
   private before: { number: bigint } | "damaged" | "none" = "none";
 
@@ -263,6 +273,8 @@ class JournalCheck {
   private async frames(window: Window, path: string, last: boolean): Promise<void> {
     const { report } = this.session;
     let sealed = false;
+    let offset = HEADER;
+    let receipts = 0;
     for (;;) {
       const bytes = await window.view(FRAME_MAX);
       if (bytes.length === 0) return;
@@ -275,15 +287,18 @@ class JournalCheck {
       }
       if (frame.seal) {
         const chain = this.stream.chainNow;
-        if (frame.seq !== expected || (chain !== undefined && frame.chain !== chain)) report.add("W002", path, expected);
+        const follows = frame.seq === expected && (chain === undefined || frame.chain === chain);
+        if (!follows || !equal(frame.body, sealBody(offset, frame.chain, receipts))) report.add("W002", path, expected);
         sealed = true;
       } else {
+        receipts++;
         const body = this.stream.frame(frame.body, frame.sig);
         if (body !== undefined && (frame.seq !== body.seq || frame.chain !== chainValue(body.seq, frame.body))) {
           report.add("W002", path, frame.seq);
         }
       }
       window.skip(frame.length);
+      offset += frame.length;
     }
   }
 

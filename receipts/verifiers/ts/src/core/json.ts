@@ -157,21 +157,9 @@ class Reader {
     const first = this.bytes[this.at];
     const whole = this.digits();
     if (whole === 0 || (whole > 1 && first === 0x30)) this.fail("E201");
-    let fraction = false;
-    if (this.bytes[this.at] === 0x2e) {
-      fraction = true;
-      this.at++;
-      if (this.digits() === 0) this.fail("E201");
-    }
-    const e = this.bytes[this.at];
-    if (e === 0x65 || e === 0x45) {
-      fraction = true;
-      this.at++;
-      const sign = this.bytes[this.at];
-      if (sign === 0x2b || sign === 0x2d) this.at++;
-      if (this.digits() === 0) this.fail("E201");
-    }
-    if (fraction || whole > 16) this.fail("E204");
+    // A fraction or an exponent, whatever follows.
+    const next = this.bytes[this.at];
+    if (next === 0x2e || next === 0x65 || next === 0x45 || whole > 16) this.fail("E204");
     const value = Number(String.fromCharCode(...this.bytes.subarray(from, this.at)));
     if (!Number.isSafeInteger(value) || (negative && value === 0)) this.fail("E204");
     return value;

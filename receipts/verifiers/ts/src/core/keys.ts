@@ -118,6 +118,16 @@ export function isKeyDocument(value: Value): boolean {
   }
 }
 
+/** The key that a revocation is over, or undefined where it is none. */
+export function revokedKey(value: Value): string | undefined {
+  try {
+    return signedBody(value, REVOCATION_TYPE, revocation).member("key_id");
+  } catch (error) {
+    if (error instanceof KeyError) return undefined;
+    throw error;
+  }
+}
+
 function keyId(name: string, pub: Uint8Array): string {
   return hex(keyHash(name, 1, pub));
 }
@@ -154,6 +164,7 @@ export class TrustFile {
     if (!isObject(root) || check(root, rootForm).length > 0) throw new KeyError("E206");
     if (!Array.isArray(certs) || !Array.isArray(revoked)) throw new KeyError("E206");
     if (value.has("revoked") && revoked.length === 0) throw new KeyError("E206");
+    if (certs.length > CERTIFICATES_MAX || revoked.length > REVOCATIONS_MAX) throw new KeyError("E106");
     if (root.get("alg") !== "ed25519") throw new KeyError("E303");
     const pub = fromBase64(String(root.get("pub"))) ?? new Uint8Array(32);
     return TrustFile.assemble(log, String(root.get("name")), pub, String(root.get("key_id")), certs, revoked);

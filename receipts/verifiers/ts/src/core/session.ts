@@ -21,10 +21,11 @@ export class Session {
   readonly report = new Report();
   readonly stats = new Stats();
   private readonly roots = new Map<string, string>();
-  private readonly trusts = new Map<string, TrustFile>();
+  /** Kept where a remembered checkpoint is to be held against them. */
+  private readonly trusts: TrustFile[] = [];
   private readonly remembered: Checkpoint | undefined;
-  /** Where the receipts of the remembered checkpoint's log begin and end, and what they say of its root. */
-  private reach: { begin: bigint; end: bigint } | undefined;
+  /** How many receipts the remembered checkpoint's log has, and what they say of its root. */
+  private reach: bigint | undefined;
   private rememberedRoot: "unknown" | "same" | "other" = "unknown";
 
   constructor(readonly options: Options) {
@@ -44,7 +45,7 @@ export class Session {
     }
     for (const code of trust.faults) this.report.add(code, path);
     this.identify(trust.log, trust.rootName, trust.rootPub, path);
-    this.trusts.set(`${trust.log}\0${trust.rootKeyId}\0${trust.logKeys.length}`, trust);
+    if (this.remembered !== undefined) this.trusts.push(trust);
     return trust;
   }
 
@@ -91,15 +92,13 @@ export class Session {
     if (this.rememberedRoot !== "other") this.rememberedRoot = same ? "same" : "other";
   }
 
-  /** A stream of this log begins and ends here. */
-  knowReach(log: string | undefined, begin: bigint, end: bigint): void {
+  /** A stream of this log ends here. */
+  knowReach(log: string | undefined, end: bigint): void {
     if (this.remembered === undefined || log !== this.remembered.origin) return;
-    this.reach = {
-      begin: this.reach === undefined || begin < this.reach.begin ? begin : this.reach.begin,
-      end: this.reach === undefined || end > this.reach.end ? end : this.reach.end,
-    };
+    if (this.reach === undefined || end > this.reach) this.reach = end;
   }
 
+  /** The remembered checkpoint, against the trust files that could be read and the receipts beside them. */
   private checkRemembered(): void {
     const bytes = this.options.checkpoint;
     if (bytes === undefined) return;
@@ -109,16 +108,16 @@ export class Session {
       return;
     }
     this.stats.checkpoints++;
-    const trusts = [...this.trusts.values()].filter((trust) => trust.log === note.origin);
+    const trusts = this.trusts.filter((trust) => trust.log === note.origin);
     if (trusts.length === 0) {
-      this.report.add(this.trusts.size > 0 ? "E604" : "E402", REMEMBERED);
-    } else {
-      const faults = trusts.map((trust) => trust.checkpointFaults(note));
-      if (!faults.some((list) => list.length === 0)) for (const code of faults[0] ?? []) this.report.add(code, REMEMBERED);
+      if (this.trusts.length > 0) this.report.add("E604", REMEMBERED);
+    } else if (!trusts.some((trust) => trust.checkpointFaults(note).length === 0)) {
+      // It is enough that the keys of one of the inputs vouch for it.
+      this.report.add("E402", REMEMBERED);
     }
     if (this.rememberedRoot === "other") this.report.add("E606", REMEMBERED);
     if (this.reach === undefined) return;
-    if (note.size > this.reach.end) this.report.add("E605", REMEMBERED, this.reach.end);
+    if (note.size > this.reach) this.report.add("E605", REMEMBERED, this.reach);
     else if (this.rememberedRoot === "unknown") this.report.add("E603", REMEMBERED, undefined, "warning");
   }
 

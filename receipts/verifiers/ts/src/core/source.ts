@@ -29,6 +29,11 @@ export async function readAll(source: ByteSource, max: number): Promise<Uint8Arr
   return all.subarray(0, at);
 }
 
+/** The first bytes, at most so many. */
+export async function readStart(source: ByteSource, max: number): Promise<Uint8Array> {
+  return source.size <= max ? ((await readAll(source, max)) ?? new Uint8Array(0)) : source.read(0, max);
+}
+
 export function bytesSource(bytes: Uint8Array): ByteSource {
   return { size: bytes.length, read: async (offset, length) => bytes.subarray(offset, offset + length) };
 }

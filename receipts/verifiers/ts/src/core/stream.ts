@@ -1,6 +1,6 @@
 // The receipts of a log in their order: one state for all that each receipt is held against.
 
-import { base64, compareText, decimal, equal, fromBase64, hex, utf8 } from "./bytes.js";
+import { base64, compareText, decimal, equal, fromBase64, hex, U64_MAX, utf8 } from "./bytes.js";
 import { type AnchorEvent, type AnchorFiles, checkAnchor } from "./anchor.js";
 import { chainValue, derive, pae, verify } from "./crypto.js";
 import { type Envelope, envelopeOf, RECEIPT_TYPE, ROTATION_TYPE } from "./dsse.js";
@@ -19,13 +19,34 @@ import {
 } from "./json.js";
 import type { TrustFile } from "./keys.js";
 import { Frontier, leafHash } from "./merkle.js";
-import { checkReceipt, isKind, isVerdict, runOf } from "./receipt.js";
+import { checkReceipt, isKind, isVerdict, RECEIPT_BYTES_MAX, runOf } from "./receipt.js";
 import type { Session } from "./session.js";
 
+/** What a body may be: less than a document of its class, because an envelope has to hold it. */
+const BODY: Bounds = { ...SMALL, bytes: RECEIPT_BYTES_MAX };
+const ENVELOPE_BYTES_MAX = 65_535;
 const RUNS_MAX = 16_384;
 const ATTEMPTS_MAX = 1_048_576;
 
-/** Reads a document and reports what keeps it from being read. */
+/** Reads a document and reports what keeps it from being read, and whether it is canonical. */
+function readJudged(
+  session: Session,
+  bytes: Uint8Array,
+  bounds: Bounds,
+  path: string,
+  seq?: bigint,
+): { value: Value; canonical: boolean } | undefined {
+  try {
+    const value = readJson(bytes, bounds);
+    return { value, canonical: isCanonical(bytes, value) };
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    session.report.add(error.code, path, seq);
+    return undefined;
+  }
+}
+
+/** The same, with a finding where it is not canonical. */
 export function readReported(
   session: Session,
   bytes: Uint8Array,
@@ -33,16 +54,9 @@ export function readReported(
   path: string,
   seq?: bigint,
 ): Value | undefined {
-  let value: Value;
-  try {
-    value = readJson(bytes, bounds);
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    session.report.add(error.code, path, seq);
-    return undefined;
-  }
-  if (!isCanonical(bytes, value)) session.report.add("E203", path, seq);
-  return value;
+  const read = readJudged(session, bytes, bounds, path, seq);
+  if (read?.canonical === false) session.report.add("E203", path, seq);
+  return read?.value;
 }
 
 export interface SingleReceipt {
@@ -83,6 +97,11 @@ interface Body {
   readonly faults: readonly Mismatch[];
 }
 
+/** The number expected after a receipt's. The largest has no other after it. */
+function after(seq: bigint): bigint {
+  return seq === U64_MAX ? seq : seq + 1n;
+}
+
 function textMember(value: JsonObject, name: string): string | undefined {
   const member = value.get(name);
   return typeof member === "string" ? member : undefined;
@@ -100,13 +119,15 @@ export class ReceiptStream {
   private readonly startTree: Frontier | undefined;
   private tree: Frontier | undefined;
   private readonly claims = new Map<bigint, Claim[]>();
+  /** All of them, for whoever asks in the end whether the log has so many receipts. */
+  private readonly claimed: { readonly size: bigint; readonly path: string }[] = [];
 
   private boot: { epoch: number; id: string } | undefined;
   private mono: bigint | undefined;
   private ts: string | undefined;
   private keyId: string | undefined;
   private rotatedTo: string | undefined;
-  private readonly attempts = new Map<bigint, { id: string | undefined; path: string }>();
+  private readonly attempts = new Map<bigint, { id: string; path: string }>();
   private pairing = true;
   private readonly runs = new Map<string, { seq: bigint; chain: string }>();
 
@@ -153,6 +174,7 @@ export class ReceiptStream {
 
   /** Holds the tree at this size, now or later, to this root. */
   claim(size: bigint, root: Uint8Array, path: string): void {
+    this.claimed.push({ size, path });
     if (this.tree === undefined) return;
     if (size === this.tree.size) {
       if (!equal(this.tree.root(), root)) this.session.report.add("E601", path);
@@ -166,17 +188,14 @@ export class ReceiptStream {
 
   /** Claims of larger trees than there are receipts. */
   shortClaims(): string[] {
-    const paths: string[] = [];
-    for (const [size, list] of this.claims) {
-      if (this.expected !== undefined && size > this.expected) for (const claim of list) paths.push(claim.path);
-    }
-    return paths;
+    const { expected } = this;
+    return this.claimed.filter(({ size }) => expected !== undefined && size > expected).map(({ path }) => path);
   }
 
   private know(): void {
     const tree = this.tree;
     if (tree === undefined) return;
-    this.session.knowTree(this.log, tree.size, () => tree.root());
+    this.session.knowTree(this.source.trust?.log, tree.size, () => tree.root());
     const due = this.claims.get(tree.size);
     if (due === undefined) return;
     this.claims.delete(tree.size);
@@ -200,44 +219,50 @@ export class ReceiptStream {
 
   /** Something that cannot be read took a place. */
   private unreadable(): void {
-    if (this.expected !== undefined) this.expected++;
+    if (this.expected !== undefined) this.expected = after(this.expected);
     this.forgetStart();
   }
 
-  /** The envelope's payload, or undefined where it cannot be read. */
-  private open(bytes: Uint8Array): Envelope | undefined {
+  /** What an envelope holds, or undefined where it cannot be read. */
+  private open(bytes: Uint8Array): { envelope: Envelope; value: JsonObject; body?: Body } | undefined {
+    const { report } = this.session;
     const { path } = this.source;
-    const value = readReported(this.session, bytes, SMALL, path, this.expected);
-    const envelope = value === undefined ? undefined : envelopeOf(value);
-    if (envelope?.payloadType === RECEIPT_TYPE) return envelope;
-    if (value !== undefined) this.session.report.add("E206", path, this.expected);
-    return undefined;
+    const read = readJudged(this.session, bytes, SMALL, path, this.expected);
+    if (read === undefined) return undefined;
+    const envelope = envelopeOf(read.value);
+    const judge = envelope?.payloadType === RECEIPT_TYPE ? envelope : undefined;
+    const inside = judge === undefined ? undefined : this.read(judge.payload, judge.sig, judge.keyid);
+    // Its number is that of the receipt, where there is one.
+    if (!read.canonical) report.add("E203", path, inside?.at ?? this.expected);
+    if (judge === undefined) report.add("E206", path, this.expected);
+    return judge === undefined || inside === undefined ? undefined : { envelope: judge, ...inside };
   }
 
   /** A line of `receipts.jsonl`, without its newline. */
   line(bytes: Uint8Array): void {
-    const envelope = this.open(bytes);
-    const read = envelope === undefined ? undefined : this.read(envelope.payload, envelope.sig, envelope.keyid);
-    this.take(read?.body);
+    this.take(this.open(bytes)?.body);
     this.leaf(bytes);
   }
 
-  /** A receipt of the journal, from which the envelope is made. Gives what could be read of it. */
+  /** A receipt of the journal, from which the envelope is made. Gives what stands in its place. */
   frame(bytes: Uint8Array, sig: Uint8Array): Body | undefined {
     const read = this.read(bytes, sig, undefined);
-    this.take(read?.body);
+    const stands = this.take(read?.body);
     this.leaf(journalEnvelope(bytes, sig, textMember(read?.value ?? new Map(), "key_id") ?? ""));
-    return read?.body;
+    return stands ? read?.body : undefined;
   }
 
   /** A receipt of which nothing is known but itself. */
   single(bytes: Uint8Array): SingleReceipt | undefined {
-    const envelope = this.open(bytes);
-    const read = envelope === undefined ? undefined : this.read(envelope.payload, envelope.sig, envelope.keyid);
-    if (envelope === undefined || read?.body === undefined) return undefined;
+    if (bytes.length > ENVELOPE_BYTES_MAX) {
+      this.session.report.add("E106", this.source.path, this.expected);
+      return undefined;
+    }
+    const read = this.open(bytes);
+    if (read?.body === undefined) return undefined;
     this.count(read.body);
-    const leaf = journalEnvelope(envelope.payload, envelope.sig, envelope.keyid);
-    return { body: read.value, seq: read.body.seq, leaf };
+    const { payload, sig, keyid } = read.envelope;
+    return { body: read.value, seq: read.body.seq, leaf: journalEnvelope(payload, sig, keyid) };
   }
 
   private count(body: Body): void {
@@ -247,33 +272,40 @@ export class ReceiptStream {
     this.source.count?.(body.kind, verdict);
   }
 
-  private take(body: Body | undefined): void {
+  /** Whether it stands in its place, or after a gap. */
+  private take(body: Body | undefined): boolean {
     if (body === undefined) {
       this.unreadable();
-      return;
+      return false;
     }
     this.count(body);
-    this.place(body);
+    return this.place(body);
   }
 
   /** All that is checked on a receipt by itself. The body is there where it has what places it in the order. */
-  private read(bytes: Uint8Array, sig: Uint8Array, envelopeKey: string | undefined): { value: JsonObject; body?: Body } | undefined {
+  private read(
+    bytes: Uint8Array,
+    sig: Uint8Array,
+    envelopeKey: string | undefined,
+  ): { value: JsonObject; at: bigint | undefined; body?: Body } | undefined {
     const { path } = this.source;
-    const value = readReported(this.session, bytes, SMALL, path, this.expected);
-    if (value === undefined) return undefined;
+    const read = readJudged(this.session, bytes, BODY, path, this.expected);
+    if (read === undefined) return undefined;
+    const { value } = read;
     const seqText = isObject(value) ? value.get("seq") : undefined;
     const seq = isDecimal(seqText) ? BigInt(seqText) : undefined;
     const at = seq ?? this.expected;
+    if (!read.canonical) this.session.report.add("E203", path, at);
     const faults = checkReceipt(value);
     for (const { code, pointer } of faults) this.session.report.add(code, `${path}#${pointer}`, at);
     if (!isObject(value)) return undefined;
     this.signature(value, bytes, sig, envelopeKey, at);
     const kind = value.get("kind");
     const prev = value.get("prev");
-    if (!isKind(kind) || seq === undefined || !isDigestText(prev)) return { value };
+    if (!isKind(kind) || seq === undefined || !isDigestText(prev)) return { value, at };
     const { identity } = this.source;
     if (identity !== undefined && value.get("log") !== identity.log) this.session.report.add("E604", path, at);
-    return { value, body: { value, bytes, kind, seq, prev, faults } };
+    return { value, at, body: { value, bytes, kind, seq, prev, faults } };
   }
 
   private signature(
@@ -304,7 +336,7 @@ export class ReceiptStream {
     if (!verify(key.pub, pae(RECEIPT_TYPE, bytes), sig)) report.add("E401", path, seq);
   }
 
-  private place(body: Body): void {
+  private place(body: Body): boolean {
     const { report } = this.session;
     const { path } = this.source;
     const expected = this.expected ?? body.seq;
@@ -314,19 +346,19 @@ export class ReceiptStream {
       this.forgetStart();
     } else if (body.seq < expected) {
       report.add(body.seq + 1n === expected ? "E502" : "E505", path, body.seq);
-      return;
+      return false;
     }
-    this.expected = body.seq + 1n;
+    this.expected = after(body.seq);
     this.placed++;
     const chain = chainValue(body.seq, body.bytes);
     this.checkChain(body);
     this.chain = chain;
-    this.checkStart(body);
+    if (this.checkStart(body)) this.checkKeyChange(body);
     this.checkTime(body);
-    this.checkKeyChange(body);
     this.checkKind(body);
     this.checkPair(body);
     this.checkRun(body, chain);
+    return true;
   }
 
   private checkChain(body: Body): void {
@@ -337,6 +369,7 @@ export class ReceiptStream {
       const good =
         body.kind === "genesis" &&
         event !== undefined &&
+        typeof event.get("log") === "string" &&
         event.get("log") === body.value.get("log") &&
         (identity === undefined || event.get("root") === identity.rootKeyId) &&
         body.prev === hex(derive("pef.v0 genesis", canonicalBytes(event)));
@@ -347,7 +380,8 @@ export class ReceiptStream {
     if (this.chain !== undefined && this.chain !== body.prev) report.add("E503", path, body.seq);
   }
 
-  private checkStart(body: Body): void {
+  /** Whether the receipt tells which process wrote it; one that does not is passed over. */
+  private checkStart(body: Body): boolean {
     const { report } = this.session;
     const { path } = this.source;
     const boot = objectMember(body.value, "boot");
@@ -355,14 +389,14 @@ export class ReceiptStream {
     const id = boot?.get("id");
     const monoText = body.value.get("mono_ns");
     const mono = isDecimal(monoText) ? decimal(monoText) : undefined;
-    if (typeof epoch !== "number" || typeof id !== "string" || mono === undefined) return;
+    if (typeof epoch !== "number" || typeof id !== "string" || mono === undefined) return false;
     const before = this.boot;
     if (body.seq === 0n && epoch !== 1) report.add("E509", path, body.seq);
     if (before !== undefined && before.epoch === epoch && before.id === id) {
       if (body.kind === "boot" && body.seq !== 1n) report.add("E509", path, body.seq);
       if (this.mono !== undefined && mono < this.mono) report.add("E508", path, body.seq);
       this.mono = mono;
-      return;
+      return true;
     }
     if (before !== undefined) {
       const event = objectMember(body.value, "event");
@@ -374,6 +408,7 @@ export class ReceiptStream {
     this.mono = mono;
     this.keyId = undefined;
     this.rotatedTo = undefined;
+    return true;
   }
 
   private checkTime(body: Body): void {
@@ -395,9 +430,6 @@ export class ReceiptStream {
       const event = objectMember(body.value, "event");
       if (event?.get("purpose") === "receipt") this.rotatedTo = textMember(event, "new");
     }
-    // Without a process that it belongs to, nothing can be said.
-    const boot = objectMember(body.value, "boot");
-    if (typeof boot?.get("epoch") !== "number" || typeof boot.get("id") !== "string") return;
     if (this.keyId !== undefined && this.keyId !== keyId && announced !== keyId) {
       this.session.report.add("E306", this.source.path, body.seq);
     }
@@ -435,7 +467,9 @@ export class ReceiptStream {
     const find = (id: string) => (purpose === "log" ? trust.logKey(id) : trust.receiptKey(id));
     const oldKey = find(oldId);
     const newKey = find(newId);
-    if (oldKey === undefined || (newKey === undefined && purpose === "log")) report.add("E301", path, body.seq);
+    // One that is not known for anything is what a process left behind that ended before the certificate was durable.
+    const leftBehind = purpose === "receipt" && trust.logKey(newId) === undefined;
+    if (oldKey === undefined || (newKey === undefined && !leftBehind)) report.add("E301", path, body.seq);
     const signed = pae(
       ROTATION_TYPE,
       canonicalBytes(object({ log: trust.log, new: newId, old: oldId, purpose, v: "pef.v0", valid_from_seq: from })),
@@ -459,10 +493,7 @@ export class ReceiptStream {
     const { path } = this.source;
     const from = decimal(textMember(event, "from") ?? "") ?? 0n;
     const to = decimal(textMember(event, "to") ?? "") ?? 0n;
-    if (to <= from || to > body.seq) {
-      report.add("E206", `${path}#/event/to`, body.seq);
-      return;
-    }
+    if (to <= from || to > body.seq) report.add("E206", `${path}#/event/to`, body.seq);
     this.prunes.add(to);
     const start = this.startTree;
     if (start !== undefined && start.size === to && hex(start.root()) !== event.get("root")) {
@@ -473,7 +504,7 @@ export class ReceiptStream {
   private checkPair(body: Body): void {
     const { report } = this.session;
     const { path } = this.source;
-    const id = textMember(body.value, "id");
+    const id = textMember(body.value, "id") ?? "";
     if (body.kind === "attempt") {
       if (!this.pairing) return;
       if (this.attempts.size >= ATTEMPTS_MAX) {
@@ -516,9 +547,7 @@ export class ReceiptStream {
   end(): void {
     for (const [seq, { path }] of this.attempts) this.session.report.add("E507", path, seq, "warning");
     this.attempts.clear();
-    if (this.begin !== undefined && this.expected !== undefined) {
-      this.session.knowReach(this.log, this.begin, this.expected);
-    }
+    if (this.expected !== undefined) this.session.knowReach(this.source.trust?.log, this.expected);
   }
 }
 

@@ -109,7 +109,7 @@ function keyFiles(path: string): KeyFiles {
     root: plainFile(join(path, "root.vkey")),
     logs: sources("logs", (name) => NUMBERED.test(name)),
     receipts: sources("receipts", (name) => NUMBERED.test(name)),
-    revoked: sources("revoked", (name) => name.endsWith(".json") && isDigest(name.slice(0, -5))),
+    revoked: files(join(path, "revoked"), (name) => name.endsWith(".json") && isDigest(name.slice(0, -5))),
   };
 }
 
