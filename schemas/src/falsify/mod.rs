@@ -8,6 +8,7 @@
 //! monitor rules out kills its branch; when the root branch dies, the document is refused.
 
 mod branch;
+mod loops;
 mod lower;
 mod monitor;
 mod node;

@@ -4,6 +4,7 @@
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
+use super::loops;
 use super::node::Kinds;
 use crate::analysis;
 use crate::contract::{ContractSource, Dialect};
@@ -60,12 +61,15 @@ pub(crate) struct Parts<'a> {
     dialect: &'a Dialect,
     limits: &'a Limits,
     values: usize,
+    /// Somewhere the schema leads back to itself without a step into the document. What that means depends on where one comes
+    /// from, so no part of it means the same by itself.
+    loops: bool,
     pub(crate) made: Vec<Part>,
 }
 
 impl<'a> Parts<'a> {
     pub(crate) fn new(root: &'a Value, dialect: &'a Dialect, limits: &'a Limits) -> Self {
-        Self { root, dialect, limits, values: 0, made: Vec::new() }
+        Self { root, dialect, limits, values: 0, loops: loops::has_loop(root), made: Vec::new() }
     }
 
     /// The part of a schema that is not modelled; `more` are further keywords of it that are not. None if there is nothing, or
@@ -90,7 +94,7 @@ impl<'a> Parts<'a> {
                 }
             }
         }
-        if kinds.is_empty() || self.made.len() >= PARTS_MAX {
+        if kinds.is_empty() || self.loops || self.made.len() >= PARTS_MAX {
             return None;
         }
         if WHOLE.iter().any(|keyword| schema.contains_key(*keyword)) {
