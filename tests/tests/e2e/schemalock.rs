@@ -237,6 +237,8 @@ async fn what_is_held_too_long_or_too_much_is_blocked() {
         let answer = post(small.address, surface.at(true), &[], surface.ask(true, &directive)).await;
         let refusal = refused(surface, 400, "schema_violation", &answer);
         assert!(refusal.reason.contains("hold_bytes"), "{}", refusal.reason);
+        // What is told of an exchange is told after its answer.
+        small.event(answer.request_id()).await;
     }
     let metrics = get(small.admin, "/metrics").await.text();
     for line in [

@@ -214,14 +214,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// News for the SIEM and the metrics.
+    /// News for the metrics and the SIEM: whoever reads the event finds it counted.
     pub(super) fn publish(&self) {
         let gateway = self.gateway;
+        gateway.metrics.ended(&self.record);
         gateway.events.send(siem::exchange_line(&self.record, (self.attempt_seq, self.outcome_seq)));
         for line in siem::finding_lines(&self.record) {
             gateway.events.send(line);
         }
-        gateway.metrics.ended(&self.record);
     }
 }
 
