@@ -132,6 +132,12 @@ impl Falsifier {
     }
 }
 
+impl Drop for Falsifier {
+    fn drop(&mut self) {
+        self.state.watches.give_back(&self.nodes);
+    }
+}
+
 impl Observe for Falsifier {
     fn begin(&mut self, kind: Kind, at: usize) -> Result<(), Refused> {
         self.state.begin(&self.nodes, kind, at)

@@ -1,7 +1,6 @@
 //! A schema as the falsifier reads it: nodes that say what cannot be, by index.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use serde_json::Number;
 
 use super::part::Part;

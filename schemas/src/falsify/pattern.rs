@@ -3,6 +3,8 @@
 //!
 //! The translation from ECMA-262 is the authority's own, so that both mean the same.
 
+use std::sync::Mutex;
+
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::util::{start, syntax};
@@ -12,10 +14,15 @@ use regex_automata::{Anchored, nfa::thompson};
 /// authority.
 const CACHE_BYTES: usize = 128 << 10;
 
+/// Caches of one pattern that are kept for the next documents: as many as are under way at once on a small machine.
+const CACHES_MAX: usize = 8;
+
 /// A compiled pattern.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     dfa: DFA,
+    /// States that were worked out for earlier documents. They say nothing of a document but which parts of the pattern it met.
+    caches: Mutex<Vec<Cache>>,
 }
 
 /// A text in the middle of being matched.
@@ -41,11 +48,21 @@ impl Pattern {
             .thompson(thompson::Config::new().nfa_size_limit(Some(bytes_max)))
             .build(&pattern)
             .ok()?;
-        Some(Self { dfa })
+        Some(Self { dfa, caches: Mutex::default() })
     }
 
     pub(crate) fn cache(&self) -> Cache {
-        self.dfa.create_cache()
+        // Nobody waits for another document's turn.
+        let kept = self.caches.try_lock().ok().and_then(|mut caches| caches.pop());
+        kept.unwrap_or_else(|| self.dfa.create_cache())
+    }
+
+    pub(crate) fn give_back(&self, cache: Cache) {
+        if let Ok(mut caches) = self.caches.try_lock()
+            && caches.len() < CACHES_MAX
+        {
+            caches.push(cache);
+        }
     }
 
     pub(crate) fn begin(&self, cache: &mut Cache) -> Progress {

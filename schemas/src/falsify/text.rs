@@ -52,6 +52,15 @@ impl Watches {
         self.watches.clear();
     }
 
+    /// The document is done with: what was worked out of its patterns serves the next.
+    pub(crate) fn give_back(&mut self, nodes: &Nodes) {
+        for (pattern, cache) in nodes.patterns.iter().zip(&mut self.caches) {
+            if let Some(cache) = cache.take() {
+                pattern.give_back(cache);
+            }
+        }
+    }
+
     /// A string begins.
     pub(crate) fn begin(&mut self, nodes: &Nodes, branches: &Branches, monitors: &[Monitor]) {
         self.chars = 0;
