@@ -55,7 +55,7 @@ fn is_number(text: &str) -> bool {
     last.is_some_and(Number::is_whole)
 }
 
-/// Where a scalar lies that may have to change.
+/// Where a scalar ends that may have to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// It ends before this offset.
@@ -66,29 +66,47 @@ pub(crate) enum Extent {
     NoScalar,
 }
 
-/// The extent of the scalar that begins at `at`; if the text `is_whole`, it may end with it.
-pub(crate) fn extent(document: &str, at: usize, is_whole: bool) -> Extent {
-    let rest = document.as_bytes().get(at..).unwrap_or_default();
-    match rest.first() {
-        Some(b'"') => {
-            let mut escaped = false;
-            let end = rest.iter().skip(1).position(|&byte| {
-                let ends = byte == b'"' && !escaped;
-                escaped = byte == b'\\' && !escaped;
-                ends
-            });
-            end.map_or(Extent::Open, |end| Extent::Ends(at + end + 2))
-        }
-        Some(b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-            let end = rest.iter().position(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));
-            match end {
-                Some(end) => Extent::Ends(at + end),
-                None if is_whole => Extent::Ends(document.len()),
-                None => Extent::Open,
+/// A scalar that has begun, looked through once however it comes.
+#[derive(Debug)]
+pub(crate) struct Scalar {
+    /// Where it begins in the document.
+    pub(crate) at: usize,
+    /// Up to where it has been looked through, and whether a backslash stands before that.
+    seen: usize,
+    escaped: bool,
+}
+
+impl Scalar {
+    pub(crate) fn new(at: usize) -> Self {
+        Self { at, seen: at, escaped: false }
+    }
+
+    /// Looks on to its end in a document that has grown; if that `is_whole`, the scalar may end with it.
+    pub(crate) fn extent(&mut self, document: &str, is_whole: bool) -> Extent {
+        let bytes = document.as_bytes();
+        let is_text = match bytes.get(self.at) {
+            Some(b'"') => true,
+            Some(b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => false,
+            Some(_) => return Extent::NoScalar,
+            None => return Extent::Open,
+        };
+        self.seen = self.seen.max(self.at + 1);
+        while let Some(&byte) = bytes.get(self.seen) {
+            if is_text {
+                let ends = byte == b'"' && !self.escaped;
+                self.escaped = byte == b'\\' && !self.escaped;
+                self.seen += 1;
+                if ends {
+                    return Extent::Ends(self.seen);
+                }
+            } else {
+                if matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n') {
+                    return Extent::Ends(self.seen);
+                }
+                self.seen += 1;
             }
         }
-        Some(_) => Extent::NoScalar,
-        None => Extent::Open,
+        if is_whole && !is_text { Extent::Ends(bytes.len()) } else { Extent::Open }
     }
 }
 
@@ -147,6 +165,16 @@ mod tests {
 
     #[test]
     fn the_extent_of_a_scalar_is_known_when_it_has_ended() {
+        let extent = |document: &str, at: usize, is_whole: bool| {
+            let at_once = Scalar::new(at).extent(document, is_whole);
+            // The same if it comes byte by byte; the documents are ASCII.
+            let mut scalar = Scalar::new(at);
+            let mut grown = (0..document.len()).map(|end| document.get(..end).unwrap_or_default());
+            let found =
+                grown.find_map(|part| Some(scalar.extent(part, false)).filter(|extent| *extent != Extent::Open));
+            assert_eq!(found.unwrap_or_else(|| scalar.extent(document, is_whole)), at_once, "{document}");
+            at_once
+        };
         assert_eq!(extent(r#"["a\"b", 1]"#, 1, false), Extent::Ends(7));
         assert_eq!(extent(r#"["a\""#, 1, true), Extent::Open);
         assert_eq!(extent("[12,", 1, false), Extent::Ends(3));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::coerce::{self, Coercion, Extent, Shifts};
+use crate::coerce::{Coercion, Extent, Scalar, Shifts};
 use crate::contract::{Contract, ContractSource};
 use crate::falsify::{self, Falsifier};
 use crate::locate::Segment;
@@ -83,8 +83,7 @@ const READ_AGAIN_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Debug)]
 struct Waiting {
-    /// Where the scalar begins in the document.
-    at: usize,
+    scalar: Scalar,
     /// What is wrong if it stays as it is.
     violation: Violation,
 }
@@ -250,7 +249,7 @@ impl Lock {
             if !is_wrong_kind || !self.repair.coerces_any() {
                 return Err(violation);
             }
-            self.waiting = Some(Waiting { at: fault.at, violation });
+            self.waiting = Some(Waiting { scalar: Scalar::new(fault.at), violation });
             return Ok(());
         }
         if self.syntax.is_complete() && !self.accepted {
@@ -262,11 +261,12 @@ impl Lock {
 
     /// Changes the scalar that waits, once it is whole, if it can only mean one other.
     fn coerce(&mut self, is_whole: bool) -> Result<(), Violation> {
-        while let Some(Waiting { at, violation }) = self.waiting.take() {
-            let end = match coerce::extent(&self.document, at, is_whole) {
+        while let Some(Waiting { mut scalar, violation }) = self.waiting.take() {
+            let at = scalar.at;
+            let end = match scalar.extent(&self.document, is_whole) {
                 Extent::Ends(end) => end,
                 Extent::Open if !is_whole => {
-                    self.waiting = Some(Waiting { at, violation });
+                    self.waiting = Some(Waiting { scalar, violation });
                     return Ok(());
                 }
                 Extent::Open | Extent::NoScalar => return Err(violation),

@@ -19,8 +19,8 @@ use crate::observe::Kind;
 /// Whether a part of a schema is a document of its own, in which references mean something else. A fragment names a place
 /// without that.
 fn is_resource(schema: &Value) -> bool {
-    let ids = ["$id", "id"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_str());
-    ids.into_iter().any(|id| !id.starts_with('#'))
+    let mut ids = ["$id", "id"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_str());
+    ids.any(|id| !id.starts_with('#'))
 }
 
 /// Where a schema stands.
