@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::ports::{BodyError, UpstreamError};
 use crate::guard::{self, Block, Cause, Released, Shape};
-use crate::surface::{Dialect, Refusal, Shown, Surface};
+use crate::surface::{Dialect, Refusal, Shown, Soft, Surface};
 
 /// Clyra's answer in place of the provider's.
 #[derive(Debug, Clone)]
@@ -142,6 +142,12 @@ impl Reason<'_> {
             HeaderName::from_static("x-should-retry"),
             HeaderValue::from_static(if row.retry { "true" } else { "false" }),
         );
+        if dialect == Dialect::Bedrock {
+            headers.insert(
+                HeaderName::from_static("x-amzn-errortype"),
+                HeaderValue::from_static(aws_exception(row.status)),
+            );
+        }
         if row.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -160,11 +166,11 @@ impl Reason<'_> {
     }
 
     /// The whole answer as one that the provider's filter would have given, where nothing was sent yet.
-    pub fn refused(&self, surface: &Surface, shown: &Shown, asked: Asked, request_id: &str) -> OwnAnswer {
+    pub fn refused(&self, surface: &Surface, soft: &Soft, shown: &Shown, asked: Asked, request_id: &str) -> OwnAnswer {
         let (kind, shape) = match asked {
-            Asked::Document => ("application/json", Shape::Refusal(surface, shown)),
-            Asked::Array => ("application/json", Shape::RefusalArray(surface, shown)),
-            Asked::Events => ("text/event-stream", Shape::RefusalEvents(surface, shown)),
+            Asked::Document => ("application/json", Shape::Refusal(soft, shown)),
+            Asked::Array => ("application/json", Shape::RefusalArray(soft, shown)),
+            Asked::Events => (surface.framing.media_type(), Shape::RefusalEvents(soft, shown)),
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -173,8 +179,18 @@ impl Reason<'_> {
     }
 
     /// The events that end a stream which has begun as one that the provider's filter has stopped.
-    pub fn refused_events(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Released {
-        self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::RefusalEvents(surface, shown)))
+    pub fn refused_events(&self, surface: &Surface, soft: &Soft, shown: &Shown, request_id: &str) -> Released {
+        self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::RefusalEvents(soft, shown)))
+    }
+}
+
+/// AWS's name for an error of this HTTP status, as the SDKs of Bedrock know it.
+pub(crate) fn aws_exception(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "ValidationException",
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "ModelTimeoutException",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailableException",
+        _ => "InternalServerException",
     }
 }
 

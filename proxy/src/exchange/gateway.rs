@@ -57,12 +57,7 @@ impl Upstreams {
         if let Some(target) = self.targets.iter().find(|t| *t.name == *first) {
             return Some((Arc::clone(target), format!("/{}", rest.unwrap_or_default())));
         }
-        let named = match dialect {
-            Some(Dialect::OpenAi) => "openai",
-            Some(Dialect::Anthropic) => "anthropic",
-            Some(Dialect::Gemini) => "gemini",
-            None => "",
-        };
+        let named = dialect.map_or("", Dialect::upstream);
         let target = self.targets.iter().find(|t| *t.name == *named).or_else(|| self.targets.first())?;
         Some((Arc::clone(target), path.to_owned()))
     }

@@ -7,6 +7,7 @@ mod again;
 mod calls;
 mod channel;
 mod document;
+mod form;
 mod judge;
 mod locked;
 mod locks;
@@ -25,11 +26,12 @@ mod lock_tests;
 mod tests;
 
 pub use again::{Invalid, as_events};
+pub use form::{bodiless, form};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,
     ToolSchemas,
 };
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
-pub use whole::{Answer, Shape, answer, bypass, error, own, request, uninspected};
+pub use whole::{Answer, Shape, answer, bypass, error, media, own, request, uninspected};
 pub use witness::{Inspected, Released};

@@ -25,7 +25,7 @@ use super::splice::{Span, add_span, all_edits_for, apply, patch, replace};
 use super::witness::Released;
 use crate::json::{Doc, Limits, TextDecoder, Value};
 use crate::surface::{Channel, Form, Join, Mark, Replaced, ResponseFacts, Segment, Shown, Signal, Surface};
-use crate::wire::sse::{Frame, Framer};
+use crate::wire::{Frame, FrameError, Framer};
 
 /// Most bytes of an answer that may be held back at one time, whatever holds them. Buffer mode holds a whole answer; today's
 /// longest are around one MiB of events. A lock's own limit (`hold.bytes`) counts text, which is less.
@@ -117,7 +117,7 @@ impl<J: Judge> StreamGuard<J> {
             judge,
             report: Report::default(),
             facts: ResponseFacts::default(),
-            framer: Framer::default(),
+            framer: surface.framing.framer(),
             texts: Vec::new(),
             by_key: BTreeMap::new(),
             places: Vec::new(),
@@ -162,6 +162,9 @@ impl<J: Judge> StreamGuard<J> {
             self.event(frame)?;
             self.release(false, out)?;
         }
+        if framed == Err(FrameError::Damaged) {
+            return Err(self.damaged());
+        }
         let held = self.held_bytes + self.framer.pending_bytes();
         if framed.is_err() || held > HELD_BYTES_MAX || self.queue.len() > HELD_EVENTS_MAX {
             self.report.gaps.insert(Gap::Oversize);
@@ -184,7 +187,8 @@ impl<J: Judge> StreamGuard<J> {
     /// The upstream has ended in good order.
     pub fn finish(&mut self, now: Duration) -> Result<StreamEnd, Block> {
         self.now = now;
-        if let Some(frame) = self.framer.finish() {
+        let rest = self.framer.finish().map_err(|_| self.damaged())?;
+        if let Some(frame) = rest {
             self.event(frame)?;
         }
         for index in 0..self.texts.len() {
@@ -205,6 +209,17 @@ impl<J: Judge> StreamGuard<J> {
         let mut tail = Vec::new();
         self.release(true, &mut tail)?;
         Ok(StreamEnd { tail })
+    }
+
+    /// Nobody knows where the next event begins: whatever the policy says of what cannot be read, the stream cannot go on.
+    fn damaged(&mut self) -> Block {
+        self.report.gaps.insert(Gap::Unreadable);
+        self.judge.gap(Gap::Unreadable, Cause::BadAnswer).unwrap_or_else(|| Block {
+            cause: Cause::BadAnswer,
+            rule: None,
+            reason: "the stream is damaged: a length or a checksum of it is wrong".into(),
+            detectors: Vec::new(),
+        })
     }
 
     /// Lets the locks work, and rules on what they found in mended texts.
@@ -667,7 +682,11 @@ impl<J: Judge> StreamGuard<J> {
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
             let data = self.dress(&mut held)?;
             self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
-            out.push(Released::new(data.map_or(held.frame.raw.clone(), |data| held.frame.with_data(&data))));
+            let bytes = match data {
+                Some(data) => held.frame.with_data(&data).ok_or_else(broken)?,
+                None => held.frame.raw.clone(),
+            };
+            out.push(Released::new(bytes));
         }
         Ok(())
     }

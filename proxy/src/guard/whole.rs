@@ -11,7 +11,7 @@ use super::locks::Locks;
 use super::schema::Binding;
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
-use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Surface};
+use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Soft, Surface};
 
 /// Inspects a request that was read as `doc`.
 pub fn request(
@@ -120,16 +120,22 @@ pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut R
     }
 }
 
+/// Media that an endpoint answers with: no detector reads it, which is declared and not asked about, as where media stands
+/// in a document.
+pub fn media(bytes: Bytes, report: &mut Report) -> Released {
+    report.gaps.insert(Gap::Media);
+    Released::new(bytes)
+}
+
 /// Clyra's own words to the client: an error or a refusal in the provider's shape, and nothing else.
 pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
-    let text = match shape {
-        Shape::Error(dialect) => dialect.error_body(refusal),
+    Released::new(match shape {
+        Shape::Error(dialect) => dialect.error_body(refusal).into(),
         Shape::ErrorEvent(surface, shown) => (surface.ending.error)(refusal, shown),
-        Shape::Refusal(surface, shown) => (surface.ending.document)(refusal, shown).to_string(),
-        Shape::RefusalArray(surface, shown) => format!("[{}]", (surface.ending.document)(refusal, shown)),
-        Shape::RefusalEvents(surface, shown) => (surface.ending.refusal)(refusal, shown),
-    };
-    Released::new(text.into())
+        Shape::Refusal(soft, shown) => (soft.document)(refusal, shown).to_string().into(),
+        Shape::RefusalArray(soft, shown) => format!("[{}]", (soft.document)(refusal, shown)).into(),
+        Shape::RefusalEvents(soft, shown) => (soft.events)(refusal, shown),
+    })
 }
 
 /// How Clyra's own words are sent.
@@ -140,9 +146,9 @@ pub enum Shape<'s> {
     /// As the event that ends a stream with an error.
     ErrorEvent(&'s Surface, &'s Shown),
     /// As an answer that the provider's filter would have given.
-    Refusal(&'s Surface, &'s Shown),
+    Refusal(&'s Soft, &'s Shown),
     /// The same as the only element of an array.
-    RefusalArray(&'s Surface, &'s Shown),
+    RefusalArray(&'s Soft, &'s Shown),
     /// As the events that end a stream like that.
-    RefusalEvents(&'s Surface, &'s Shown),
+    RefusalEvents(&'s Soft, &'s Shown),
 }

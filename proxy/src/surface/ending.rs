@@ -15,6 +15,9 @@ pub enum Dialect {
     OpenAi,
     Anthropic,
     Gemini,
+    Ollama,
+    Bedrock,
+    Cohere,
 }
 
 /// What Clyra tells the client when it answers instead of the provider.
@@ -44,6 +47,18 @@ impl Refusal<'_> {
 }
 
 impl Dialect {
+    /// The upstream that serves this dialect where several are configured and the path names none.
+    pub fn upstream(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
+        }
+    }
+
     /// The error body in the provider's own shape, plus the member `clyra`.
     pub fn error_body(self, refusal: &Refusal<'_>) -> String {
         let mut body = match self {
@@ -56,6 +71,9 @@ impl Dialect {
             Self::Gemini => json!({"error": {
                 "code": refusal.status, "message": refusal.message, "status": refusal.kind, "details": [],
             }}),
+            Self::Ollama => json!({"error": refusal.message}),
+            Self::Bedrock => json!({"message": refusal.message}),
+            Self::Cohere => json!({"id": refusal.request_id, "message": refusal.message}),
         };
         // Last: SDKs know an error by what it begins with.
         if let Some(members) = body.as_object_mut() {
@@ -73,11 +91,26 @@ pub(super) fn openai_error(refusal: &Refusal<'_>) -> Json {
 #[derive(Debug)]
 pub struct Ending {
     /// The error as the last event of a stream: SDKs raise their ordinary exception on it.
-    pub error: fn(&Refusal<'_>, &Shown) -> String,
-    /// The rest of a stream, or all of it where nothing was shown, that ends as if the provider's filter had stopped it.
-    pub refusal: fn(&Refusal<'_>, &Shown) -> String,
-    /// A whole answer that a filter has stopped.
+    pub error: fn(&Refusal<'_>, &Shown) -> Bytes,
+    /// How an answer looks that the provider's own filter has stopped; `None` where there is no such thing.
+    pub soft: Option<Soft>,
+}
+
+/// Answers that look as if the provider's filter had stopped them.
+#[derive(Debug)]
+pub struct Soft {
+    /// The rest of a stream, or all of it where nothing was shown.
+    pub events: fn(&Refusal<'_>, &Shown) -> Bytes,
+    /// A whole answer.
     pub document: fn(&Refusal<'_>, &Shown) -> Json,
+}
+
+impl Ending {
+    /// The error of OpenAI as an event, and nothing soft.
+    pub(super) const PLAIN: Ending = Ending {
+        error: |refusal, _| format!("event: error\ndata: {}\n\n", Dialect::OpenAi.error_body(refusal)).into(),
+        soft: None,
+    };
 }
 
 /// Choices or blocks that an ending closes; models open a handful.

@@ -4,6 +4,7 @@
 //! once then, which makes the provider stop.
 
 mod again;
+mod read;
 mod reply;
 mod settle;
 
@@ -29,7 +30,6 @@ use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
 use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
-use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
 use again::Asking;
@@ -104,6 +104,8 @@ struct Exchange<'g> {
     ahead: Option<Bytes>,
     /// Something of the answer was mended, or will be.
     mended: bool,
+    /// The content type of a request that is written anew.
+    content_type: Option<http::HeaderValue>,
 }
 
 impl<'g> Exchange<'g> {
@@ -129,6 +131,7 @@ impl<'g> Exchange<'g> {
             asked: Asked::Document,
             ahead: None,
             mended: false,
+            content_type: None,
         }
     }
 
@@ -183,17 +186,9 @@ impl<'g> Exchange<'g> {
         if head.headers.contains_key(header::CONTENT_ENCODING) {
             return self.uninspected(head, body, Gap::Encoded);
         }
-        let doc = Doc::parse(&body, JsonLimits::default()).map_err(|error| {
-            self.record.request.report.gaps.insert(Gap::Unreadable);
-            Block {
-                cause: Cause::BadRequest,
-                rule: None,
-                reason: format!("the request body is not strict JSON: {error}"),
-                detectors: Vec::new(),
-            }
-        })?;
+        let posted = self.read(head, &body).await?;
         let address = Address { path: &head.path, query: head.query.as_deref() };
-        let facts = (self.surface.request_facts)(doc.root(&body), address);
+        let facts = (self.surface.request_facts)(posted.doc.root(&posted.document), address);
         self.note_facts(&facts);
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
@@ -201,7 +196,11 @@ impl<'g> Exchange<'g> {
         let outcome = self.gateway.inspect.run(body.len(), move || {
             let mut judge = PolicyJudge::request(job);
             let mut report = Report::default();
-            let result = guard::request(surface, &engine, (&in_job, &doc), &mut judge, &mut report);
+            let result = match &posted.form {
+                Some(form) => guard::form(surface, &engine, form, &mut judge, &mut report),
+                None if in_job.is_empty() => guard::bodiless(&engine, &mut judge, &mut report),
+                None => guard::request(surface, &engine, (&in_job, &posted.doc), &mut judge, &mut report),
+            };
             (result, judge, report)
         });
         let (result, judge, report) = match outcome.await {
@@ -301,13 +300,11 @@ impl<'g> Exchange<'g> {
         let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
         self.record.upstream = Some(Arc::clone(&target.name));
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
-        Ok(UpstreamRequest {
-            target,
-            method: head.method.clone(),
-            path_and_query,
-            headers: headers::end_to_end(&head.headers),
-            body,
-        })
+        let mut headers = headers::end_to_end(&head.headers);
+        if let Some(kind) = self.content_type.take() {
+            headers.insert(header::CONTENT_TYPE, kind);
+        }
+        Ok(UpstreamRequest { target, method: head.method.clone(), path_and_query, headers, body })
     }
 }
 

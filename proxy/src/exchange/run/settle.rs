@@ -44,24 +44,24 @@ impl Exchange<'_> {
         let settled = self.close().await.is_ok();
         let reason = if settled { reason } else { Reason::NoReceipt };
         self.record.code = Some(reason.code());
-        let refuses = self.gateway.policy.defaults().block_style == BlockStyle::Refusal && reason.may_be_refusal();
+        let soft = self.surface.ending.soft.as_ref();
+        let soft = soft
+            .filter(|_| self.gateway.policy.defaults().block_style == BlockStyle::Refusal && reason.may_be_refusal());
         self.shown.asked_model.clone_from(&self.record.model);
         self.shown.now_unix_s = unix_now();
         if self.started {
-            let event = if refuses {
-                reason.refused_events(self.surface, &self.shown, &self.id)
-            } else {
-                reason.event(self.surface, &self.shown, &self.id)
+            let event = match soft {
+                Some(soft) => reason.refused_events(self.surface, soft, &self.shown, &self.id),
+                None => reason.event(self.surface, &self.shown, &self.id),
             };
             if down.write(event).await.is_ok() {
                 let _ = down.finish().await;
             }
             return;
         }
-        let mut answer = if refuses {
-            reason.refused(self.surface, &self.shown, self.asked, &self.id)
-        } else {
-            reason.answer(self.surface.dialect, &self.id)
+        let mut answer = match soft {
+            Some(soft) => reason.refused(self.surface, soft, &self.shown, self.asked, &self.id),
+            None => reason.answer(self.surface.dialect, &self.id),
         };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());

@@ -5,9 +5,12 @@ use serde_json::{Value as Json, json};
 use super::each;
 use crate::json::Value;
 use crate::surface::ending::own_id;
-use crate::surface::{Dialect, Ending, Mark, Refusal, Shown};
+use crate::surface::{Dialect, Ending, Mark, Refusal, Shown, Soft};
 
-pub(super) const ENDING: Ending = Ending { error: error_event, refusal: refusal_events, document: refusal_document };
+pub(super) const ENDING: Ending = Ending {
+    error: |refusal, shown| error_event(refusal, shown).into(),
+    soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
+};
 
 pub(super) fn mark(root: Value<'_>) -> Mark {
     let mut mark = Mark { names: root.get("candidates").is_some(), ..Mark::default() };
