@@ -109,4 +109,4 @@ static RESULT: LazyLock<Table> = LazyLock::new(|| {
 });
 
 /// An answer, or a list of what stood in one.
-static KEPT: LazyLock<Table> = LazyLock::new(|| openai_responses::kept());
+static KEPT: LazyLock<Table> = LazyLock::new(openai_responses::kept);

@@ -13,8 +13,6 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const APIS: [&str; 5] =
-    ["openai.chat", "openai.responses", "anthropic.messages", "gemini.generateContent", "gemini.streamGenerateContent"];
 const SEED: u64 = 20_261_121;
 
 const ALLOW: &str = "version: 1\nmode: enforce\ndefaults: { budget_ms: { request: 60000 } }\n";
@@ -34,26 +32,37 @@ fn policy_forbidding(phrases: &BTreeSet<String>) -> String {
 fn request(exchange: &Recorded) -> Vec<u8> {
     let (stream, any) = (exchange.stream, "any");
     let least = || match exchange.api.as_str() {
-        "openai.responses" => json!({"model": "m", "stream": stream, "input": any}),
+        "openai.responses" | "openai.responses-compact" => json!({"model": "m", "stream": stream, "input": any}),
         "openai.chat" | "anthropic.messages" => {
             json!({"model": "m", "max_tokens": 10, "stream": stream, "messages": []})
         }
-        _ => json!({"contents": [{"parts": [{"text": any}]}]}),
+        api if api.starts_with("gemini.") => json!({"contents": [{"parts": [{"text": any}]}]}),
+        _ => json!({"model": "m", "stream": stream}),
     };
     let least = || least().to_string().into_bytes();
-    exchange.request.clone().filter(|r| serde_json::from_slice::<serde_json::Value>(r).is_ok()).unwrap_or_else(least)
+    let read = |body: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(body).ok();
+    let Some((body, mut recorded)) = exchange.request.clone().and_then(|body| Some((read(&body)?, body))) else {
+        return least();
+    };
+    // One recording shows a stream that its request does not ask for.
+    if exchange.api == "openai.completions" && stream && body.get("stream").is_none() {
+        recorded.truncate(recorded.len() - 1);
+        recorded.extend_from_slice(b",\"stream\":true}");
+    }
+    recorded
 }
 
 /// The path as recorded, unless the recording has a placeholder there.
 fn path(exchange: &Recorded) -> String {
-    let usual = match exchange.api.as_str() {
+    let usual = || match exchange.api.as_str() {
         "openai.chat" => "/v1/chat/completions",
         "openai.responses" => "/v1/responses",
         "anthropic.messages" => "/v1/messages",
         "gemini.generateContent" => "/v1beta/models/m:generateContent",
-        _ => "/v1beta/models/m:streamGenerateContent",
+        "gemini.streamGenerateContent" => "/v1beta/models/m:streamGenerateContent",
+        api => panic!("no usual path of {api}: {}", exchange.path),
     };
-    let path = if exchange.path.starts_with('/') { &exchange.path } else { usual };
+    let path = if exchange.path.starts_with('/') { exchange.path.as_str() } else { usual() };
     // Redactions of the recording are no part of an address.
     let of_address = |text: &str| text.replace(['<', '>', '[', ']'], "");
     match exchange.query.as_str() {
@@ -110,8 +119,8 @@ fn assert_none(faults: &[String], of: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn allowed_traffic_comes_out_byte_for_byte() {
-    let Some(exchanges) = recorded(&APIS) else { return };
-    assert!(exchanges.len() > 750, "{} exchanges", exchanges.len());
+    let Some(exchanges) = recorded(&[]) else { return };
+    assert!(exchanges.len() > 1_200, "{} exchanges", exchanges.len());
     let faults = replay(ALLOW, &exchanges, |exchange, answer| {
         if answer.status.as_u16() != exchange.status || !answer.complete {
             return Some(format!("status {} instead of {}: {}", answer.status, exchange.status, answer.text()));
@@ -136,7 +145,7 @@ fn phrase(exchange: &Recorded) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_phrase_is_stopped() {
-    let Some(exchanges) = recorded(&APIS) else { return };
+    let Some(exchanges) = recorded(&[]) else { return };
     let exchanges: Vec<Recorded> = exchanges.into_iter().filter(|e| e.status == 200 && phrase(e).is_some()).collect();
     assert!(exchanges.len() > 600, "{} exchanges with a phrase", exchanges.len());
     let phrases: BTreeSet<String> = exchanges.iter().filter_map(phrase).collect();
