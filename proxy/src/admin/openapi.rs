@@ -26,7 +26,12 @@ pub(super) fn document() -> Value {
     });
     let coverage = json!({
         "surfaces": {"type": "array", "items": {"type": "object", "properties": {
-            "surface": {"type": "string"}, "request": {"type": "boolean"}, "response": {"type": "boolean"}, "stream": {"type": "boolean"},
+            "surface": {"type": "string"}, "routes": {"type": "array", "items": {"type": "string"}},
+            "request": {"type": "boolean"}, "response": {"type": "boolean"}, "stream": {"type": "boolean"},
+            "channels": {"type": "object", "additionalProperties": {"type": "object", "properties": {
+                "request": {"enum": ["inspected", "declared"]}, "answer": {"enum": ["inspected", "declared"]},
+                "stream": {"enum": ["inspected", "declared"]},
+            }}},
         }}},
         "unknown_surface": {"enum": ["block", "bypass"]},
     });

@@ -26,7 +26,7 @@ pub(super) static SURFACE: Surface = Surface {
         error: |refusal, shown| error_event(refusal, shown).into(),
         soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
     },
-    ..Surface::plain("anthropic.messages", Dialect::Anthropic, "POST /v1/messages")
+    ..Surface::plain("anthropic.messages", Dialect::Anthropic, &["POST /v1/messages"])
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| Table::build(REQUEST_LINES, &[]));

@@ -34,7 +34,12 @@ pub(super) static SURFACE: Surface = Surface {
     ..Surface::plain(
         "gemini.interactions",
         Dialect::Gemini,
-        "POST /v1beta/interactions; GET, DELETE /v1beta/interactions/{id}; POST …/cancel",
+        &[
+            "POST /v1beta/interactions",
+            "GET /v1beta/interactions/{id}",
+            "DELETE /v1beta/interactions/{id}",
+            "POST /v1beta/interactions/{id}/cancel",
+        ],
     )
 };
 

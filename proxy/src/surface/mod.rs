@@ -10,6 +10,7 @@ mod anthropic_messages;
 mod bedrock;
 mod cohere;
 mod common;
+pub mod coverage;
 mod ending;
 mod gemini_count;
 mod gemini_generate;
@@ -55,6 +56,22 @@ pub enum Channel {
 }
 
 impl Channel {
+    pub const ALL: [Channel; 13] = [
+        Self::System,
+        Self::User,
+        Self::Assistant,
+        Self::ToolResult,
+        Self::ToolDefinition,
+        Self::Content,
+        Self::Reasoning,
+        Self::Refusal,
+        Self::ToolName,
+        Self::ToolArguments,
+        Self::FunctionCall,
+        Self::Logprobs,
+        Self::Metadata,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -241,8 +258,8 @@ pub struct Surface {
     methods: &'static [&'static str],
     /// Whether a normalised path is this surface's, whatever base path stands before it.
     serves: fn(&str) -> bool,
-    /// The endpoint in a form for people.
-    pub route: &'static str,
+    /// Its endpoints, each as method and path; what stands in braces is the caller's.
+    pub routes: &'static [&'static str],
     pub asks: Asks,
     pub answers: Answers,
     /// How its streams are cut into events.
@@ -266,13 +283,13 @@ pub struct Surface {
 
 impl Surface {
     /// A surface that does not stream and says nothing of itself: JSON in, JSON out. The others differ from it.
-    const fn plain(id: &'static str, dialect: Dialect, route: &'static str) -> Surface {
+    const fn plain(id: &'static str, dialect: Dialect, routes: &'static [&'static str]) -> Surface {
         Surface {
             id,
             dialect,
             methods: &["POST"],
             serves: |_| false,
-            route,
+            routes,
             asks: Asks::Json,
             answers: Answers::Json,
             framing: Framing::Sse,

@@ -26,7 +26,11 @@ pub(super) static SURFACE: Surface = Surface {
         error: |refusal, shown| error_event(refusal, shown).into(),
         soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
     },
-    ..Surface::plain("openai.chat", Dialect::OpenAi, "POST /v1/chat/completions")
+    ..Surface::plain(
+        "openai.chat",
+        Dialect::OpenAi,
+        &["POST /v1/chat/completions", "POST /openai/deployments/{id}/chat/completions"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| Table::build(REQUEST_LINES, &[]));

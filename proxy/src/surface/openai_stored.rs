@@ -15,7 +15,11 @@ pub(super) static FILES: Surface = Surface {
     serves: |path| ends(path, &[&["files"], &["files", "*"]]) && !path.contains("/upload/"),
     asks: Asks::Form,
     request: || &UPLOAD,
-    ..Surface::plain("openai.files", Dialect::OpenAi, "POST, GET, DELETE /v1/files and /v1/files/{id}")
+    ..Surface::plain(
+        "openai.files",
+        Dialect::OpenAi,
+        &["POST /v1/files", "GET /v1/files", "GET /v1/files/{id}", "DELETE /v1/files/{id}"],
+    )
 };
 
 /// What stands in a file: the results of a batch, or what was uploaded.
@@ -26,7 +30,7 @@ pub(super) static CONTENT: Surface = Surface {
     framing: Framing::Lines,
     event: |_| &RESULT,
     events: || vec![("{}".to_owned(), &RESULT)],
-    ..Surface::plain("openai.file_content", Dialect::OpenAi, "GET /v1/files/{id}/content")
+    ..Surface::plain("openai.file_content", Dialect::OpenAi, &["GET /v1/files/{id}/content"])
 };
 
 pub(super) static BATCHES: Surface = Surface {
@@ -36,7 +40,11 @@ pub(super) static BATCHES: Surface = Surface {
             && !path.contains("/messages/batches")
     },
     asks: Asks::Maybe,
-    ..Surface::plain("openai.batches", Dialect::OpenAi, "POST, GET /v1/batches, /v1/batches/{id} and /cancel")
+    ..Surface::plain(
+        "openai.batches",
+        Dialect::OpenAi,
+        &["POST /v1/batches", "GET /v1/batches", "GET /v1/batches/{id}", "POST /v1/batches/{id}/cancel"],
+    )
 };
 
 /// Answers that the provider has kept, what was asked, and the tools around it.
@@ -63,7 +71,14 @@ pub(super) static RESPONSES: Surface = Surface {
     ..Surface::plain(
         "openai.responses.stored",
         Dialect::OpenAi,
-        "GET, DELETE /v1/responses/{id}, GET …/input_items, POST …/cancel, /v1/responses/compact and /input_tokens",
+        &[
+            "POST /v1/responses/compact",
+            "POST /v1/responses/input_tokens",
+            "GET /v1/responses/{id}",
+            "DELETE /v1/responses/{id}",
+            "GET /v1/responses/{id}/input_items",
+            "POST /v1/responses/{id}/cancel",
+        ],
     )
 };
 
@@ -72,7 +87,7 @@ pub(super) static MODELS: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["models"], &["models", "*"], &["models", "*", "*"]]),
     note_response: |_: Value<'_>, _| (),
-    ..Surface::plain("models", Dialect::OpenAi, "GET /v1/models and /v1/models/{id}")
+    ..Surface::plain("models", Dialect::OpenAi, &["GET /v1/models", "GET /v1/models/{id}"])
 };
 
 /// An upload as the form is read: `file` is text, or the rows of a batch.

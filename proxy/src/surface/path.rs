@@ -215,7 +215,13 @@ mod tests {
     fn no_endpoint_has_two_surfaces() {
         for surface in SURFACES {
             assert_eq!(SURFACES.iter().filter(|other| other.id == surface.id).count(), 1);
-            assert!(!surface.route.is_empty());
+            for route in surface.routes {
+                let (method, path) = route.split_once(' ').unwrap();
+                let path = path.replace(['{', '}'], "");
+                let Found::Surface(found) = find(&method.parse().unwrap(), &path) else { panic!("{route}") };
+                assert_eq!(found.id, surface.id, "{route}");
+            }
+            assert!(!surface.routes.is_empty());
         }
     }
 

@@ -8,6 +8,7 @@ mod endings;
 mod evidence;
 mod leak_matrix;
 mod lineage;
+mod map_matrix;
 mod operations;
 mod recorded;
 mod requests;

@@ -28,7 +28,11 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     signal,
     mark,
     ending: Ending { error: exception, soft: Some(Soft { events: refusal_events, document: refusal_document }) },
-    ..Surface::plain("bedrock.converse", Dialect::Bedrock, "POST /model/{model}/converse and /converse-stream")
+    ..Surface::plain(
+        "bedrock.converse",
+        Dialect::Bedrock,
+        &["POST /model/{model}/converse", "POST /model/{model}/converse-stream"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

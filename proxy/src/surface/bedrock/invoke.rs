@@ -27,7 +27,11 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     signal: anthropic_messages::SURFACE.signal,
     mark: anthropic_messages::SURFACE.mark,
     ending: Ending { error: exception, soft: None },
-    ..Surface::plain("bedrock.invoke", Dialect::Bedrock, "POST /model/{model}/invoke and /invoke-with-response-stream")
+    ..Surface::plain(
+        "bedrock.invoke",
+        Dialect::Bedrock,
+        &["POST /model/{model}/invoke", "POST /model/{model}/invoke-with-response-stream"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -31,7 +31,7 @@ pub(super) static SURFACE: Surface = Surface {
     ..Surface::plain(
         "gemini.generate",
         Dialect::Gemini,
-        "POST /v1beta/models/{model}:generateContent and :streamGenerateContent",
+        &["POST /v1beta/models/{model}:generateContent", "POST /v1beta/models/{model}:streamGenerateContent"],
     )
 };
 

@@ -26,7 +26,7 @@ pub(super) static SURFACE: Surface = Surface {
     signal,
     mark: ending::mark,
     ending: ending::ENDING,
-    ..Surface::plain("openai.responses", Dialect::OpenAi, "POST /v1/responses")
+    ..Surface::plain("openai.responses", Dialect::OpenAi, &["POST /v1/responses"])
 };
 
 /// Clients go by the `type` in the data.
