@@ -18,6 +18,7 @@ use crate::evidence::{PublicationPlan, Retaining, Sealing, StreamLeaves, remembe
 use crate::exchange::front::Front;
 use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
 use crate::exchange::ledger::Ledger;
+use crate::exchange::pins::Pins;
 use crate::keys::Access;
 use crate::siem::{LineWriter, WriterOptions};
 use crate::telemetry::Metrics;
@@ -116,6 +117,7 @@ impl Serving {
                 .ok_or_else(|| Exit::usage("no upstream is configured"))?,
             call,
             limits: settings.limits,
+            pins: Arc::new(Pins::open(&settings.data_dir.join("mcp-pins.json")).map_err(Exit::usage)?),
         })
         .map_err(Exit::usage)?;
         let gateway = Arc::new(gateway);

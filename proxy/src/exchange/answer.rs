@@ -64,6 +64,7 @@ impl Reason<'_> {
                 Cause::Policy => row(S::BAD_REQUEST, "content_policy_violation", INVALID, INVALID, false),
                 Cause::Schema => row(S::BAD_REQUEST, "schema_violation", INVALID, INVALID, false),
                 Cause::BadRequest => row(S::BAD_REQUEST, "invalid_request", INVALID, INVALID, false),
+                Cause::HeaderMismatch => row(S::BAD_REQUEST, "header_mismatch", INVALID, INVALID, false),
                 Cause::BadAnswer => row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false),
                 Cause::Unavailable => row(S::SERVICE_UNAVAILABLE, "clyra_unavailable", "api_error", "api_error", true),
             },
@@ -153,6 +154,18 @@ impl Reason<'_> {
         }
         let body = self.refusal(dialect, request_id, |r| guard::own(r, Shape::Error(dialect)));
         OwnAnswer { status: row.status, headers, body }
+    }
+
+    /// A block as clients of JSON-RPC read it: the error is the answer.
+    pub fn in_ok(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Option<OwnAnswer> {
+        let write = surface.ending.in_ok.filter(|_| self.may_be_refusal())?;
+        let body = self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::InOk(write, shown)));
+        if body.bytes().is_empty() {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(OwnAnswer { status: StatusCode::OK, headers, body })
     }
 
     /// The event that ends a stream which has begun.

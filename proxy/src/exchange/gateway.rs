@@ -14,6 +14,7 @@ use super::lineage::ToolCalls;
 use super::lock::{Contracts, SchemaError};
 use super::ports::{RequestHead, UpstreamTarget};
 use crate::evidence::StreamLeaves;
+use crate::exchange::pins::Pins;
 use crate::siem::LineWriter;
 use crate::surface::Dialect;
 use crate::telemetry::{Metrics, WriterKind};
@@ -86,6 +87,7 @@ pub struct Gateway {
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
     pub tool_calls: ToolCalls,
+    pub pins: Arc<Pins>,
 }
 
 /// The parts that a gateway is made of.
@@ -101,6 +103,7 @@ pub struct Parts {
     pub upstreams: Upstreams,
     pub call: UpstreamService,
     pub limits: Limits,
+    pub pins: Arc<Pins>,
 }
 
 impl Gateway {
@@ -123,6 +126,7 @@ impl Gateway {
             upstreams: parts.upstreams,
             call: parts.call,
             limits: parts.limits,
+            pins: parts.pins,
         })
     }
 

@@ -10,6 +10,7 @@ pub mod judge;
 pub mod ledger;
 pub mod lineage;
 pub mod lock;
+pub mod pins;
 pub mod ports;
 pub mod record;
 pub mod run;

@@ -322,6 +322,10 @@ impl<J: Judge> StreamGuard<J> {
             held.shows |= shows(&one.segment) && !raw.is_empty();
             held.segments.push(one);
         }
+        let offered = (self.surface.definitions)(root);
+        if !offered.is_empty() {
+            batch.add(self.judge.definitions(&offered), Target::Fields);
+        }
         match (self.surface.signal)(root) {
             Signal::None => {}
             Signal::BlockEnd { index } => {

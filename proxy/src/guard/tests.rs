@@ -81,6 +81,8 @@ pub(super) fn judge_with(setup: &Setup, on_violation: BTreeMap<String, Action>) 
             bytes: 1,
         },
         now_unix_s: 0,
+        calls: false,
+        pins: None,
     };
     PolicyJudge::response(Arc::new(context), 200, on_violation)
 }

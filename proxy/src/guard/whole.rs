@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clyra_detectors::Engine;
 
-use super::document::{Direction, Subject, cannot_redact, check, scan_whole};
+use super::document::{Direction, Subject, cannot_redact, check, rule_on_apart, scan_whole};
 use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::locks::Locks;
 use super::schema::Binding;
@@ -58,11 +58,20 @@ pub fn answer(
     judge: &mut dyn Judge,
     (report, facts): (&mut Report, &mut ResponseFacts),
 ) -> Result<Answer, Block> {
+    if body.is_empty() {
+        // Nothing to be shown: a note was taken, something was deleted.
+        return judge.answer(facts, true).map_or_else(|| Ok(Answer { body: Released::new(body) }), Err);
+    }
     let doc = match Doc::parse(&body, Limits::default()) {
         Ok(doc) => doc,
         Err(_) => return plain(engine, body, judge, report),
     };
     (surface.note_response)(doc.root(&body), facts);
+    let offered = (surface.definitions)(doc.root(&body));
+    if !offered.is_empty() {
+        let found = judge.definitions(&offered);
+        rule_on_apart(&found, false, facts, judge, report)?;
+    }
     let subject =
         Subject { table: (surface.response)(), document: &body, doc: &doc, facts, direction: Direction::Answer };
     let checked = check(engine, subject, Locks::new(bindings, judge.enforces()), judge, report)?;
@@ -132,6 +141,7 @@ pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
     Released::new(match shape {
         Shape::Error(dialect) => dialect.error_body(refusal).into(),
         Shape::ErrorEvent(surface, shown) => (surface.ending.error)(refusal, shown),
+        Shape::InOk(write, shown) => write(refusal, shown).unwrap_or_default(),
         Shape::Refusal(soft, shown) => (soft.document)(refusal, shown).to_string().into(),
         Shape::RefusalArray(soft, shown) => format!("[{}]", (soft.document)(refusal, shown)).into(),
         Shape::RefusalEvents(soft, shown) => (soft.events)(refusal, shown),
@@ -145,6 +155,8 @@ pub enum Shape<'s> {
     Error(Dialect),
     /// As the event that ends a stream with an error.
     ErrorEvent(&'s Surface, &'s Shown),
+    /// As the body of an answer with status 200; empty where that cannot be.
+    InOk(fn(&Refusal<'_>, &Shown) -> Option<Bytes>, &'s Shown),
     /// As an answer that the provider's filter would have given.
     Refusal(&'s Soft, &'s Shown),
     /// The same as the only element of an array.

@@ -24,6 +24,7 @@ pub(super) static SURFACE: Surface = Surface {
     mark,
     ending: Ending {
         error: |refusal, shown| error_event(refusal, shown).into(),
+        in_ok: None,
         soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
     },
     ..Surface::plain("anthropic.messages", Dialect::Anthropic, &["POST /v1/messages"])

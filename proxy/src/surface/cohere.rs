@@ -23,7 +23,7 @@ pub(super) static CHAT: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_event, soft: None },
+    ending: Ending { error: error_event, in_ok: None, soft: None },
     ..Surface::plain("cohere.chat", Dialect::Cohere, &["POST /v2/chat", "POST /v1/chat"])
 };
 

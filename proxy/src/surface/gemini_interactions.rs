@@ -29,6 +29,7 @@ pub(super) static SURFACE: Surface = Surface {
             )
             .into()
         },
+        in_ok: None,
         soft: None,
     },
     ..Surface::plain(

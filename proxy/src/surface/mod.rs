@@ -15,6 +15,7 @@ mod ending;
 mod gemini_count;
 mod gemini_generate;
 mod gemini_interactions;
+mod mcp;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
@@ -33,6 +34,8 @@ pub use table::{Join, Table};
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use http::HeaderMap;
 
 use crate::json::Value;
 use crate::wire::Framing;
@@ -121,6 +124,8 @@ pub struct RequestFacts {
     pub tool_schemas_over: u32,
     /// Ids of the tool calls whose results the request brings, the newest last.
     pub tool_results: Vec<String>,
+    /// The id that an answer of JSON-RPC must have, as JSON.
+    pub rpc_id: Option<String>,
 }
 
 /// Tool schemas of one request that are kept. Providers take some 128 tools; agents with many MCP servers bring hundreds.
@@ -249,6 +254,18 @@ pub enum Answers {
     Media,
 }
 
+/// A tool as a server offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    pub name: String,
+    pub pointer: String,
+    /// All that the server says of it, as JSON.
+    pub text: String,
+}
+
+/// Compares headers with the body; the error says which header lies.
+pub type HeadersFit = fn(&HeaderMap, Value<'_>) -> Result<(), String>;
+
 /// One endpoint that Clyra inspects in both directions.
 #[derive(Debug)]
 pub struct Surface {
@@ -276,6 +293,12 @@ pub struct Surface {
     /// Adds what a whole answer or one stream event tells.
     pub note_response: fn(Value<'_>, &mut ResponseFacts),
     pub signal: fn(Value<'_>) -> Signal,
+    /// Whether the headers say what the body says, where a protocol wants that.
+    pub headers: Option<HeadersFit>,
+    /// Requests call tools, and are judged like calls of a model.
+    pub calls: bool,
+    /// Tools that an answer or an event offers, to be pinned.
+    pub definitions: fn(Value<'_>) -> Vec<Definition>,
     /// What a client that was shown this event will expect of the end.
     pub mark: fn(Value<'_>) -> Mark,
     pub ending: Ending,
@@ -301,6 +324,9 @@ impl Surface {
             request_facts: common::request_facts,
             note_response: common::note_response,
             signal: |_| Signal::None,
+            headers: None,
+            calls: false,
+            definitions: |_| Vec::new(),
             mark: |_| Mark::default(),
             ending: Ending::PLAIN,
         }
@@ -313,7 +339,7 @@ impl Surface {
 }
 
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 30] = [
+pub const SURFACES: [&Surface; 31] = [
     &openai_chat::SURFACE,
     &openai_responses::SURFACE,
     &openai_completions::SURFACE,
@@ -344,6 +370,7 @@ pub const SURFACES: [&Surface; 30] = [
     &cohere::CHAT,
     &cohere::EMBED,
     &cohere::RERANK,
+    &mcp::SURFACE,
 ];
 
 #[cfg(test)]

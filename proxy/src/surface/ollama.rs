@@ -24,7 +24,7 @@ pub(super) static CHAT: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_line, soft: None },
+    ending: Ending { error: error_line, in_ok: None, soft: None },
     ..Surface::plain("ollama.chat", Dialect::Ollama, &["POST /api/chat"])
 };
 
@@ -39,7 +39,7 @@ pub(super) static GENERATE: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_line, soft: None },
+    ending: Ending { error: error_line, in_ok: None, soft: None },
     ..Surface::plain("ollama.generate", Dialect::Ollama, &["POST /api/generate"])
 };
 

@@ -30,6 +30,7 @@ use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
 use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
+use crate::json::{Doc, Limits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
 use again::Asking;
@@ -190,6 +191,9 @@ impl<'g> Exchange<'g> {
         let address = Address { path: &head.path, query: head.query.as_deref() };
         let facts = (self.surface.request_facts)(posted.doc.root(&posted.document), address);
         self.note_facts(&facts);
+        if let Some(fits) = self.surface.headers {
+            fits(&head.headers, posted.doc.root(&posted.document)).map_err(mismatch)?;
+        }
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
@@ -215,8 +219,21 @@ impl<'g> Exchange<'g> {
             }
         };
         let inspected = report.gaps.iter().all(|g| !matches!(g, Gap::DetectorTimeout | Gap::DetectorError));
+        let redacted = report.redactions > 0;
         self.record.request = Side { report, decided: Some(judge.decided), inspected };
-        Ok((context, facts, result?))
+        let inspected = result?;
+        if let Some(fits) = self.surface.headers.filter(|_| redacted) {
+            // What was redacted in the body must not stand in a header.
+            let body = inspected.bytes();
+            let doc = Doc::parse(body, Limits::default()).map_err(|error| mismatch(error.to_string()))?;
+            fits(&head.headers, doc.root(body)).map_err(|_| Block {
+                cause: Cause::Policy,
+                rule: None,
+                reason: "something was to be redacted that a header repeats".into(),
+                detectors: Vec::new(),
+            })?;
+        }
+        Ok((context, facts, inspected))
     }
 
     /// A request that cannot be read, if the policy lets such requests pass.
@@ -237,6 +254,7 @@ impl<'g> Exchange<'g> {
 
     fn context(&self, head: &RequestHead, facts: &RequestFacts, bytes: usize) -> Arc<Context> {
         let labels = &self.record.labels;
+        let server = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
         Arc::new(Context {
             policy: Arc::clone(&self.gateway.policy),
             caller: self.record.caller.clone(),
@@ -251,6 +269,8 @@ impl<'g> Exchange<'g> {
                 bytes: bytes as u64,
             },
             now_unix_s: unix_now(),
+            calls: self.surface.calls,
+            pins: server.map(|(target, _)| (Arc::clone(&self.gateway.pins), Arc::clone(&target.name))),
         })
     }
 
@@ -306,6 +326,10 @@ impl<'g> Exchange<'g> {
         }
         Ok(UpstreamRequest { target, method: head.method.clone(), path_and_query, headers, body })
     }
+}
+
+fn mismatch(reason: String) -> Block {
+    Block { cause: Cause::HeaderMismatch, rule: None, reason, detectors: Vec::new() }
 }
 
 /// The request asks for what cannot be held to.

@@ -148,6 +148,7 @@ impl Exchange<'_> {
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
+        guard.shown.rpc_id.clone_from(&self.shown.rpc_id);
         guard.shown.keeps_items = self.gateway.policy.defaults().block_style == BlockStyle::Refusal;
         let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;

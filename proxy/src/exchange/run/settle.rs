@@ -59,7 +59,9 @@ impl Exchange<'_> {
             }
             return;
         }
+        let in_ok = if soft.is_none() { reason.in_ok(self.surface, &self.shown, &self.id) } else { None };
         let mut answer = match soft {
+            None if in_ok.is_some() => in_ok.unwrap_or_else(|| reason.answer(self.surface.dialect, &self.id)),
             Some(soft) => reason.refused(self.surface, soft, &self.shown, self.asked, &self.id),
             None => reason.answer(self.surface.dialect, &self.id),
         };
@@ -188,6 +190,7 @@ impl Exchange<'_> {
             (true, true) => Asked::Array,
             (true, false) => Asked::Events,
         };
+        self.shown.rpc_id.clone_from(&facts.rpc_id);
         self.record.messages = facts.messages;
         self.record.tools.clone_from(&facts.tools);
         self.record.parents = self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results);

@@ -27,7 +27,11 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: exception, soft: Some(Soft { events: refusal_events, document: refusal_document }) },
+    ending: Ending {
+        error: exception,
+        in_ok: None,
+        soft: Some(Soft { events: refusal_events, document: refusal_document }),
+    },
     ..Surface::plain(
         "bedrock.converse",
         Dialect::Bedrock,

@@ -26,7 +26,7 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     note_response,
     signal: anthropic_messages::SURFACE.signal,
     mark: anthropic_messages::SURFACE.mark,
-    ending: Ending { error: exception, soft: None },
+    ending: Ending { error: exception, in_ok: None, soft: None },
     ..Surface::plain(
         "bedrock.invoke",
         Dialect::Bedrock,
