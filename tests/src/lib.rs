@@ -4,6 +4,7 @@
 
 pub mod ask;
 pub mod client;
+pub mod encode;
 pub use clyra_campaigns::journal;
 pub mod process;
 pub mod puppet;

@@ -50,6 +50,7 @@ pub(super) struct LimitEntries {
     pub(super) request_bytes_max: Option<usize>,
     pub(super) response_bytes_max: Option<usize>,
     pub(super) in_flight_max: Option<usize>,
+    pub(super) held_bytes_max: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -161,6 +161,7 @@ impl Settings {
                 request_bytes_max: file.limits.request_bytes_max.unwrap_or(defaults.request_bytes_max),
                 response_bytes_max: file.limits.response_bytes_max.unwrap_or(defaults.response_bytes_max),
                 in_flight_max: file.limits.in_flight_max.unwrap_or(defaults.in_flight_max),
+                held_bytes_max: file.limits.held_bytes_max.unwrap_or(defaults.held_bytes_max),
             },
             upstream_connect_timeout: seconds(file.timeouts.connect_s, 5),
             upstream_head_timeout: seconds(file.timeouts.head_s, 600),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits;
 use crate::exchange::answer::OwnAnswer;
+use crate::exchange::held::Share;
 use crate::exchange::ports::{BodyError, ClientGone, Downstream, ResponseHead};
 use crate::guard::Released;
 use crate::upstream::headers;
@@ -120,10 +121,14 @@ impl<'a> Client<'a> {
     }
 
     /// Reads the body as it comes, within its limits.
-    async fn receive_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError> {
+    async fn receive_body(&mut self, limit_bytes: usize, room: &mut Share) -> Result<Bytes, BodyError> {
         let announced = self.announced_bytes();
         if announced.is_some_and(|bytes| bytes > limit_bytes) {
             return Err(BodyError::TooLarge { limit_bytes });
+        }
+        // Only looked at: room is taken for bytes that have come, not for those that somebody announces.
+        if announced.is_some_and(|bytes| !room.fits(bytes)) {
+            return Err(BodyError::NoRoom);
         }
         if self.holds_body_back {
             self.ask_for_body().await?;
@@ -146,6 +151,7 @@ impl<'a> Client<'a> {
             if chunk.len() > limit_bytes.saturating_sub(first.len() + whole.len()) {
                 return Err(BodyError::TooLarge { limit_bytes });
             }
+            room.grow(chunk.len()).map_err(|_| BodyError::NoRoom)?;
             if first.is_empty() && whole.is_empty() {
                 first = chunk;
             } else {
@@ -193,11 +199,11 @@ enum Piece {
 
 #[async_trait]
 impl Downstream for Client<'_> {
-    async fn read_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError> {
+    async fn read_body(&mut self, limit_bytes: usize, room: &mut Share) -> Result<Bytes, BodyError> {
         if self.body_read {
             return Ok(Bytes::new());
         }
-        let body = self.receive_body(limit_bytes).await;
+        let body = self.receive_body(limit_bytes, room).await;
         match &body {
             Ok(_) => self.body_read = true,
             // Where the next request begins is unknown, or not worth finding out; pingora would take the rest of a

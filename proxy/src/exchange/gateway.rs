@@ -8,6 +8,7 @@ use clyra_detectors::{Engine, EngineConfig, EngineError, Rule};
 use clyra_policy::Policy;
 use tokio::sync::Semaphore;
 
+use super::held::Budget;
 use super::inspect::Inspect;
 use super::ledger::Ledger;
 use super::lineage::ToolCalls;
@@ -28,11 +29,18 @@ pub struct Limits {
     pub response_bytes_max: usize,
     /// Exchanges in flight; more get 503 with `Retry-After`.
     pub in_flight_max: usize,
+    /// Bytes of bodies held at one time, over all exchanges: 16 of the largest. What goes beyond gets 503 with `Retry-After`.
+    pub held_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes_max: 32 << 20, response_bytes_max: 32 << 20, in_flight_max: 1_024 }
+        Self {
+            request_bytes_max: 32 << 20,
+            response_bytes_max: 32 << 20,
+            in_flight_max: 1_024,
+            held_bytes_max: 512 << 20,
+        }
     }
 }
 
@@ -90,6 +98,7 @@ pub struct Gateway {
     pub contracts: Arc<Contracts>,
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
+    pub held: Budget,
     pub tool_calls: ToolCalls,
 }
 
@@ -117,6 +126,7 @@ impl Gateway {
             inspect: Inspect::new(budget),
             contracts,
             tool_calls: ToolCalls::default(),
+            held: Budget::new(parts.limits.held_bytes_max),
             in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
             policy: parts.policy,
             engine: parts.engine,
@@ -152,6 +162,7 @@ impl Gateway {
         for (kind, writer) in [(WriterKind::Events, &self.events), (WriterKind::Commitments, &self.commitments)] {
             self.metrics.lines_dropped(kind, writer.stats().dropped.load(Ordering::Relaxed));
         }
+        self.metrics.bodies_held.set(i64::try_from(self.held.used()).unwrap_or(i64::MAX));
         let free = self.in_flight.available_permits();
         self.metrics.in_flight.set(self.limits.in_flight_max.saturating_sub(free) as i64);
     }

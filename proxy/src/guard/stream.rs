@@ -142,6 +142,11 @@ impl<J: Judge> StreamGuard<J> {
         self.done
     }
 
+    /// Bytes of the answer that wait here.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes + self.framer.pending_bytes()
+    }
+
     /// True once something of the answer is to be mended.
     pub fn mends(&self) -> bool {
         self.locks.mends()

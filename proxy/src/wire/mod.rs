@@ -1,3 +1,4 @@
-//! Wire framing: how bytes on the connection become events, without changing one of them.
+//! Wire framing: how bytes on the connection become events, without changing one of them; and content codings, undone.
 
+pub mod encoding;
 pub mod sse;

@@ -4,6 +4,7 @@
 //! once then, which makes the provider stop.
 
 mod again;
+mod coding;
 mod reply;
 mod settle;
 
@@ -22,6 +23,7 @@ use tower::ServiceExt;
 use super::answer::{Asked, Reason};
 use super::gateway::Gateway;
 use super::headers;
+use super::held::{Full, Share};
 use super::inspect::InspectError;
 use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
@@ -60,6 +62,14 @@ enum Stop {
     Gone,
     /// The receipt could not be made durable.
     NoReceipt,
+    /// The memory for bodies is spent.
+    NoRoom,
+}
+
+impl From<Full> for Stop {
+    fn from(_: Full) -> Self {
+        Self::NoRoom
+    }
 }
 
 impl From<Block> for Stop {
@@ -104,6 +114,9 @@ struct Exchange<'g> {
     ahead: Option<Bytes>,
     /// Something of the answer was mended, or will be.
     mended: bool,
+    /// What the request takes of the memory for bodies, and what the answer does.
+    held: Share,
+    held_answer: Share,
 }
 
 impl<'g> Exchange<'g> {
@@ -129,6 +142,8 @@ impl<'g> Exchange<'g> {
             asked: Asked::Document,
             ahead: None,
             mended: false,
+            held: gateway.held.share(),
+            held_answer: gateway.held.share(),
         }
     }
 
@@ -139,14 +154,19 @@ impl<'g> Exchange<'g> {
                 self.record.verdict = Verdict::AbortedByClient;
                 let _ = self.close().await;
             }
-            Err(stop) => self.stop(stop, down).await,
+            Err(stop) => {
+                let stop = self.unreadable(stop);
+                self.stop(stop, down).await;
+            }
         }
         self.publish();
     }
 
-    async fn stations(&mut self, head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
-        let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
+    async fn stations(&mut self, mut head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
+        let limit_bytes = self.gateway.limits.request_bytes_max;
+        let body = down.read_body(limit_bytes, &mut self.held).await.map_err(Stop::Body)?;
         self.note_request(&body);
+        let body = self.decoded_request(&mut head, body).await?;
         let (context, facts, inspected) = self.inspect(&head, body).await?;
         let plan = self.plan(&context, &facts)?;
         let request = self.upstream_request(&head, inspected)?;
@@ -159,6 +179,10 @@ impl<'g> Exchange<'g> {
         let kept = plan.may_ask().then(|| request.clone());
         let (reply, bound) = self.call(request, plan, down).await?;
         self.note_reply(&reply);
+        let reply = self.decoded_reply(reply)?;
+        if kept.is_none() {
+            self.held.set(0)?;
+        }
         let asking = kept.map(|request| {
             let (context, bound) = (Arc::clone(&context), bound.clone().strict());
             Asking { context, request, bound }

@@ -16,6 +16,7 @@ use crate::exchange::ports::{Downstream, UpstreamReply};
 use crate::exchange::record::Side;
 use crate::guard::{self, Gap, Released, Report};
 use crate::surface::ResponseFacts;
+use crate::wire::encoding;
 
 /// How long a provider may keep the connection open after its terminal event.
 const AFTER_DONE_MAX: Duration = Duration::from_secs(2);
@@ -35,11 +36,7 @@ impl Exchange<'_> {
         let judge = PolicyJudge::response(context, status.as_u16(), bound.on_violation);
         let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let encoded = reply
-            .headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
-        if encoded {
+        if encoding::codings(&reply.headers).is_err() {
             return self.pass(reply, judge, Gap::Encoded, down).await;
         }
         let mut reply = reply;
@@ -82,6 +79,7 @@ impl Exchange<'_> {
                 self.ahead = Some(body.into());
                 return self.pass(reply, judge, Gap::Oversize, down).await;
             }
+            self.held_answer.grow(chunk.len())?;
             body.extend_from_slice(&chunk);
         }
         let success = reply.status.is_success();
@@ -188,6 +186,7 @@ impl Exchange<'_> {
                 // What is held has been held too long.
                 Err(_) => (false, guard.tick(clock.elapsed(), &mut parts)),
             };
+            self.held_answer.set(guard.held_bytes())?;
             if ended && fed.is_ok() {
                 break;
             }
