@@ -9,5 +9,6 @@ pub use clyra_campaigns::journal;
 pub mod process;
 pub mod puppet;
 pub mod recorded;
+pub mod recorder;
 pub mod sidecar;
 pub mod texts;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::limits;
+use super::socket::ClientSocket;
 use crate::exchange::answer::OwnAnswer;
 use crate::exchange::held::Share;
 use crate::exchange::ports::{BodyError, ClientGone, Downstream, ResponseHead};
@@ -108,6 +109,11 @@ impl<'a> Client<'a> {
         self.session.get_header(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
     }
 
+    fn is_malformed(&self) -> bool {
+        let socket = self.session.as_http1().and_then(|session| ClientSocket::of(session.stream()));
+        socket.is_some_and(ClientSocket::is_malformed)
+    }
+
     async fn ask_for_body(&mut self) -> Result<(), BodyError> {
         // Writing any head while a body is due makes pingora close the connection afterwards; this head asks for it.
         self.session.set_close_on_response_before_downstream_finish(false);
@@ -144,6 +150,7 @@ impl<'a> Client<'a> {
             };
             let chunk = match read {
                 Err(_) => return Err(BodyError::Timeout),
+                Ok(Err(_)) if self.is_malformed() => return Err(BodyError::Malformed),
                 Ok(Err(error)) => return Err(body_error(&error)),
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(chunk))) => chunk,

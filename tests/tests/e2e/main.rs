@@ -7,6 +7,7 @@ mod bypass;
 mod contracts;
 mod endings;
 mod evidence;
+mod hygiene;
 mod leak_matrix;
 mod lineage;
 mod operations;
