@@ -62,7 +62,7 @@ impl Drop for Recorder {
     }
 }
 
-/// Reads requests whose bodies have a `Content-Length` or none; anything else stays unread bytes, and no answer.
+/// Reads requests by the letter; what is none stays unread bytes, and gets no answer.
 async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     let (mut pending, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
@@ -90,13 +90,33 @@ fn next(pending: &mut Vec<u8>) -> Option<Request> {
     let at = pending.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&pending[..at]).into_owned();
     let lower = head.to_ascii_lowercase();
-    if lower.contains("\r\ntransfer-encoding:") {
-        return None;
-    }
-    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
-    let end = at + 4 + length;
-    let body = pending.get(at + 4..end)?.to_vec();
+    let fields = |name: &str| lower.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+    let (body, end) = match (fields("content-length:").as_slice(), fields("transfer-encoding:").as_slice()) {
+        ([], []) => (Vec::new(), at + 4),
+        ([length], []) => {
+            let end = at + 4 + length.trim().parse::<usize>().ok()?;
+            (pending.get(at + 4..end)?.to_vec(), end)
+        }
+        ([], [coding]) if coding.trim() == "chunked" => chunks(pending, at + 4)?,
+        _ => return None,
+    };
     pending.drain(..end);
     Some(Request { head, body })
+}
+
+/// A body in chunks without extensions or trailers, and where it ends.
+fn chunks(bytes: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
+    let mut body = Vec::new();
+    loop {
+        let rest = bytes.get(at..)?;
+        let line = rest.windows(2).position(|window| window == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?, 16).ok()?;
+        let chunk = rest.get(line + 2..line + 2 + size)?;
+        (rest.get(line + 2 + size..line + 4 + size)? == b"\r\n").then_some(())?;
+        at += line + 4 + size;
+        if size == 0 {
+            return Some((body, at));
+        }
+        body.extend_from_slice(chunk);
+    }
 }

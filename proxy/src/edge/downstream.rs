@@ -110,7 +110,7 @@ impl<'a> Client<'a> {
     }
 
     fn is_malformed(&self) -> bool {
-        let socket = self.session.as_http1().and_then(|session| ClientSocket::of(session.stream()));
+        let socket = self.session.stream().and_then(ClientSocket::of);
         socket.is_some_and(ClientSocket::is_malformed)
     }
 

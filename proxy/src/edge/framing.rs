@@ -2,7 +2,8 @@
 //! (RFC 9112 section 7.1). pingora's own reader takes an empty chunk size for zero, line feeds within an extension, and sizes
 //! that nobody can send.
 //!
-//! Nothing is decided here about heads: one that is not plain makes this blind, and [`super::head`] refuses it.
+//! Nothing is decided here about heads: one that is not plain makes this blind, and [`super::head`] refuses it. It asks here about
+//! the request line, of which pingora shows only its own rewriting.
 
 use super::limits::{CHUNK_BYTES_MAX, CHUNK_LINE_BYTES_MAX, HEADER_BYTES_MAX};
 
@@ -10,6 +11,7 @@ use super::limits::{CHUNK_BYTES_MAX, CHUNK_LINE_BYTES_MAX, HEADER_BYTES_MAX};
 #[derive(Debug)]
 pub(super) struct Framing {
     place: Place,
+    odd_line: bool,
 }
 
 #[derive(Debug)]
@@ -43,11 +45,16 @@ struct SizeLine {
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { place: Place::Head(Vec::new()) }
+        Self { place: Place::Head(Vec::new()), odd_line: false }
     }
 }
 
 impl Framing {
+    /// Whether a request line has come that is not a method, a target and a version with a space between.
+    pub(super) fn has_odd_line(&self) -> bool {
+        self.odd_line
+    }
+
     /// How many of these bytes are well framed. The byte behind them, if there is one, must not be passed on, nor any other.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
@@ -72,6 +79,7 @@ impl Framing {
                         seen.push(*first);
                     }
                     if seen.ends_with(b"\r\n\r\n") {
+                        self.odd_line |= is_odd_line(seen);
                         self.place = behind_head(seen);
                     } else if seen.len() > HEADER_BYTES_MAX {
                         self.place = Place::Blind;
@@ -151,6 +159,12 @@ impl SizeLine {
         }
         Some(None)
     }
+}
+
+fn is_odd_line(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.iter().filter(|byte| **byte == b' ').count() != 2 || line.iter().any(u8::is_ascii_control)
 }
 
 /// What follows a head, as far as it says so plainly.
@@ -249,6 +263,23 @@ mod tests {
         assert_eq!(follow(long.as_bytes(), 100), HEAD.len() + CHUNK_LINE_BYTES_MAX);
         let trailers = format!("{HEAD}0\r\nX: {}", "x".repeat(HEADER_BYTES_MAX));
         assert_eq!(follow(trailers.as_bytes(), 100), HEAD.len() + 3 + HEADER_BYTES_MAX);
+    }
+
+    #[test]
+    fn request_lines_have_one_form() {
+        for (line, odd) in [
+            ("POST /\u{e9}?q HTTP/1.1", false),
+            ("POST / x HTTP/1.1", true),
+            ("POST /\0 HTTP/1.1", true),
+            ("POST /\rx HTTP/1.1", true),
+            ("POST\t/ HTTP/1.1", true),
+            ("POST / ", false),
+            ("POST /", true),
+        ] {
+            let mut framing = Framing::default();
+            framing.follow(format!("\r\n{line}\r\nhost: a\r\n\r\n").as_bytes());
+            assert_eq!(framing.has_odd_line(), odd, "{line:?}");
+        }
     }
 
     #[test]

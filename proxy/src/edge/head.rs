@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use uuid::Uuid;
 
 use super::limits::{HEADER_BYTES_MAX, HEADER_FIELDS_MAX};
+use super::socket::ClientSocket;
 use crate::exchange::ports::RequestHead;
 
 /// Why a head was refused.
@@ -40,6 +41,10 @@ pub(super) fn read(session: &ServerSession) -> Result<RequestHead, Malformed> {
     if let Some(raw) = &raw {
         check_raw(raw)?;
     }
+    let socket = session.stream().and_then(ClientSocket::of);
+    if socket.is_some_and(ClientSocket::has_odd_line) {
+        return Err(framing("the request line is not a method, a target and a version"));
+    }
     let (path, query) = check(header)?;
     let mut headers = header.headers.clone();
     if !headers.contains_key(HOST)
@@ -59,7 +64,7 @@ pub(super) fn read(session: &ServerSession) -> Result<RequestHead, Malformed> {
 }
 
 /// The checks on what stood on the wire, of which pingora does not tell everything: it drops a length beside a transfer coding,
-/// and escapes what cannot stand in a target.
+/// and the fragment of a target.
 fn check_raw(raw: &[u8]) -> Result<(), Malformed> {
     if raw.len() > HEADER_BYTES_MAX {
         return Err(framing("the header section is larger than 32 KiB"));
@@ -73,9 +78,6 @@ fn check_raw(raw: &[u8]) -> Result<(), Malformed> {
         before = Some(*byte);
     }
     let line = raw.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
-    if line.iter().filter(|byte| **byte == b' ').count() != 2 || line.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
-        return Err(framing("the request line is not a method, a target and a version"));
-    }
     if line.contains(&b'#') {
         return Err(content("the request target has a fragment"));
     }
@@ -211,15 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn request_lines_and_line_ends_have_one_form() {
+    fn line_ends_have_one_form_and_targets_no_fragment() {
         let framing_of =
             |line: &str, end: &str| check_raw(format!("{line}{end}host: a\r\n\r\n").as_bytes()).map_err(|e| e.framing);
         assert_eq!(framing_of("POST /\u{e9} HTTP/1.1", "\r\n"), Ok(()));
         assert_eq!(framing_of("POST / HTTP/1.1", "\n"), Err(true));
         assert_eq!(framing_of("POST /#x HTTP/1.1", "\r\n"), Err(false));
-        for line in ["POST / x HTTP/1.1", "POST /\0 HTTP/1.1", "POST /\rx HTTP/1.1", "POST\t/ HTTP/1.1", "POST / "] {
-            assert_eq!(framing_of(line, "\r\n"), Err(true), "{line:?}");
-        }
     }
 
     #[test]

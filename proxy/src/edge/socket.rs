@@ -65,6 +65,11 @@ impl ClientSocket {
         self
     }
 
+    /// Whether a request line came that pingora may have rewritten.
+    pub(super) fn has_odd_line(&self) -> bool {
+        self.framing.as_ref().is_some_and(Framing::has_odd_line)
+    }
+
     /// Whether the client has broken the framing of a body.
     pub(super) fn is_malformed(&self) -> bool {
         self.malformed.load(Ordering::Relaxed)

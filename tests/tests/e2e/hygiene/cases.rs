@@ -2,28 +2,37 @@
 
 /// What must come of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Must {
+pub(super) enum Must {
     /// Refused or closed; it is uncertain where it ends, so nothing behind it may be read as a request.
     EndIt,
     /// Refused or closed; its end is certain, so the request behind it may be served as its own.
     Refuse,
     /// Only odd: served, and so is the request behind it.
     Serve,
+    /// Served as a request for something else (a path or a method of its own), and so is the request behind it.
+    Pass,
+    /// It has no body, whatever the client thinks: what stands in the place of one is never a request.
+    NoBody,
+    /// It announces more than comes: nothing is served, and the connection ends with the client.
+    Wait,
 }
 
-use Must::{EndIt, Refuse, Serve};
+use Must::{EndIt, NoBody, Pass, Refuse, Serve, Wait};
 
-pub struct Case {
-    pub name: &'static str,
-    pub bytes: Vec<u8>,
-    pub must: Must,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) bytes: Vec<u8>,
+    /// Where it is inspected.
+    pub(super) must: Must,
+    /// In the bypass.
+    pub(super) elsewhere: Must,
 }
 
 /// The path that the table is about; another one in the bypass.
-pub const PATH: &str = "/v1/chat/completions";
+pub(super) const PATH: &str = "/v1/chat/completions";
 
 /// The body of the request under test.
-pub const FIRST: &str = r#"{"model":"m","messages":[{"role":"user","content":"FIRST"}]}"#;
+pub(super) const FIRST: &str = r#"{"model":"m","messages":[{"role":"user","content":"FIRST"}]}"#;
 
 /// A request within a body that no upstream must ever see.
 fn embedded() -> String {
@@ -74,12 +83,13 @@ fn length(field: &str) -> Vec<u8> {
     post(&format!("{field}\r\n"), FIRST)
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let n = FIRST.len();
     let hidden = embedded();
     let whole = chunk(FIRST);
     let mut cases = Vec::new();
-    let mut add = |must: Must, name: &'static str, bytes: Vec<u8>| cases.push(Case { name, bytes, must });
+    let mut add =
+        |must: Must, name: &'static str, bytes: Vec<u8>| cases.push(Case { name, bytes, must, elsewhere: must });
 
     // Two ways to say where a body ends.
     let both = |fields: &str| post(fields, &format!("0\r\n\r\n{hidden}"));
@@ -148,7 +158,7 @@ pub fn cases() -> Vec<Case> {
     add(EndIt, "length: digits of another script", length("Content-Length: \u{666}\u{660}"));
     add(EndIt, "length: NUL behind", length(&format!("Content-Length: {n}\0")));
     add(EndIt, "length: space before the colon", length(&format!("Content-Length : {n}")));
-    add(EndIt, "length: larger than is taken", length("Content-Length: 99999999999"));
+    add(Wait, "length: larger than is taken", length("Content-Length: 99999999999"));
     add(Serve, "length: leading zeros", length(&format!("Content-Length: 000{n}")));
     add(Serve, "length: white space around", length(&format!("Content-Length: \t {n} \t")));
 
@@ -216,7 +226,7 @@ pub fn cases() -> Vec<Case> {
         with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"),
     );
     add(Refuse, "field: Upgrade: websocket", with("Connection: Upgrade\r\nUpgrade: websocket"));
-    add(Refuse, "field: Expect: something else", with("Expect: 200-ok"));
+    add(Serve, "field: Expect: something else", with("Expect: 200-ok"));
     add(Serve, "field: X-Clyra of ours", with("X-Clyra-Decision: allow"));
 
     // Host.
@@ -242,11 +252,11 @@ pub fn cases() -> Vec<Case> {
     add(EndIt, "target: host and port with POST", line("POST evil.example:443 HTTP/1.1"));
     add(Refuse, "target: no slash", line("POST v1/chat/completions HTTP/1.1"));
     add(EndIt, "target: a space within", line(&format!("POST {PATH} x HTTP/1.1")));
-    add(EndIt, "target: a fragment", line(&format!("POST {PATH}#x HTTP/1.1")));
+    add(Refuse, "target: a fragment", line(&format!("POST {PATH}#x HTTP/1.1")));
     add(EndIt, "target: NUL", line(&format!("POST {PATH}\0 HTTP/1.1")));
     add(EndIt, "target: bare CR", line(&format!("POST {PATH}\rX HTTP/1.1")));
     add(EndIt, "target: 40 KiB", line(&format!("POST {PATH}?{} HTTP/1.1", "q".repeat(40 << 10))));
-    let encoded = format!("POST {PATH}%0d%0aX:%20EMBEDDED-LINE HTTP/1.1");
+    let encoded = format!("POST {PATH}%0d%0aX:%20y HTTP/1.1");
     add(Refuse, "target: line ends in percent encoding", line(&encoded));
     add(Refuse, "target: NUL in percent encoding", line(&format!("POST {PATH}%00 HTTP/1.1")));
     add(Refuse, "method: lower case", line(&format!("post {PATH} HTTP/1.1")));
@@ -267,7 +277,18 @@ pub fn cases() -> Vec<Case> {
         let fields = format!("Host: edge\r\nConnection: keep-alive\r\nContent-Length: {n}\r\n");
         raw(&format!("POST {PATH} HTTP/1.0"), &fields, FIRST)
     });
-    add(EndIt, "HTTP/1.0 with a body and no length", raw(&format!("POST {PATH} HTTP/1.0"), "Host: edge\r\n", FIRST));
-    add(EndIt, "HTTP/1.1 with a body and no length", post("", FIRST));
+    add(NoBody, "HTTP/1.0 with a body and no length", raw(&format!("POST {PATH} HTTP/1.0"), "Host: edge\r\n", FIRST));
+    add(NoBody, "HTTP/1.1 with a body and no length", post("", FIRST));
+    for (name, elsewhere) in [
+        ("field: Connection names Host", EndIt),
+        ("field: Upgrade: websocket", NoBody),
+        ("target: line ends in percent encoding", Pass),
+        ("target: NUL in percent encoding", Pass),
+        ("method: lower case", Serve),
+        ("method: GET with a body", Pass),
+    ] {
+        let case = cases.iter_mut().find(|case| case.name == name);
+        case.unwrap_or_else(|| panic!("no case {name}")).elsewhere = elsewhere;
+    }
     cases
 }
