@@ -2,6 +2,7 @@
 //! refusal or a close, and the upstream never sees one that was not meant to be one. The results are `docs/hygiene.md`.
 
 mod cases;
+mod credentials;
 mod http2;
 
 use std::fmt::Write;
