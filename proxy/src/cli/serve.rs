@@ -116,6 +116,7 @@ impl Serving {
                 .ok_or_else(|| Exit::usage("no upstream is configured"))?,
             call,
             limits: settings.limits,
+            ask_for_usage: settings.ask_for_usage,
         })
         .map_err(Exit::usage)?;
         let gateway = Arc::new(gateway);

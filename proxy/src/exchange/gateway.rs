@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::lineage::ToolCalls;
 use super::lock::{Contracts, SchemaError};
 use super::ports::{RequestHead, UpstreamTarget};
+use super::run::AskForUsage;
 use crate::evidence::StreamLeaves;
 use crate::siem::LineWriter;
 use crate::surface::Dialect;
@@ -99,6 +100,7 @@ pub struct Gateway {
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
     pub held: Budget,
+    pub ask_for_usage: AskForUsage,
     pub tool_calls: ToolCalls,
 }
 
@@ -115,6 +117,7 @@ pub struct Parts {
     pub upstreams: Upstreams,
     pub call: UpstreamService,
     pub limits: Limits,
+    pub ask_for_usage: AskForUsage,
 }
 
 impl Gateway {
@@ -138,6 +141,7 @@ impl Gateway {
             upstreams: parts.upstreams,
             call: parts.call,
             limits: parts.limits,
+            ask_for_usage: parts.ask_for_usage,
         })
     }
 

@@ -17,3 +17,4 @@ mod requests;
 mod schemalock;
 mod streaming;
 mod transport;
+mod usage;

@@ -5,9 +5,11 @@
 
 mod again;
 mod coding;
+mod count;
 mod reply;
 mod settle;
 
+pub use count::AskForUsage;
 pub use settle::stamp;
 
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use super::ledger::{LedgerError, Pending};
 use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
-use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
+use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
 use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
@@ -117,6 +119,9 @@ struct Exchange<'g> {
     /// What the request takes of the memory for bodies, and what the answer does.
     held: Share,
     held_answer: Share,
+    /// How the request does not ask for the count of its stream's tokens, and whether we did in its place.
+    uncounted: Option<NotAsked>,
+    hides_count: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -144,6 +149,8 @@ impl<'g> Exchange<'g> {
             mended: false,
             held: gateway.held.share(),
             held_answer: gateway.held.share(),
+            uncounted: None,
+            hides_count: false,
         }
     }
 
@@ -219,6 +226,7 @@ impl<'g> Exchange<'g> {
         let address = Address { path: &head.path, query: head.query.as_deref() };
         let facts = (self.surface.request_facts)(doc.root(&body), address);
         self.note_facts(&facts);
+        self.uncounted = self.uncounted(doc.root(&body), &facts);
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
@@ -324,6 +332,7 @@ impl<'g> Exchange<'g> {
         let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
         let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
         self.record.upstream = Some(Arc::clone(&target.name));
+        let body = self.counted(&target, body);
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
         Ok(UpstreamRequest {
             target,

@@ -127,6 +127,9 @@ impl Exchange<'_> {
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
+        if self.hides_count {
+            guard.hide_count();
+        }
         guard.shown.keeps_items = self.gateway.policy.defaults().block_style == BlockStyle::Refusal;
         let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
