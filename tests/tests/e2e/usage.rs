@@ -99,3 +99,42 @@ async fn nothing_is_asked_for_where_it_is_not_wanted_or_not_known() {
     }
     simulator.stop().await;
 }
+
+/// Where nobody counts, there is an estimate, and it says that it is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_counted_is_estimated_and_says_so() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let sidecar = sidecar(POLICY, &simulator, AskForUsage::Always).await;
+    let content = "word ".repeat(80);
+    for stream in [false, true] {
+        let of = |usage: bool| {
+            let (address, content) = (sidecar.address, content.clone());
+            async move {
+                let body = Surface::Chat.ask(stream, &json!({"content": content, "usage": usage}));
+                post(address, Surface::Chat.path(), &[], body).await
+            }
+        };
+        let answer = of(false).await;
+        let usage = sidecar.event(answer.request_id()).await["usage"].clone();
+        assert_eq!((&usage["estimated"], &usage["cached"]), (&json!(true), &json!(null)), "{usage}");
+        // A token for four bytes of text: 400 of the answer, and names beside them.
+        assert!((100..110).contains(&usage["output"].as_u64().unwrap()), "{usage}");
+        assert!((120..200).contains(&usage["input"].as_u64().unwrap()), "{usage}");
+        let receipt = sidecar.pair(answer.request_id()).1["response"]["usage"].clone();
+        let expected =
+            json!({"cached": 0, "estimated": true, "input": usage["input"], "output": usage["output"], "reasoning": 0});
+        assert_eq!(receipt, expected);
+
+        let answer = of(true).await;
+        let usage = sidecar.event(answer.request_id()).await["usage"].clone();
+        assert_eq!(usage["estimated"], false, "{usage}");
+        assert!(sidecar.pair(answer.request_id()).1["response"]["usage"].get("estimated").is_none());
+    }
+    // What was refused used nothing.
+    let refused = post(sidecar.address, Surface::Chat.path(), &[], b"{".to_vec()).await;
+    let usage = sidecar.event(refused.request_id()).await["usage"].clone();
+    assert_eq!((&usage["input"], &usage["estimated"]), (&json!(null), &json!(false)));
+    let stopped = sidecar.stop().await;
+    assert!(stopped.verify().ok);
+    simulator.stop().await;
+}
