@@ -118,6 +118,7 @@ impl Serving {
             call,
             limits: settings.limits,
             pins: Arc::new(Pins::open(&settings.data_dir.join("mcp-pins.json")).map_err(Exit::usage)?),
+            ask_for_usage: settings.ask_for_usage,
         })
         .map_err(Exit::usage)?;
         let gateway = Arc::new(gateway);

@@ -21,6 +21,7 @@ use crate::evidence::WitnessEntry;
 use crate::evidence::lock::{LockPlace, LockPlaceError};
 use crate::exchange::gateway::Limits;
 use crate::exchange::ports::UpstreamTarget;
+use crate::exchange::run::AskForUsage;
 use crate::keys::KeyFiles;
 use crate::upstream::TargetError;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     /// Name of the log in checkpoints (C2SP origin).
     pub origin: String,
     pub limits: Limits,
+    /// Which providers are asked to count the tokens of a stream.
+    pub ask_for_usage: AskForUsage,
     pub upstream_connect_timeout: Duration,
     pub upstream_head_timeout: Duration,
     pub upstream_idle_timeout: Duration,
@@ -161,7 +164,9 @@ impl Settings {
                 request_bytes_max: file.limits.request_bytes_max.unwrap_or(defaults.request_bytes_max),
                 response_bytes_max: file.limits.response_bytes_max.unwrap_or(defaults.response_bytes_max),
                 in_flight_max: file.limits.in_flight_max.unwrap_or(defaults.in_flight_max),
+                held_bytes_max: file.limits.held_bytes_max.unwrap_or(defaults.held_bytes_max),
             },
+            ask_for_usage: file.usage.inject,
             upstream_connect_timeout: seconds(file.timeouts.connect_s, 5),
             upstream_head_timeout: seconds(file.timeouts.head_s, 600),
             upstream_idle_timeout: seconds(file.timeouts.idle_s, 300),
@@ -242,6 +247,8 @@ mod tests {
         assert!(message(with("x=ftp://h"), "{}").contains("upstream x"));
         let typo = message(Overrides::default(), "listn: 127.0.0.1:1\n");
         assert!(typo.contains("listn") && typo.contains("clyra.yaml"), "{typo}");
+        let word = message(Overrides::default(), &format!("{FILE}usage: {{ inject: sometimes }}\n"));
+        assert!(word.contains("sometimes") || word.contains("inject"), "{word}");
         let missing = Settings::load(Overrides { config: Some("/nowhere/clyra.yaml".into()), ..Overrides::default() });
         assert!(missing.unwrap_err().to_string().contains("/nowhere/clyra.yaml"));
         let twice = Overrides { upstreams: vec!["a=http://h".into(), "a=http://i".into()], ..Overrides::default() };

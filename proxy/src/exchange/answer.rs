@@ -30,6 +30,8 @@ pub enum Reason<'a> {
     NoReceipt,
     /// Too many exchanges in flight.
     Overloaded,
+    /// Too many bytes of bodies held.
+    NoRoom,
     /// An endpoint that Clyra cannot inspect, where the policy wants it blocked.
     UnknownSurface,
     /// The request as such is not acceptable; the text says why.
@@ -72,6 +74,9 @@ impl Reason<'_> {
                 row(S::PAYLOAD_TOO_LARGE, "request_too_large", INVALID, "request_too_large", false)
             }
             Self::Body(BodyError::Timeout) => row(S::REQUEST_TIMEOUT, "request_timeout", INVALID, INVALID, true),
+            Self::Body(BodyError::NoRoom) | Self::NoRoom => {
+                row(S::SERVICE_UNAVAILABLE, "clyra_unavailable", "api_error", "overloaded_error", true)
+            }
             Self::Body(BodyError::Gone | BodyError::Malformed) | Self::Malformed(_) => {
                 row(S::BAD_REQUEST, "invalid_request", INVALID, INVALID, false)
             }
@@ -80,6 +85,9 @@ impl Reason<'_> {
             }
             Self::Upstream(UpstreamError::Overloaded { .. }) => {
                 row(S::SERVICE_UNAVAILABLE, "upstream_overloaded", "api_error", "overloaded_error", true)
+            }
+            Self::Upstream(UpstreamError::Coding { .. }) => {
+                row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false)
             }
             Self::Upstream(UpstreamError::Body { .. }) => {
                 row(S::BAD_GATEWAY, "upstream_interrupted", "api_error", "api_error", true)
@@ -108,6 +116,8 @@ impl Reason<'_> {
                 "the provider did not answer in time".into()
             }
             Self::Upstream(UpstreamError::Overloaded { .. }) => "too many calls to the provider are in flight".into(),
+            Self::Upstream(UpstreamError::Coding { .. }) => "the provider's answer cannot be decoded".into(),
+            Self::NoRoom => BodyError::NoRoom.to_string(),
             Self::Upstream(UpstreamError::Body { .. }) => "the provider's answer broke off".into(),
             Self::Upstream(_) | Self::ProviderAway => "the provider cannot be reached".into(),
             Self::NoReceipt => "the exchange cannot be recorded, and an unrecorded answer is not shown".into(),

@@ -8,11 +8,13 @@ use clyra_detectors::{Engine, EngineConfig, EngineError, Rule};
 use clyra_policy::Policy;
 use tokio::sync::Semaphore;
 
+use super::held::Budget;
 use super::inspect::Inspect;
 use super::ledger::Ledger;
 use super::lineage::ToolCalls;
 use super::lock::{Contracts, SchemaError};
 use super::ports::{RequestHead, UpstreamTarget};
+use super::run::AskForUsage;
 use crate::evidence::StreamLeaves;
 use crate::exchange::pins::Pins;
 use crate::siem::LineWriter;
@@ -29,11 +31,18 @@ pub struct Limits {
     pub response_bytes_max: usize,
     /// Exchanges in flight; more get 503 with `Retry-After`.
     pub in_flight_max: usize,
+    /// Bytes of bodies held at one time, over all exchanges: 16 of the largest. What goes beyond gets 503 with `Retry-After`.
+    pub held_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes_max: 32 << 20, response_bytes_max: 32 << 20, in_flight_max: 1_024 }
+        Self {
+            request_bytes_max: 32 << 20,
+            response_bytes_max: 32 << 20,
+            in_flight_max: 1_024,
+            held_bytes_max: 512 << 20,
+        }
     }
 }
 
@@ -86,6 +95,8 @@ pub struct Gateway {
     pub contracts: Arc<Contracts>,
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
+    pub held: Budget,
+    pub ask_for_usage: AskForUsage,
     pub tool_calls: ToolCalls,
     pub pins: Arc<Pins>,
 }
@@ -104,6 +115,7 @@ pub struct Parts {
     pub call: UpstreamService,
     pub limits: Limits,
     pub pins: Arc<Pins>,
+    pub ask_for_usage: AskForUsage,
 }
 
 impl Gateway {
@@ -115,6 +127,7 @@ impl Gateway {
             inspect: Inspect::new(budget),
             contracts,
             tool_calls: ToolCalls::default(),
+            held: Budget::new(parts.limits.held_bytes_max),
             in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
             policy: parts.policy,
             engine: parts.engine,
@@ -127,6 +140,7 @@ impl Gateway {
             call: parts.call,
             limits: parts.limits,
             pins: parts.pins,
+            ask_for_usage: parts.ask_for_usage,
         })
     }
 
@@ -151,6 +165,7 @@ impl Gateway {
         for (kind, writer) in [(WriterKind::Events, &self.events), (WriterKind::Commitments, &self.commitments)] {
             self.metrics.lines_dropped(kind, writer.stats().dropped.load(Ordering::Relaxed));
         }
+        self.metrics.bodies_held.set(i64::try_from(self.held.used()).unwrap_or(i64::MAX));
         let free = self.in_flight.available_permits();
         self.metrics.in_flight.set(self.limits.in_flight_max.saturating_sub(free) as i64);
     }

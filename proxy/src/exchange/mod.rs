@@ -5,6 +5,7 @@ mod evidence;
 pub mod front;
 pub mod gateway;
 mod headers;
+pub mod held;
 mod inspect;
 pub mod judge;
 pub mod ledger;

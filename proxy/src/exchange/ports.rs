@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::held::Share;
 use crate::guard::{Inspected, Released};
+use crate::wire::encoding::Fault;
 
 /// The head of a client's request, as it came in.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ pub enum BodyError {
     Gone,
     #[error("the request body is not well framed")]
     Malformed,
+    #[error("too many bytes of other requests and answers are held at this moment")]
+    NoRoom,
 }
 
 /// The client is no longer there to be written to.
@@ -59,8 +63,9 @@ pub struct ClientGone;
 /// answer: every later one fails, and the client sees that the answer broke off.
 #[async_trait]
 pub trait Downstream: Send {
-    /// The whole request body, at most `limit_bytes`. Answers `Expect: 100-continue` first.
-    async fn read_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError>;
+    /// The whole request body, at most `limit_bytes`, for which `room` grows as it comes. Answers `Expect: 100-continue`
+    /// first, unless the body could not be taken.
+    async fn read_body(&mut self, limit_bytes: usize, room: &mut Share) -> Result<Bytes, BodyError>;
 
     /// Sends the response head together with the first released bytes. `body_bytes` is the exact length of the body if
     /// it is known already (then it is framed by `Content-Length`), otherwise the body is chunked.
@@ -119,6 +124,9 @@ pub enum UpstreamError {
     /// The body broke off after the head had arrived.
     #[error("upstream {name}: the answer broke off: {detail}")]
     Body { name: Arc<str>, detail: String },
+    /// The body is not in the coding that its head names, or breaks its limits.
+    #[error("upstream {name}: the answer cannot be decoded: {fault}")]
+    Coding { name: Arc<str>, fault: Fault },
     /// Something came that is not an HTTP answer, or only a part of one. The provider may have acted on the request.
     #[error("upstream {name}: the answer is not usable HTTP: {detail}")]
     Protocol { name: Arc<str>, detail: String },

@@ -6,6 +6,7 @@
 mod again;
 mod calls;
 mod channel;
+mod count;
 mod document;
 mod form;
 mod judge;
@@ -26,6 +27,7 @@ mod lock_tests;
 mod tests;
 
 pub use again::{Invalid, as_events};
+pub use count::{NotAsked, ask_for_count, not_asked};
 pub use form::{bodiless, form};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{

@@ -16,6 +16,7 @@ use clyra_detectors::{Engine, View};
 
 use super::calls::{Calls, TooMany};
 use super::channel::{Piece, Text, hide_names, view};
+use super::count::{Ours, ours};
 use super::document::{broken, cannot_redact, decoded, is_clients_call, scan_viewed, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report};
 use super::locks::{Desk, Locks};
@@ -70,6 +71,8 @@ pub struct StreamGuard<J> {
     opened: bool,
     /// Where in the queue the first event stands that shows something, until then.
     first_shown: Option<usize>,
+    /// The client did not ask for the count of tokens that comes.
+    hides_count: bool,
 }
 
 /// An event that waits.
@@ -84,6 +87,8 @@ struct Held {
     terminal: bool,
     /// A client shows something of it.
     shows: bool,
+    /// What of it was not asked for by the client.
+    ours: Ours,
 }
 
 #[derive(Debug)]
@@ -134,12 +139,23 @@ impl<J: Judge> StreamGuard<J> {
             answered: false,
             opened: false,
             first_shown: None,
+            hides_count: false,
         }
+    }
+
+    /// The client is not shown the count of tokens that Clyra has asked for.
+    pub fn hide_count(&mut self) {
+        self.hides_count = true;
     }
 
     /// True once the event that ends the answer for a client has come.
     pub fn done(&self) -> bool {
         self.done
+    }
+
+    /// Bytes of the answer that wait here.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes + self.framer.pending_bytes()
     }
 
     /// True once something of the answer is to be mended.
@@ -258,6 +274,7 @@ impl<J: Judge> StreamGuard<J> {
             mark: Mark::default(),
             terminal: false,
             shows: false,
+            ours: Ours::Nothing,
         };
         let mut batch = Batch::default();
         self.fields(&held.frame, &mut batch);
@@ -306,6 +323,9 @@ impl<J: Judge> StreamGuard<J> {
         let root = doc.root(data);
         (self.surface.note_response)(root, &mut self.facts);
         held.mark = (self.surface.mark)(root);
+        if self.hides_count {
+            held.ours = ours(root, data);
+        }
         for segment in crate::surface::segments((self.surface.event)(root), root) {
             let raw = data.get(segment.range.clone()).unwrap_or_default();
             held.repeats.extend(segment.repeats.clone());
@@ -685,6 +705,9 @@ impl<J: Judge> StreamGuard<J> {
             let Some(mut held) = self.queue.pop_front() else { break };
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
             let data = self.dress(&mut held)?;
+            if held.ours == Ours::Everything {
+                continue;
+            }
             self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
             let bytes = match data {
                 Some(data) => held.frame.with_data(&data).ok_or_else(broken)?,
@@ -766,10 +789,15 @@ impl<J: Judge> StreamGuard<J> {
                 patches.push(patch(&data, &one.segment, before, &edits));
             }
         }
+        if !patches.is_empty() {
+            patches.extend(held.repeats.drain(..).map(replace));
+        }
+        if let Ours::Member(range) = &held.ours {
+            patches.push(replace(Replaced { range: range.clone(), with: "" }));
+        }
         if patches.is_empty() {
             return Ok(None);
         }
-        patches.extend(held.repeats.drain(..).map(replace));
         Ok(Some(apply(&data, patches, Limits::default()).ok_or_else(broken)?.into()))
     }
 }

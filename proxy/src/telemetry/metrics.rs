@@ -99,6 +99,7 @@ pub struct Metrics {
     schema_hold: Histogram,
     schema_enforce: Histogram,
     pub in_flight: Gauge,
+    pub bodies_held: Gauge,
     duration: Histogram,
     first_release: Histogram,
     scan: Histogram,
@@ -136,6 +137,7 @@ impl Metrics {
             schema_hold: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             schema_enforce: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
             in_flight: Gauge::default(),
+            bodies_held: Gauge::default(),
             duration: Histogram::new(seconds()),
             first_release: Histogram::new(seconds()),
             scan: Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
@@ -167,6 +169,8 @@ impl Metrics {
         let repairs = "Edits by which answers were made to keep their schema, by kind of damage";
         registry.register("schema_repairs", repairs, metrics.schema_repairs.clone());
         registry.register("in_flight", "Exchanges in flight", metrics.in_flight.clone());
+        let help = "Bytes of requests and answers that are held at this moment";
+        registry.register_with_unit("bodies_held", help, Unit::Bytes, metrics.bodies_held.clone());
         let with = |registry: &mut Registry, name, help, unit, metric: &Histogram| {
             registry.register_with_unit(name, help, unit, metric.clone());
         };

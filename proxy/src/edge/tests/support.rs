@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use crate::edge::{BypassEnd, BypassFailure, Edge, EdgeError, Handler, Route, ServeOptions, Stop, Stopped};
 use crate::exchange::answer::OwnAnswer;
+use crate::exchange::held::{Budget, Share};
 use crate::exchange::ports::{
     BodyError, Downstream, RequestHead, ResponseHead, UpstreamReply, UpstreamRequest, UpstreamTarget,
 };
@@ -54,6 +55,11 @@ pub(super) struct Script {
     upstream: UpstreamService,
 }
 
+/// Memory for any body.
+pub(super) fn roomy() -> Share {
+    Budget::new(usize::MAX).share()
+}
+
 fn released(text: impl Into<Bytes>) -> Released {
     Released::for_test(text.into())
 }
@@ -89,7 +95,7 @@ impl Script {
 
     /// What an exchange does at its simplest: passes an upstream's answer on for as long as the client is there.
     async fn relay(&self, head: &RequestHead, down: &mut dyn Downstream) {
-        let body = down.read_body(ECHO_BYTES_MAX).await.unwrap();
+        let body = down.read_body(ECHO_BYTES_MAX, &mut roomy()).await.unwrap();
         let request = UpstreamRequest {
             target: self.bypass.clone().unwrap(),
             method: head.method.clone(),
@@ -123,7 +129,7 @@ impl Script {
     }
 
     async fn echo(&self, down: &mut dyn Downstream, limit: usize) {
-        match down.read_body(limit).await {
+        match down.read_body(limit, &mut roomy()).await {
             Ok(body) => {
                 self.tell(Event::Body(Ok(body.len())));
                 let text = format!("{} {}", body.len(), checksum(&body));
@@ -170,7 +176,7 @@ impl Handler for Script {
             }
             "/stream" => {
                 let done = async {
-                    down.read_body(ECHO_BYTES_MAX).await.map_err(|_| ())?;
+                    down.read_body(ECHO_BYTES_MAX, &mut roomy()).await.map_err(|_| ())?;
                     down.start(start(), None).await.map_err(|_| ())?;
                     down.write(released("first,")).await.map_err(|_| ())?;
                     self.go_on.notified().await;
@@ -180,7 +186,7 @@ impl Handler for Script {
                 self.tell(Event::Finished(done.await.is_ok()));
             }
             "/wait" => {
-                let _ = down.read_body(ECHO_BYTES_MAX).await;
+                let _ = down.read_body(ECHO_BYTES_MAX, &mut roomy()).await;
                 tokio::select! {
                     () = down.gone() => self.tell(Event::Gone),
                     () = self.go_on.notified() => {

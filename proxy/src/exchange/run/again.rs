@@ -102,7 +102,9 @@ impl Exchange<'_> {
             () = down.gone() => return Err(Stop::Gone),
             reply = self.gateway.call.clone().oneshot(request) => reply,
         };
-        let Ok(mut reply) = reply else { return Ok(None) };
+        let Ok(mut reply) = reply.map_err(Stop::Upstream).and_then(|reply| self.decoded_reply(reply)) else {
+            return Ok(None);
+        };
         self.record.called.attempts = self.record.called.attempts.saturating_add(reply.attempts);
         let encoded = reply.headers.contains_key(header::CONTENT_ENCODING);
         let Some(body) = self.whole(&mut reply, down).await?.filter(|_| reply.status.is_success() && !encoded) else {

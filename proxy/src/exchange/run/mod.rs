@@ -4,10 +4,13 @@
 //! once then, which makes the provider stop.
 
 mod again;
+mod coding;
+mod count;
 mod read;
 mod reply;
 mod settle;
 
+pub use count::AskForUsage;
 pub use settle::stamp;
 
 use std::sync::Arc;
@@ -23,13 +26,14 @@ use tower::ServiceExt;
 use super::answer::{Asked, Reason};
 use super::gateway::Gateway;
 use super::headers;
+use super::held::{Full, Share};
 use super::inspect::InspectError;
 use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
 use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
-use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
+use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
 use crate::json::{Doc, Limits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
@@ -61,6 +65,14 @@ enum Stop {
     Gone,
     /// The receipt could not be made durable.
     NoReceipt,
+    /// The memory for bodies is spent.
+    NoRoom,
+}
+
+impl From<Full> for Stop {
+    fn from(_: Full) -> Self {
+        Self::NoRoom
+    }
 }
 
 impl From<Block> for Stop {
@@ -107,6 +119,12 @@ struct Exchange<'g> {
     mended: bool,
     /// The content type of a request that is written anew.
     content_type: Option<http::HeaderValue>,
+    /// What the request takes of the memory for bodies, and what the answer does.
+    held: Share,
+    held_answer: Share,
+    /// How the request does not ask for the count of its stream's tokens, and whether we did in its place.
+    uncounted: Option<NotAsked>,
+    hides_count: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -133,6 +151,10 @@ impl<'g> Exchange<'g> {
             ahead: None,
             mended: false,
             content_type: None,
+            held: gateway.held.share(),
+            held_answer: gateway.held.share(),
+            uncounted: None,
+            hides_count: false,
         }
     }
 
@@ -143,14 +165,19 @@ impl<'g> Exchange<'g> {
                 self.record.verdict = Verdict::AbortedByClient;
                 let _ = self.close().await;
             }
-            Err(stop) => self.stop(stop, down).await,
+            Err(stop) => {
+                let stop = self.unreadable(stop);
+                self.stop(stop, down).await;
+            }
         }
         self.publish();
     }
 
-    async fn stations(&mut self, head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
-        let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
+    async fn stations(&mut self, mut head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
+        let limit_bytes = self.gateway.limits.request_bytes_max;
+        let body = down.read_body(limit_bytes, &mut self.held).await.map_err(Stop::Body)?;
         self.note_request(&body);
+        let body = self.decoded_request(&mut head, body).await?;
         let (context, facts, inspected) = self.inspect(&head, body).await?;
         let plan = self.plan(&context, &facts)?;
         let request = self.upstream_request(&head, inspected)?;
@@ -163,6 +190,10 @@ impl<'g> Exchange<'g> {
         let kept = plan.may_ask().then(|| request.clone());
         let (reply, bound) = self.call(request, plan, down).await?;
         self.note_reply(&reply);
+        let reply = self.decoded_reply(reply)?;
+        if kept.is_none() {
+            self.held.set(0)?;
+        }
         let asking = kept.map(|request| {
             let (context, bound) = (Arc::clone(&context), bound.clone().strict());
             Asking { context, request, bound }
@@ -194,6 +225,7 @@ impl<'g> Exchange<'g> {
         if let Some(fits) = self.surface.headers {
             fits(&head.headers, posted.doc.root(&posted.document)).map_err(mismatch)?;
         }
+        self.uncounted = self.uncounted(posted.doc.root(&posted.document), &facts);
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
@@ -319,6 +351,7 @@ impl<'g> Exchange<'g> {
         let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
         let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
         self.record.upstream = Some(Arc::clone(&target.name));
+        let body = self.counted(&target, body);
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
         let mut headers = headers::end_to_end(&head.headers);
         if let Some(kind) = self.content_type.take() {

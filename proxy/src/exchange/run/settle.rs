@@ -24,6 +24,7 @@ impl Exchange<'_> {
             Stop::Upstream(error) => Reason::Upstream(error),
             Stop::Body(error) => Reason::Body(error),
             Stop::Overloaded => Reason::Overloaded,
+            Stop::NoRoom => Reason::NoRoom,
             Stop::Malformed(text) => Reason::Malformed(text),
             Stop::Gone | Stop::NoReceipt => Reason::NoReceipt,
         };
