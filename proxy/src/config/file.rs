@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::evidence::EvidenceEntries;
+use super::upstreams::UpstreamEntry;
 
 /// Largest settings file; a real one has a page.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -35,13 +36,6 @@ pub(super) struct FileSettings {
     pub(super) events: EventEntries,
     pub(super) evidence: EvidenceEntries,
     pub(super) seal_every_s: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UpstreamEntry {
-    pub(super) name: String,
-    pub(super) url: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -7,14 +7,19 @@ use http::HeaderMap;
 
 use super::super::handler::{BypassEnd, BypassFailure, Handler};
 use super::super::in_flight::Entered;
-use crate::exchange::ports::{RequestHead, UpstreamTarget};
+use crate::exchange::ports::RequestHead;
 use crate::upstream::resolve::Addresses;
+use crate::upstream::{Endpoint, Leave, Provider};
 
 /// What is known of a bypass under way.
 pub(super) struct Record<H> {
     pub(super) handler: Arc<H>,
     pub(super) head: RequestHead,
-    pub(super) target: Arc<UpstreamTarget>,
+    pub(super) provider: Arc<Provider>,
+    /// Endpoints to which no connection could be had.
+    pub(super) tried: Vec<Arc<Endpoint>>,
+    /// The endpoint that is called.
+    pub(super) leave: Option<Leave>,
     /// Added to the answer.
     pub(super) headers: HeaderMap,
     pub(super) request_bytes: u64,

@@ -22,7 +22,7 @@ use crate::exchange::ports::{
 use crate::guard::{Inspected, Released};
 use crate::upstream::tests::identity::small_trust_store;
 use crate::upstream::tests::origin::plain_options;
-use crate::upstream::{UpstreamService, upstream_service};
+use crate::upstream::{Provider, UpstreamService, upstream_service};
 
 /// Ends a test that would otherwise hang; never reached when all is well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ pub(super) struct Script {
     events: mpsc::UnboundedSender<Event>,
     /// `/stream` writes its second half after this.
     pub(super) go_on: Notify,
-    pub(super) bypass: Option<Arc<UpstreamTarget>>,
+    pub(super) bypass: Option<Arc<Provider>>,
     upstream: UpstreamService,
 }
 
@@ -91,11 +91,12 @@ impl Script {
     async fn relay(&self, head: &RequestHead, down: &mut dyn Downstream) {
         let body = down.read_body(ECHO_BYTES_MAX).await.unwrap();
         let request = UpstreamRequest {
-            target: self.bypass.clone().unwrap(),
+            provider: self.bypass.clone().unwrap(),
             method: head.method.clone(),
             path_and_query: head.path.clone(),
             headers: HeaderMap::new(),
             body: Inspected::for_test(body),
+            made: Arc::default(),
         };
         let called = tokio::select! {
             reply = self.upstream.clone().oneshot(request) => reply.ok(),
@@ -149,9 +150,9 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
 impl Handler for Script {
     fn route(&self, head: &RequestHead) -> Route {
         if head.path.starts_with("/bypass")
-            && let Some(target) = &self.bypass
+            && let Some(provider) = &self.bypass
         {
-            return Route::Bypass { target: target.clone(), path: head.path.clone() };
+            return Route::Bypass { provider: provider.clone(), path: head.path.clone() };
         }
         if head.path == "/refused" { Route::Refuse(own(404, "no such route")) } else { Route::Inspect }
     }
@@ -215,7 +216,7 @@ impl Handler for Script {
         }
     }
 
-    async fn bypass_opened(&self, head: &RequestHead, _: &UpstreamTarget) -> Result<HeaderMap, OwnAnswer> {
+    async fn bypass_opened(&self, head: &RequestHead, _: &Provider) -> Result<HeaderMap, OwnAnswer> {
         if head.path == "/bypass/not-durable" {
             return Err(own(503, "no receipt, no bypass"));
         }
@@ -229,7 +230,7 @@ impl Handler for Script {
         self.tell(Event::BypassClosed(end));
     }
 
-    fn bypass_failed(&self, _: &RequestHead, _: &UpstreamTarget, failure: BypassFailure) -> OwnAnswer {
+    fn bypass_failed(&self, _: &RequestHead, _: &Provider, failure: BypassFailure) -> OwnAnswer {
         own(failure.status().as_u16(), &format!("{failure:?}"))
     }
 
@@ -265,7 +266,7 @@ impl Served {
     pub(super) fn with(options: ServeOptions, bypass: Option<UpstreamTarget>) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
         let upstream = upstream_service(plain_options()).unwrap();
-        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Arc::new), upstream });
+        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Provider::of), upstream });
         let edge = Edge::bind(options, script.clone()).unwrap();
         let address = edge.local_addr();
         let stop = Stop::new();

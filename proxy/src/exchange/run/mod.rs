@@ -10,6 +10,7 @@ mod settle;
 pub use settle::stamp;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
 use crate::json::{Doc, Limits as JsonLimits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
+use crate::upstream::Provider;
 use again::Asking;
 use settle::send_own;
 
@@ -145,6 +147,7 @@ impl<'g> Exchange<'g> {
     }
 
     async fn stations(&mut self, head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
+        self.admit(&head)?;
         let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
         self.note_request(&body);
         let (context, facts, inspected) = self.inspect(&head, body).await?;
@@ -157,8 +160,12 @@ impl<'g> Exchange<'g> {
         }
         let clock = Instant::now();
         let kept = plan.may_ask().then(|| request.clone());
-        let (reply, bound) = self.call(request, plan, down).await?;
+        let made = Arc::clone(&request.made);
+        let called = self.call(request, plan, down).await;
+        self.record.called.attempts = made.load(Ordering::Relaxed);
+        let (reply, bound) = called?;
         self.note_reply(&reply);
+        self.record.upstream = Some(Arc::clone(&reply.upstream));
         let asking = kept.map(|request| {
             let (context, bound) = (Arc::clone(&context), bound.clone().strict());
             Asking { context, request, bound }
@@ -297,17 +304,31 @@ impl<'g> Exchange<'g> {
     }
 
     fn upstream_request(&mut self, head: &RequestHead, body: Inspected) -> Result<UpstreamRequest, Stop> {
-        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
-        let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
-        self.record.upstream = Some(Arc::clone(&target.name));
+        let (provider, path) = self.provider(head)?;
+        self.record.upstream = Some(Arc::clone(&provider.name));
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
         Ok(UpstreamRequest {
-            target,
+            provider,
             method: head.method.clone(),
             path_and_query,
             headers: headers::end_to_end(&head.headers),
             body,
+            made: Arc::default(),
         })
+    }
+
+    /// A client whose key is unknown where keys are exchanged gets nowhere, before anything of it is read.
+    fn admit(&self, head: &RequestHead) -> Result<(), Stop> {
+        let (provider, _) = self.provider(head)?;
+        if provider.admits(head) {
+            return Ok(());
+        }
+        Err(Stop::Upstream(UpstreamError::UnknownKey { name: Arc::clone(&provider.name) }))
+    }
+
+    fn provider(&self, head: &RequestHead) -> Result<(Arc<Provider>, String), Stop> {
+        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
+        selected.ok_or(Stop::Malformed("no upstream is configured"))
     }
 }
 

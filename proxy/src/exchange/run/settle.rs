@@ -65,7 +65,8 @@ impl Exchange<'_> {
         };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());
-        let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
+        let is_refused = matches!(reason, Reason::Upstream(UpstreamError::UnknownKey { .. }));
+        let decision = if matches!(reason, Reason::Upstream(_)) && !is_refused { "allow" } else { "block" };
         let _ = send_own(self.gateway, &self.id, decision, answer, down).await;
     }
 

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::identity::small_trust_store;
 use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest, UpstreamTarget};
 use crate::guard::Inspected;
-use crate::upstream::{UpstreamOptions, UpstreamService, upstream_service};
+use crate::upstream::{Provider, UpstreamOptions, UpstreamService, upstream_service};
 
 /// Ends a test that would otherwise hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -98,11 +98,12 @@ impl Connection {
 
 pub(super) fn request(url: &str, body: impl Into<Bytes>) -> UpstreamRequest {
     UpstreamRequest {
-        target: Arc::new(UpstreamTarget::parse("main", url).unwrap()),
+        provider: Provider::of(UpstreamTarget::parse("main", url).unwrap()),
         method: Method::POST,
         path_and_query: "/v1/chat".into(),
         headers: HeaderMap::new(),
         body: Inspected::for_test(body.into()),
+        made: Arc::default(),
     }
 }
 
