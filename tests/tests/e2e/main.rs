@@ -13,3 +13,4 @@ mod recorded;
 mod requests;
 mod schemalock;
 mod streaming;
+mod upstreams;

@@ -1,7 +1,7 @@
 //! The client's own credentials: where they stand, and how they are taken out of a request.
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -23,6 +23,8 @@ const CREDENTIAL_HEADERS: [&str; 8] = [
 /// Query parameters that Google, Azure and AWS take for credentials, without regard to case.
 const CREDENTIAL_PARAMETERS: [&str; 6] =
     ["key", "access_token", "oauth_token", "api-key", "api_key", "subscription-key"];
+/// A browser cannot set headers on a WebSocket: OpenAI takes the key as one of the subprotocols that are offered.
+const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
 /// A presigned request (SigV4) has its signature in parameters of this name.
 const SIGNATURE_PARAMETERS: &str = "x-amz-";
 
@@ -48,8 +50,10 @@ pub(super) fn client_key(headers: &HeaderMap, query: Option<&str>) -> Option<(Ke
     {
         return Some((slot, Zeroizing::new(key.to_owned())));
     }
-    let query = query?;
-    let (_, key) = query.split('&').map(parameter).find(|(name, _)| name == "key")?;
+    if let Some(key) = subprotocols(headers).find_map(|offer| offer.strip_prefix(KEY_SUBPROTOCOL)) {
+        return Some((KeySlot::Bearer, Zeroizing::new(key.to_owned())));
+    }
+    let (_, key) = query?.split('&').map(parameter).find(|(name, _)| name == "key")?;
     Some((KeySlot::Query, Zeroizing::new(key)))
 }
 
@@ -58,6 +62,20 @@ pub(super) fn strip_headers(headers: &mut HeaderMap) {
     for name in CREDENTIAL_HEADERS {
         headers.remove(name);
     }
+    if subprotocols(headers).any(|offer| offer.starts_with(KEY_SUBPROTOCOL)) {
+        let others: Vec<&str> = subprotocols(headers).filter(|offer| !offer.starts_with(KEY_SUBPROTOCOL)).collect();
+        let others = HeaderValue::from_str(&others.join(", ")).ok().filter(|others| !others.is_empty());
+        match others {
+            Some(others) => headers.insert(SEC_WEBSOCKET_PROTOCOL, others),
+            None => headers.remove(SEC_WEBSOCKET_PROTOCOL),
+        };
+    }
+}
+
+/// What a WebSocket's client offers to speak (RFC 6455 section 11.3.4).
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    offers.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(',')).map(str::trim)
 }
 
 /// The path and query without the client's credentials; everything else stays byte for byte.
@@ -84,8 +102,6 @@ fn parameter(part: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -137,5 +153,13 @@ mod tests {
         assert_eq!(key(&[("x-goog-api-key", "k4")], Some("key=k5")), is(KeySlot::Header(X_GOOG_API_KEY), "k4"));
         assert_eq!(key(&[], Some("alt=sse&key=k%355")), is(KeySlot::Query, "k55"));
         assert_eq!(key(&[("authorization", "Basic abc")], None), None);
+        let offers = [("sec-websocket-protocol", "realtime, openai-insecure-api-key.k6, openai-beta.realtime-v1")];
+        assert_eq!(key(&offers, None), is(KeySlot::Bearer, "k6"));
+        let mut offers = headers(&offers);
+        strip_headers(&mut offers);
+        assert_eq!(offers["sec-websocket-protocol"], "realtime, openai-beta.realtime-v1");
+        let mut only = headers(&[("sec-websocket-protocol", "openai-insecure-api-key.k6")]);
+        strip_headers(&mut only);
+        assert!(only.is_empty());
     }
 }
