@@ -29,6 +29,10 @@ pub enum Route {
 pub struct BypassEnd {
     /// Status that the client saw, once there was one.
     pub status: Option<u16>,
+    /// Calls that were begun.
+    pub attempts: u32,
+    /// The endpoint that was called last, as it is named on record.
+    pub upstream: Option<Arc<str>>,
     /// Body bytes from the client, upgraded bytes included.
     pub request_bytes: u64,
     /// Body bytes to the client, upgraded bytes included.

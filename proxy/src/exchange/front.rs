@@ -100,7 +100,8 @@ impl Handler for Front {
     async fn bypass_closed(&self, head: &RequestHead, end: BypassEnd) {
         let Some(mut record) = self.open.lock().ok().and_then(|mut open| open.remove(&head.request_id)) else { return };
         record.called.status = end.status;
-        record.called.attempts = 1;
+        record.called.attempts = end.attempts;
+        record.upstream = end.upstream.or(record.upstream);
         record.status = end.status;
         record.request_body.bytes = end.request_bytes;
         record.received.bytes = end.response_bytes;

@@ -1,8 +1,9 @@
 //! A circuit breaker as a pure state machine: outcomes and time go in, leave to call comes out.
 //!
 //! Closed, calls pass. After a number of failures in a row within a window it opens, and calls are refused for a while;
-//! then one call at a time may try, and its outcome closes or opens it again. What was let through in an earlier state
-//! says nothing about the present one: each pass carries the epoch that it was given in.
+//! then one call may try, and its outcome closes or opens it again. A model may think for minutes, so while nothing is
+//! known another one may try each time that the while is over. What was let through in an earlier state says nothing about
+//! the present one: each pass carries the epoch that it was given in.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl CircuitState {
 enum State {
     Closed { failures: VecDeque<Instant> },
     Open { until: Instant },
-    HalfOpen { is_trying: bool },
+    HalfOpen { trying_since: Option<Instant> },
 }
 
 /// The breaker of one endpoint.
@@ -100,7 +101,9 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until } => now >= until,
-            State::HalfOpen { is_trying } => !is_trying,
+            State::HalfOpen { trying_since } => {
+                trying_since.is_none_or(|since| now.saturating_duration_since(since) >= self.rules.open)
+            }
         }
     }
 
@@ -111,8 +114,8 @@ impl Breaker {
         }
         match &mut self.state {
             State::Closed { .. } => {}
-            State::Open { .. } => self.turn(State::HalfOpen { is_trying: true }),
-            State::HalfOpen { is_trying } => *is_trying = true,
+            State::Open { .. } => self.turn(State::HalfOpen { trying_since: Some(now) }),
+            State::HalfOpen { trying_since } => *trying_since = Some(now),
         }
         Some(Pass { epoch: self.epoch })
     }
@@ -160,7 +163,7 @@ impl Breaker {
             }
             (State::HalfOpen { .. }, Outcome::Worked) => self.turn(State::Closed { failures: VecDeque::new() }),
             (State::HalfOpen { .. }, Outcome::Failed) => self.open(now),
-            (State::HalfOpen { is_trying }, Outcome::Unknown) => *is_trying = false,
+            (State::HalfOpen { trying_since }, Outcome::Unknown) => *trying_since = None,
             (State::Closed { .. }, Outcome::Unknown) | (State::Open { .. }, _) => {}
         }
     }
@@ -243,6 +246,73 @@ mod tests {
         let trial = breaker.pass(later).unwrap();
         breaker.settle(trial, Outcome::Unknown, later);
         assert!(breaker.pass(later).is_some());
+    }
+
+    #[test]
+    fn a_trial_that_takes_long_does_not_keep_everybody_out() {
+        let (mut breaker, now) = breaker();
+        (0..3).for_each(|_| fail(&mut breaker, now));
+        let later = now + 5 * SECOND;
+        let slow = breaker.pass(later).unwrap();
+        assert_eq!(breaker.pass(later + 4 * SECOND), None);
+        let quick = breaker.pass(later + 5 * SECOND).unwrap();
+        assert_eq!(breaker.pass(later + 9 * SECOND), None);
+        breaker.settle(quick, Outcome::Worked, later + 6 * SECOND);
+        assert_eq!(breaker.state(), CircuitState::Closed);
+        breaker.settle(slow, Outcome::Failed, later + 7 * SECOND);
+        assert_eq!(breaker.state(), CircuitState::Closed);
+    }
+
+    proptest::proptest! {
+        /// Whatever happens in whatever order: an open circuit lets nobody through before its time, and of one that was open
+        /// at most one call in each such time is out until an outcome is known.
+        #[test]
+        fn it_keeps_its_word(steps in proptest::collection::vec((0_u8..4, 0_u64..4_000), 1..200)) {
+            let (mut breaker, mut now) = breaker();
+            let mut out: VecDeque<Pass> = VecDeque::new();
+            let mut opened: Option<Instant> = None;
+            let mut trial: Option<Instant> = None;
+            for (step, wait) in steps {
+                now += Duration::from_millis(wait);
+                let before = breaker.state();
+                match (step, out.pop_front()) {
+                    (0, popped) => {
+                        out.extend(popped);
+                        let pass = breaker.pass(now);
+                        match before {
+                            CircuitState::Closed => proptest::prop_assert!(pass.is_some()),
+                            CircuitState::Open => {
+                                let is_over = opened.is_some_and(|at| now.duration_since(at) >= breaker.rules.open);
+                                proptest::prop_assert_eq!(pass.is_some(), is_over);
+                            }
+                            CircuitState::HalfOpen => {
+                                let is_over = trial.is_none_or(|at| now.duration_since(at) >= breaker.rules.open);
+                                proptest::prop_assert_eq!(pass.is_some(), is_over);
+                            }
+                        }
+                        if pass.is_some() && before != CircuitState::Closed {
+                            trial = Some(now);
+                        }
+                        out.extend(pass);
+                    }
+                    (outcome, Some(pass)) => {
+                        let outcome = [Outcome::Worked, Outcome::Failed, Outcome::Unknown][usize::from(outcome) - 1];
+                        let counts = pass.epoch == breaker.epoch;
+                        breaker.settle(pass, outcome, now);
+                        if counts && outcome == Outcome::Unknown {
+                            trial = None;
+                        }
+                        if !counts {
+                            proptest::prop_assert_eq!(breaker.state(), before);
+                        }
+                    }
+                    (_, None) => {}
+                }
+                if breaker.state() == CircuitState::Open && before != CircuitState::Open {
+                    opened = Some(now);
+                }
+            }
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(super) struct Record<H> {
     pub(super) tried: Vec<Arc<Endpoint>>,
     /// The endpoint that is called.
     pub(super) leave: Option<Leave>,
+    /// Calls that were begun, and the name on record of the endpoint of the last.
+    pub(super) attempts: u32,
+    pub(super) upstream: Option<Arc<str>>,
     /// Added to the answer.
     pub(super) headers: HeaderMap,
     pub(super) request_bytes: u64,
@@ -64,6 +67,8 @@ impl<H: Handler> Drop for Bypass<H> {
 async fn report<H: Handler>(record: Record<H>, error: Option<String>, upgraded: bool) {
     let end = BypassEnd {
         status: record.status,
+        attempts: record.attempts,
+        upstream: record.upstream,
         request_bytes: record.request_bytes,
         response_bytes: record.response_bytes,
         error,

@@ -91,6 +91,8 @@ async fn open_bypass<H: Handler>(
         provider,
         tried: Vec::new(),
         leave: None,
+        attempts: 0,
+        upstream: None,
         headers,
         request_bytes: 0,
         response_bytes: 0,

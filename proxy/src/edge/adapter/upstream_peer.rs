@@ -18,11 +18,15 @@ pub(super) async fn run<H: Handler>(adapter: &Adapter<H>, ctx: &mut Context<H>) 
     let Some(record) = ctx.bypass.as_mut().and_then(|bypass| bypass.record()) else {
         return Error::e_explain(ErrorType::InternalError, "only a bypass has a peer");
     };
+    // What was left of an earlier try must not stand in the way of this one.
+    record.leave = None;
     let Some(leave) = record.provider.pick(&record.tried, Instant::now()).ok().flatten() else {
         record.failure = Some(BypassFailure::Connect);
         return Error::e_explain(ErrorType::ConnectError, "no endpoint can be called");
     };
     let endpoint = Arc::clone(&leave.endpoint);
+    record.attempts = record.attempts.saturating_add(1);
+    record.upstream = Some(Arc::clone(&endpoint.label));
     let (host, port) = endpoint.way.place(&endpoint.target);
     let found = adapter.resolver.addresses(host, port).await.ok();
     let found = found.and_then(|addresses| addresses.preferred().map(|address| (addresses, address)));

@@ -264,9 +264,13 @@ impl Served {
     }
 
     pub(super) fn with(options: ServeOptions, bypass: Option<UpstreamTarget>) -> Self {
+        Self::with_provider(options, bypass.map(Provider::of))
+    }
+
+    pub(super) fn with_provider(options: ServeOptions, bypass: Option<Arc<Provider>>) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
         let upstream = upstream_service(plain_options()).unwrap();
-        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Provider::of), upstream });
+        let script = Arc::new(Script { events, go_on: Notify::new(), bypass, upstream });
         let edge = Edge::bind(options, script.clone()).unwrap();
         let address = edge.local_addr();
         let stop = Stop::new();

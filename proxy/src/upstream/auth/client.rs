@@ -162,4 +162,21 @@ mod tests {
         strip_headers(&mut only);
         assert!(only.is_empty());
     }
+
+    proptest::proptest! {
+        /// Of any query, what is left is what was there, in its order, and no part of it is a credential to whoever decodes it.
+        #[test]
+        fn what_is_left_of_a_query_is_as_it_was(query in "([a-zA-Z0-9%=&_+\\-]|key=|%6B|%4bey|access_token|X-Amz-){0,20}") {
+            let left = strip_query(&format!("/p?{query}"));
+            let left: Vec<&str> = left.strip_prefix("/p").unwrap().trim_start_matches('?').split('&').collect();
+            let mut given = query.split('&');
+            for part in left.iter().filter(|part| !part.is_empty()) {
+                proptest::prop_assert!(given.any(|other| other == *part), "{part} of {query}");
+                let name = percent_encoding::percent_decode_str(part.split('=').next().unwrap());
+                let name = name.decode_utf8_lossy().to_lowercase();
+                proptest::prop_assert!(!["key", "access_token"].contains(&name.as_str()), "{part} of {query}");
+                proptest::prop_assert!(!name.starts_with("x-amz-"), "{part} of {query}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use pingora::tls::{PrivateKeyDer, RootCertStore, ServerConfig, TlsAcceptor, WebPkiClientVerifier};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::identity::{Identity, small_trust_store};
 use super::origin::{Connection, Origin, call, request, service, text};
 use crate::exchange::ports::{UpstreamError, UpstreamRequest, UpstreamTarget};
+use crate::upstream::peer::Waits;
 use crate::upstream::{Provider, ProxySettings, SecretPlace, TlsSettings, UpstreamSettings};
 
 fn settings(url: &str) -> UpstreamSettings {
@@ -125,6 +127,27 @@ fn certificates_that_cannot_be_used_stop_the_start() {
     let tls = TlsSettings { ca_file: Some(small_trust_store()), client: Some(shown.files()), server_name: None };
     let provider = Provider::new(UpstreamSettings { tls, ..settings("https://h") }, None, 0).unwrap();
     assert!(!format!("{provider:?}").contains("PRIVATE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_certificate_is_shown_once_its_key_is_there_as_well() {
+    let (shown, next) = (Shown::new(), Shown::new());
+    let tls = TlsSettings { client: Some(shown.files()), ..TlsSettings::default() };
+    let provider = Provider::new(UpstreamSettings { tls, ..settings("https://h") }, None, 0).unwrap();
+    let leaf = || {
+        let endpoint = &provider.endpoints()[0];
+        let waits = Waits { connect: Duration::from_secs(1), pooled: Duration::from_secs(1) };
+        let peer = endpoint.way.peer(&endpoint.target, ([127, 0, 0, 1], 1).into(), waits).unwrap();
+        peer.client_cert_key.unwrap().leaf().borrow_raw_cert().clone()
+    };
+    let look = || tokio::time::advance(Duration::from_secs(60));
+    assert_eq!(leaf(), shown.certificate.cert.der().to_vec());
+    std::fs::copy(next.files().0, shown.files().0).unwrap();
+    look().await;
+    assert_eq!(leaf(), shown.certificate.cert.der().to_vec(), "the two do not fit together");
+    std::fs::copy(next.files().1, shown.files().1).unwrap();
+    look().await;
+    assert_eq!(leaf(), next.certificate.cert.der().to_vec());
 }
 
 /// What a proxy is asked first.
