@@ -36,7 +36,10 @@ impl Front {
     /// Refuses what is not inspected. One receipt tells the whole story: nothing was read, nothing was sent.
     fn refuse(&self, head: &RequestHead, reason: Reason<'_>) -> Route {
         let mut record = run::record(&self.gateway, head, UNKNOWN_SURFACE);
-        record.verdict = Verdict::Blocked;
+        record.verdict = match reason {
+            Reason::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
+            _ => Verdict::Blocked,
+        };
         record.code = Some(reason.code());
         record.request.report.gaps.insert(Gap::UnknownSurface);
         drop(self.gateway.ledger.append(evidence::bypass(&record, true)));

@@ -153,13 +153,17 @@ async fn virtual_keys_are_exchanged_and_others_are_refused_in_the_providers_shap
             assert_eq!(answer.header("x-clyra-decision"), "block");
             assert_eq!(answer.header("x-should-retry"), "false");
             let (_, outcome) = sidecar.pair(answer.request_id());
-            assert_eq!(outcome["verdict"], "errored");
+            assert_eq!(outcome["verdict"], "denied");
+            let event = sidecar.event(answer.request_id()).await;
+            assert_eq!((&event["decision"], &event["code"]), (&json!("block"), &json!("invalid_api_key")), "{event}");
         }
         assert_eq!(simulator.requests().len(), count, "nothing was sent");
     }
     // What is not inspected needs the key as well.
     let answer = get(sidecar.address, "/v1/models").await;
     refused(Surface::Chat, 401, "invalid_api_key", &answer);
+    let event = sidecar.event(answer.request_id()).await;
+    assert_eq!((&event["type"], &event["verdict"]), (&json!("bypass"), &json!("denied")), "{event}");
     let (path, key) = ("/v1/models?key=x&a=1", [("authorization", bearer.as_str())]);
     let answer = send(sidecar.address, Method::GET, path, &key, Vec::new()).await;
     assert_eq!(answer.header("x-clyra-decision"), "bypass");

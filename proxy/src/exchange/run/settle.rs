@@ -31,6 +31,7 @@ impl Exchange<'_> {
             Stop::Block(block) if matches!(block.cause, Cause::Policy | Cause::Schema) => Verdict::Blocked,
             Stop::Block(_) | Stop::Malformed(_) => Verdict::Errored,
             Stop::Upstream(UpstreamError::Timeout { .. }) => Verdict::Timeout,
+            Stop::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
             Stop::Body(BodyError::Gone) => Verdict::AbortedByClient,
             _ => Verdict::Errored,
         };

@@ -46,6 +46,9 @@ pub enum AuthError {
     ServiceAccount { place: SecretPlace, detail: &'static str },
     #[error("no Google token: {detail}")]
     Google { detail: String },
+    /// Another call has just found out.
+    #[error("just now: {detail}")]
+    JustNow { detail: String },
 }
 
 /// A request as far as credentials are concerned.
