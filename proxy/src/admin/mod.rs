@@ -131,9 +131,16 @@ fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
     let reason = match status.poisoned {
         Some(reason) => format!("the journal has failed: {reason}"),
         None if status.full => "the disk is full; receipts are taken again when there is space".into(),
-        None => return page(StatusCode::OK, TEXT, "ready\n".into()),
+        None => return page(StatusCode::OK, TEXT, format!("ready\n{}", unready_upstreams(gateway))),
     };
     page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {reason}\n"))
+}
+
+/// A line for each upstream of which no endpoint can be called. Clyra stays ready: it answers for them, on record, and
+/// taking it out of service would help nobody.
+fn unready_upstreams(gateway: &Gateway) -> String {
+    let away = gateway.upstreams.iter().filter(|upstream| !upstream.is_ready());
+    away.map(|upstream| format!("upstream {}: no endpoint can be called\n", upstream.name)).collect()
 }
 
 fn status(gateway: &Gateway) -> serde_json::Value {
@@ -150,6 +157,12 @@ fn status(gateway: &Gateway) -> serde_json::Value {
             "full": log.full,
         },
         "upstreams": gateway.upstreams.iter().map(|u| &*u.name).collect::<Vec<_>>(),
+        "endpoints": gateway.upstreams.iter().flat_map(|u| u.states().map(|e| json!({
+            "upstream": &*u.name,
+            "endpoint": &*e.name,
+            "healthy": e.is_healthy,
+            "circuit": e.circuit.as_str(),
+        }))).collect::<Vec<_>>(),
     })
 }
 

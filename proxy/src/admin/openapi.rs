@@ -23,6 +23,12 @@ pub(super) fn document() -> Value {
             "full": {"type": "boolean"},
         }},
         "upstreams": {"type": "array", "items": {"type": "string"}},
+        "endpoints": {"type": "array", "items": {"type": "object", "properties": {
+            "upstream": {"type": "string"},
+            "endpoint": {"type": "string"},
+            "healthy": {"type": "boolean"},
+            "circuit": {"enum": ["closed", "half_open", "open"]}
+        }}},
     });
     let coverage = json!({
         "surfaces": {"type": "array", "items": {"type": "object", "properties": {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::evidence::EvidenceEntries;
+use super::upstreams::UpstreamEntry;
 use crate::exchange::run::AskForUsage;
 
 /// Largest settings file; a real one has a page.
@@ -37,13 +38,6 @@ pub(super) struct FileSettings {
     pub(super) usage: UsageEntries,
     pub(super) evidence: EvidenceEntries,
     pub(super) seal_every_s: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UpstreamEntry {
-    pub(super) name: String,
-    pub(super) url: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

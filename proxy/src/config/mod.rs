@@ -4,6 +4,7 @@
 
 mod evidence;
 mod file;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use clyra_receipts::witness::WitnessKey;
 pub use evidence::{EvidenceError, EvidenceSettings};
 pub use file::FileError;
 use file::FileSettings;
+pub use upstreams::UpstreamFault;
 
 use crate::anchor::{AnchorConfigError, AnchorSettings};
 use crate::evidence::WitnessEntry;
@@ -23,7 +25,7 @@ use crate::exchange::gateway::Limits;
 use crate::exchange::ports::UpstreamTarget;
 use crate::exchange::run::AskForUsage;
 use crate::keys::KeyFiles;
-use crate::upstream::TargetError;
+use crate::upstream::{TargetError, UpstreamSettings};
 
 /// Settings as flags or environment give them; `None` where they are silent.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +45,7 @@ pub struct Overrides {
 pub struct Settings {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
-    pub upstreams: Vec<UpstreamTarget>,
+    pub upstreams: Vec<UpstreamSettings>,
     /// `None`: the built-in `observe` policy.
     pub policy: Option<PathBuf>,
     pub data_dir: PathBuf,
@@ -84,7 +86,7 @@ pub enum ConfigError {
     #[error("--upstream {given}: write it as NAME=URL, for example openai=https://api.openai.com")]
     UpstreamForm { given: String },
     #[error("upstream {name}: {source}")]
-    Upstream { name: String, source: TargetError },
+    Upstream { name: String, source: UpstreamFault },
     #[error("upstream {name} is configured twice; give each upstream its own name")]
     UpstreamTwice { name: String },
     #[error(transparent)]
@@ -118,23 +120,21 @@ impl Settings {
     }
 
     fn merge(flags: Overrides, file: FileSettings, base: &Path) -> Result<Settings, ConfigError> {
-        let pairs: Vec<(String, String)> = if flags.upstreams.is_empty() {
-            file.upstreams.into_iter().map(|u| (u.name, u.url)).collect()
+        let given = if flags.upstreams.is_empty() {
+            let entries = file.upstreams.into_iter().map(|entry| {
+                let name = entry.name.clone();
+                entry.settings(base).map_err(|source| ConfigError::Upstream { name, source })
+            });
+            entries.collect::<Result<Vec<_>, _>>()?
         } else {
-            let pair = |given: &String| {
-                let (name, url) = given.split_once('=')?;
-                Some((name.trim().to_owned(), url.trim().to_owned()))
-            };
-            let form = |given: &String| pair(given).ok_or_else(|| ConfigError::UpstreamForm { given: given.clone() });
-            flags.upstreams.iter().map(form).collect::<Result<_, _>>()?
+            flags.upstreams.iter().map(|given| from_flag(given)).collect::<Result<Vec<_>, _>>()?
         };
-        let mut upstreams: Vec<UpstreamTarget> = Vec::with_capacity(pairs.len());
-        for (name, url) in pairs {
-            if upstreams.iter().any(|u| *u.name == *name) {
-                return Err(ConfigError::UpstreamTwice { name });
+        let mut upstreams: Vec<UpstreamSettings> = Vec::with_capacity(given.len());
+        for upstream in given {
+            if upstreams.iter().any(|other| other.name == upstream.name) {
+                return Err(ConfigError::UpstreamTwice { name: upstream.name.to_string() });
             }
-            let target = UpstreamTarget::parse(&name, &url).map_err(|source| ConfigError::Upstream { name, source })?;
-            upstreams.push(target);
+            upstreams.push(upstream);
         }
         if upstreams.is_empty() {
             return Err(ConfigError::NoUpstream);
@@ -194,6 +194,15 @@ impl Settings {
     }
 }
 
+/// `NAME=URL`
+fn from_flag(given: &str) -> Result<UpstreamSettings, ConfigError> {
+    let (name, url) = given.split_once('=').ok_or_else(|| ConfigError::UpstreamForm { given: given.to_owned() })?;
+    let (name, url) = (name.trim(), url.trim());
+    let target = UpstreamTarget::parse(name, url)
+        .map_err(|source| ConfigError::Upstream { name: name.to_owned(), source: source.into() })?;
+    Ok(target.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +221,7 @@ mod tests {
         let settings = load(Overrides::default(), FILE).unwrap();
         assert_eq!(settings.listen.port(), 1);
         assert_eq!(settings.admin, ADMIN);
-        assert!(settings.upstreams[0].tls);
+        assert!(settings.upstreams[0].endpoints[0].target.tls);
         let overrides = Overrides {
             listen: Some(([127, 0, 0, 1], 2).into()),
             upstreams: vec!["local=http://127.0.0.1:9".into()],
@@ -221,7 +230,8 @@ mod tests {
         let settings = load(overrides, FILE).unwrap();
         assert_eq!(settings.listen.port(), 2);
         assert_eq!(settings.upstreams.len(), 1);
-        assert_eq!((&*settings.upstreams[0].name, settings.upstreams[0].port), ("local", 9));
+        let upstream = &settings.upstreams[0];
+        assert_eq!((&*upstream.name, upstream.endpoints[0].target.port), ("local", 9));
     }
 
     #[test]

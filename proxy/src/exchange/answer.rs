@@ -89,6 +89,15 @@ impl Reason<'_> {
             Self::Upstream(UpstreamError::Coding { .. }) => {
                 row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false)
             }
+            Self::Upstream(UpstreamError::UnknownKey { .. }) => {
+                row(S::UNAUTHORIZED, "invalid_api_key", INVALID, "authentication_error", false)
+            }
+            Self::Upstream(UpstreamError::Unavailable { .. }) => {
+                row(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "api_error", "overloaded_error", true)
+            }
+            Self::Upstream(UpstreamError::Credentials { .. }) => {
+                row(S::BAD_GATEWAY, "upstream_credentials", "api_error", "api_error", true)
+            }
             Self::Upstream(UpstreamError::Body { .. }) => {
                 row(S::BAD_GATEWAY, "upstream_interrupted", "api_error", "api_error", true)
             }
@@ -118,6 +127,11 @@ impl Reason<'_> {
             Self::Upstream(UpstreamError::Overloaded { .. }) => "too many calls to the provider are in flight".into(),
             Self::Upstream(UpstreamError::Coding { .. }) => "the provider's answer cannot be decoded".into(),
             Self::NoRoom => BodyError::NoRoom.to_string(),
+            Self::Upstream(UpstreamError::UnknownKey { .. }) => "the API key is not known here".into(),
+            Self::Upstream(UpstreamError::Unavailable { .. }) => {
+                "the provider has failed repeatedly and is left alone for a moment".into()
+            }
+            Self::Upstream(UpstreamError::Credentials { .. }) => "there are no credentials for the provider".into(),
             Self::Upstream(UpstreamError::Body { .. }) => "the provider's answer broke off".into(),
             Self::Upstream(_) | Self::ProviderAway => "the provider cannot be reached".into(),
             Self::NoReceipt => "the exchange cannot be recorded, and an unrecorded answer is not shown".into(),
@@ -160,7 +174,7 @@ impl Reason<'_> {
             );
         }
         if row.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s()));
         }
         let body = self.refusal(dialect, request_id, |r| guard::own(r, Shape::Error(dialect)));
         OwnAnswer { status: row.status, headers, body }
@@ -176,6 +190,14 @@ impl Reason<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Some(OwnAnswer { status: StatusCode::OK, headers, body })
+    }
+
+    /// Seconds after which it is worth asking again.
+    fn retry_after_s(&self) -> u64 {
+        match self {
+            Self::Upstream(UpstreamError::Unavailable { for_another, .. }) => for_another.as_secs().saturating_add(1),
+            _ => 1,
+        }
     }
 
     /// The event that ends a stream which has begun.
@@ -230,6 +252,7 @@ pub enum Asked {
 fn rpc_status(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "INVALID_ARGUMENT",
+        StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
         _ => "INTERNAL",

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::held::Share;
 use crate::guard::{Inspected, Released};
+use crate::upstream::Provider;
 use crate::wire::encoding::Fault;
 
 /// The head of a client's request, as it came in.
@@ -82,7 +84,7 @@ pub trait Downstream: Send {
     async fn gone(&mut self);
 }
 
-/// One configured provider address.
+/// One configured address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTarget {
     /// Name from the configuration; appears in receipts, events and metrics.
@@ -98,13 +100,15 @@ pub struct UpstreamTarget {
 /// A request that passed inspection, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct UpstreamRequest {
-    pub target: Arc<UpstreamTarget>,
+    pub provider: Arc<Provider>,
     pub method: Method,
-    /// Path and query below the target's prefix, as the client sent them.
+    /// Path and query below the endpoint's prefix, as the client sent them.
     pub path_and_query: String,
     /// End-to-end headers chosen by the pipeline; `host`, framing and `accept-encoding` are set by the client.
     pub headers: HeaderMap,
     pub body: Inspected,
+    /// Counts the calls that are made for it, those that fail included.
+    pub made: Arc<AtomicU32>,
 }
 
 /// What went wrong between Clyra and the provider. The variants are what retry, receipts and the client's answer
@@ -132,6 +136,15 @@ pub enum UpstreamError {
     Protocol { name: Arc<str>, detail: String },
     #[error("too many calls in flight to upstream {name}")]
     Overloaded { name: Arc<str> },
+    /// Nobody was called: every endpoint has failed too often just now.
+    #[error("upstream {name}: every endpoint has failed; none is called for another {for_another:?}")]
+    Unavailable { name: Arc<str>, for_another: Duration },
+    /// Nobody was called: there are no credentials to call with.
+    #[error("upstream {name}: no credentials: {detail}")]
+    Credentials { name: Arc<str>, detail: String },
+    /// Nobody was called: the client's key is none of the virtual keys.
+    #[error("upstream {name}: the client's key is not among its virtual keys")]
+    UnknownKey { name: Arc<str> },
 }
 
 /// The provider's answer: its head, and a body to be read.
@@ -139,6 +152,8 @@ pub enum UpstreamError {
 pub struct UpstreamReply {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Who answered: the provider's name, with the endpoint's where there are several.
+    pub upstream: Arc<str>,
     /// Calls that were made for this answer, retries included (1 is the ordinary case).
     pub attempts: u32,
     /// From sending the request to having read the response head.

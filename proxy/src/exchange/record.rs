@@ -145,7 +145,7 @@ impl Record {
     /// What was done, in the words of `x-clyra-decision`.
     pub fn decision(&self) -> &'static str {
         match self.verdict {
-            Verdict::Blocked => "block",
+            Verdict::Blocked | Verdict::Denied => "block",
             _ if self.surface == UNKNOWN_SURFACE => "bypass",
             _ if self.request.report.redactions + self.response.report.redactions > 0 => "redact",
             _ if self.response.report.schema.repairs.any() => "repair",

@@ -22,4 +22,5 @@ mod requests;
 mod schemalock;
 mod streaming;
 mod transport;
+mod upstreams;
 mod usage;

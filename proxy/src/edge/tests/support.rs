@@ -23,7 +23,7 @@ use crate::exchange::ports::{
 use crate::guard::{Inspected, Released};
 use crate::upstream::tests::identity::small_trust_store;
 use crate::upstream::tests::origin::plain_options;
-use crate::upstream::{UpstreamService, upstream_service};
+use crate::upstream::{Provider, UpstreamService, upstream_service};
 
 /// Ends a test that would otherwise hang; never reached when all is well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,7 +51,7 @@ pub(super) struct Script {
     events: mpsc::UnboundedSender<Event>,
     /// `/stream` writes its second half after this.
     pub(super) go_on: Notify,
-    pub(super) bypass: Option<Arc<UpstreamTarget>>,
+    pub(super) bypass: Option<Arc<Provider>>,
     upstream: UpstreamService,
 }
 
@@ -97,11 +97,12 @@ impl Script {
     async fn relay(&self, head: &RequestHead, down: &mut dyn Downstream) {
         let body = down.read_body(ECHO_BYTES_MAX, &mut roomy()).await.unwrap();
         let request = UpstreamRequest {
-            target: self.bypass.clone().unwrap(),
+            provider: self.bypass.clone().unwrap(),
             method: head.method.clone(),
             path_and_query: head.path.clone(),
             headers: HeaderMap::new(),
             body: Inspected::for_test(body),
+            made: Arc::default(),
         };
         let called = tokio::select! {
             reply = self.upstream.clone().oneshot(request) => reply.ok(),
@@ -155,9 +156,9 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
 impl Handler for Script {
     fn route(&self, head: &RequestHead) -> Route {
         if head.path.starts_with("/bypass")
-            && let Some(target) = &self.bypass
+            && let Some(provider) = &self.bypass
         {
-            return Route::Bypass { target: target.clone(), path: head.path.clone() };
+            return Route::Bypass { provider: provider.clone(), path: head.path.clone() };
         }
         if head.path == "/refused" { Route::Refuse(own(404, "no such route")) } else { Route::Inspect }
     }
@@ -221,7 +222,7 @@ impl Handler for Script {
         }
     }
 
-    async fn bypass_opened(&self, head: &RequestHead, _: &UpstreamTarget) -> Result<HeaderMap, OwnAnswer> {
+    async fn bypass_opened(&self, head: &RequestHead, _: &Provider) -> Result<HeaderMap, OwnAnswer> {
         if head.path == "/bypass/not-durable" {
             return Err(own(503, "no receipt, no bypass"));
         }
@@ -235,7 +236,7 @@ impl Handler for Script {
         self.tell(Event::BypassClosed(end));
     }
 
-    fn bypass_failed(&self, _: &RequestHead, _: &UpstreamTarget, failure: BypassFailure) -> OwnAnswer {
+    fn bypass_failed(&self, _: &RequestHead, _: &Provider, failure: BypassFailure) -> OwnAnswer {
         own(failure.status().as_u16(), &format!("{failure:?}"))
     }
 
@@ -269,9 +270,13 @@ impl Served {
     }
 
     pub(super) fn with(options: ServeOptions, bypass: Option<UpstreamTarget>) -> Self {
+        Self::with_provider(options, bypass.map(Provider::of))
+    }
+
+    pub(super) fn with_provider(options: ServeOptions, bypass: Option<Arc<Provider>>) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
         let upstream = upstream_service(plain_options()).unwrap();
-        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Arc::new), upstream });
+        let script = Arc::new(Script { events, go_on: Notify::new(), bypass, upstream });
         let edge = Edge::bind(options, script.clone()).unwrap();
         let address = edge.local_addr();
         let stop = Stop::new();

@@ -50,7 +50,7 @@ impl Exchange<'_> {
         let Asking { context, mut request, bound } = asking;
         // Another question under the same key would be given the first one's answer.
         request.headers.remove("idempotency-key");
-        let request = UpstreamRequest { body: question, ..request };
+        let request = UpstreamRequest { body: question, made: Arc::default(), ..request };
         let second = tokio::time::timeout(patience, self.second(request, context, bound, down)).await;
         let Ok(second) = second else {
             tracing::warn!(request_id = %self.id, "the model was asked again and did not answer in time");

@@ -7,6 +7,7 @@ use crate::exchange::ports::UpstreamTarget;
 use crate::guard::{self, Inspected, NotAsked};
 use crate::json::Value;
 use crate::surface::RequestFacts;
+use crate::upstream::Provider;
 use clyra_policy::Mode;
 
 /// `usage.inject` in clyra.yaml: which providers are asked. In mode `observe` none is, since nothing is touched there.
@@ -43,8 +44,9 @@ impl Exchange<'_> {
     }
 
     /// The request as this provider gets it.
-    pub(super) fn counted(&mut self, target: &UpstreamTarget, body: Inspected) -> Inspected {
-        let asks = self.gateway.policy.mode() == Mode::Enforce && self.gateway.ask_for_usage.asks(target);
+    pub(super) fn counted(&mut self, provider: &Provider, body: Inspected) -> Inspected {
+        let asks = self.gateway.policy.mode() == Mode::Enforce
+            && provider.endpoints().iter().all(|endpoint| self.gateway.ask_for_usage.asks(&endpoint.target));
         let asked = self.uncounted.filter(|_| asks).and_then(|how| guard::ask_for_count(&body, how));
         self.hides_count = asked.is_some();
         asked.unwrap_or(body)

@@ -14,6 +14,7 @@ pub use count::AskForUsage;
 pub use settle::stamp;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
 use crate::json::{Doc, Limits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
+use crate::upstream::Provider;
 use again::Asking;
 use settle::send_own;
 
@@ -174,6 +176,7 @@ impl<'g> Exchange<'g> {
     }
 
     async fn stations(&mut self, mut head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
+        self.admit(&head)?;
         let limit_bytes = self.gateway.limits.request_bytes_max;
         let body = down.read_body(limit_bytes, &mut self.held).await.map_err(Stop::Body)?;
         self.note_request(&body);
@@ -188,8 +191,12 @@ impl<'g> Exchange<'g> {
         }
         let clock = Instant::now();
         let kept = plan.may_ask().then(|| request.clone());
-        let (reply, bound) = self.call(request, plan, down).await?;
+        let made = Arc::clone(&request.made);
+        let called = self.call(request, plan, down).await;
+        self.record.called.attempts = made.load(Ordering::Relaxed);
+        let (reply, bound) = called?;
         self.note_reply(&reply);
+        self.record.upstream = Some(Arc::clone(&reply.upstream));
         let reply = self.decoded_reply(reply)?;
         if kept.is_none() {
             self.held.set(0)?;
@@ -348,16 +355,36 @@ impl<'g> Exchange<'g> {
     }
 
     fn upstream_request(&mut self, head: &RequestHead, body: Inspected) -> Result<UpstreamRequest, Stop> {
-        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
-        let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
-        self.record.upstream = Some(Arc::clone(&target.name));
-        let body = self.counted(&target, body);
+        let (provider, path) = self.provider(head)?;
+        self.record.upstream = Some(Arc::clone(&provider.name));
+        let body = self.counted(&provider, body);
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
         let mut headers = headers::end_to_end(&head.headers);
         if let Some(kind) = self.content_type.take() {
             headers.insert(header::CONTENT_TYPE, kind);
         }
-        Ok(UpstreamRequest { target, method: head.method.clone(), path_and_query, headers, body })
+        Ok(UpstreamRequest {
+            provider,
+            method: head.method.clone(),
+            path_and_query,
+            headers,
+            body,
+            made: Arc::default(),
+        })
+    }
+
+    /// A client whose key is unknown where keys are exchanged gets nowhere, before anything of it is read.
+    fn admit(&self, head: &RequestHead) -> Result<(), Stop> {
+        let (provider, _) = self.provider(head)?;
+        if provider.admits(head) {
+            return Ok(());
+        }
+        Err(Stop::Upstream(UpstreamError::UnknownKey { name: Arc::clone(&provider.name) }))
+    }
+
+    fn provider(&self, head: &RequestHead) -> Result<(Arc<Provider>, String), Stop> {
+        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
+        selected.ok_or(Stop::Malformed("no upstream is configured"))
     }
 }
 

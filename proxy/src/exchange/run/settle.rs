@@ -32,6 +32,7 @@ impl Exchange<'_> {
             Stop::Block(block) if matches!(block.cause, Cause::Policy | Cause::Schema) => Verdict::Blocked,
             Stop::Block(_) | Stop::Malformed(_) => Verdict::Errored,
             Stop::Upstream(UpstreamError::Timeout { .. }) => Verdict::Timeout,
+            Stop::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
             Stop::Body(BodyError::Gone) => Verdict::AbortedByClient,
             _ => Verdict::Errored,
         };
@@ -68,7 +69,8 @@ impl Exchange<'_> {
         };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());
-        let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
+        let is_refused = matches!(reason, Reason::Upstream(UpstreamError::UnknownKey { .. }));
+        let decision = if matches!(reason, Reason::Upstream(_)) && !is_refused { "allow" } else { "block" };
         let _ = send_own(self.gateway, &self.id, decision, answer, down).await;
     }
 
