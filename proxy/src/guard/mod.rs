@@ -24,7 +24,7 @@ mod lock_tests;
 #[cfg(test)]
 mod tests;
 
-pub use again::{Invalid, as_events};
+pub use again::{Invalid, as_stream};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,

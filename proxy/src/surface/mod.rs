@@ -219,6 +219,8 @@ pub struct Surface {
     /// What a client that was shown this event will expect of the end.
     pub mark: fn(Value<'_>) -> Mark,
     pub ending: Ending,
+    /// How a model is asked once more for an answer that broke its schema; absent where it never is.
+    pub again: Option<again::Again>,
 }
 
 /// The surfaces of this version.

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::table::{Tokens, When, by_role, json, media, text};
 use serde_json::{Value as Json, json};
 
+use super::again::{self, Again, Streamed};
 use super::ending::own_id;
 use super::{
     Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
@@ -25,6 +26,7 @@ pub(super) static SURFACE: Surface = Surface {
     signal,
     mark,
     ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
+    again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {
@@ -275,6 +277,40 @@ fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         "clyra": refusal.clyra(),
     })
+}
+
+/// A whole answer of one text as chunks.
+fn again_stream(body: Json, _: Streamed) -> Option<Vec<String>> {
+    let [choice] = body.get("choices")?.as_array()?.as_slice() else { return None };
+    let message = choice.get("message")?.as_object()?;
+    let text = message.get("content")?.as_str()?;
+    let plain = |(name, value): (&String, &Json)| {
+        matches!(name.as_str(), "role" | "content") || value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+    };
+    if !message.iter().all(plain) {
+        return None;
+    }
+    let of = |name: &str| body.get(name).cloned().unwrap_or(Json::Null);
+    let chunk = |choices: Json, usage: Json| {
+        let mut chunk = json!({"id": of("id"), "object": "chat.completion.chunk", "created": of("created"),
+            "model": of("model"), "choices": choices});
+        if let (false, Some(members)) = (usage.is_null(), chunk.as_object_mut()) {
+            members.insert("usage".into(), usage);
+        }
+        format!("data: {chunk}\n\n")
+    };
+    let delta = |delta: Json, reason: Json| {
+        chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]), Json::Null)
+    };
+    let mut events = vec![
+        delta(json!({"role": "assistant", "content": text}), Json::Null),
+        delta(json!({}), choice.get("finish_reason").cloned().unwrap_or(Json::Null)),
+    ];
+    if !of("usage").is_null() {
+        events.push(chunk(json!([]), of("usage")));
+    }
+    events.push("data: [DONE]\n\n".to_owned());
+    Some(events)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Names may be written in camel case or, as any protocol buffer, in snake case. The array of a stream is judged whole,
 //! like a plain answer: nothing of it is shown before.
 
+mod again;
 mod ending;
 mod schema;
 mod tables;
@@ -28,6 +29,7 @@ pub(super) static SURFACE: Surface = Surface {
     signal,
     mark: ending::mark,
     ending: ending::ENDING,
+    again: Some(again::AGAIN),
 };
 
 /// The member in either spelling.
