@@ -9,7 +9,7 @@ use clyra_policy::{Action, Caller, Mode};
 use clyra_receipts::receipt::Verdict;
 use uuid::Uuid;
 
-use super::judge::{Decided, Fired, Judged};
+use super::judge::{Decided, FINDINGS_MAX, Fired, Judged};
 use super::ports::RequestHead;
 use crate::guard::{Gap, Report, SchemaBreach};
 use crate::surface::ResponseFacts;
@@ -65,6 +65,23 @@ pub struct Side {
     pub decided: Option<Decided>,
     /// The checks that were due here did run.
     pub inspected: bool,
+}
+
+impl Side {
+    /// What was seen and found in another answer to the same request, of which nothing is shown.
+    pub fn add(&mut self, other: &Side) {
+        for (channel, bytes) in &other.report.bytes {
+            *self.report.bytes.entry(*channel).or_default() += bytes;
+        }
+        self.report.gaps.extend(other.report.gaps.iter().copied());
+        self.report.scan_us += other.report.scan_us;
+        let (Some(own), Some(other)) = (&mut self.decided, &other.decided) else { return };
+        own.findings_total += other.findings_total;
+        own.findings.extend(other.findings.iter().cloned());
+        own.findings.truncate(FINDINGS_MAX);
+        own.rules.extend(other.rules.iter().cloned());
+        own.exceptions.extend(other.exceptions.iter().cloned());
+    }
 }
 
 /// The upstream call.

@@ -493,10 +493,10 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
             assert!(usage["output"].as_u64() > Some(0), "{outcome}");
 
             // A second answer that is no better, one with a forbidden word, and one that is an error: the first block stands.
-            for second in [
-                direct(&simulator, surface, false, damaged).await,
-                direct(&simulator, surface, false, &VALID.replace("Thank you", "Project Nightjar")).await,
-                Bytes::from_static(b"{broken"),
+            for (second, found) in [
+                (direct(&simulator, surface, false, damaged).await, false),
+                (direct(&simulator, surface, false, &VALID.replace("Thank you", "Project Nightjar")).await, true),
+                (Bytes::from_static(b"{broken"), false),
             ] {
                 script(first.clone(), second);
                 let body = surface.request(stream, "An invoice, please.").to_string().into_bytes();
@@ -505,6 +505,13 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
                 assert_eq!(refusal.rule.as_deref(), Some("lock"));
                 let (_, outcome) = sidecar.pair(answer.request_id());
                 assert_eq!((&outcome["verdict"], &outcome["upstream"]["attempts"]), (&json!("blocked"), &json!(2)));
+                // What stopped the second answer is on record, although the client is told of the first.
+                let findings = outcome["findings"].as_array();
+                let classes: Vec<&Value> = findings.into_iter().flatten().map(|finding| &finding["class"]).collect();
+                assert_eq!(classes, if found { vec!["restricted"] } else { vec![] }, "{outcome}");
+                let rules = outcome["policy"]["rules"].as_array();
+                let fired = rules.into_iter().flatten().any(|rule| rule["id"] == "no-codename");
+                assert_eq!(fired, found, "{outcome}");
             }
         }
     }

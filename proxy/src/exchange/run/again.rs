@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::{Context, Exchange, Stop};
 use crate::exchange::answer::Asked;
-use crate::exchange::judge::{FINDINGS_MAX, PolicyJudge};
+use crate::exchange::judge::PolicyJudge;
 use crate::exchange::lock::Bound;
 use crate::exchange::ports::{Downstream, UpstreamReply, UpstreamRequest};
 use crate::exchange::record::Side;
@@ -84,7 +84,8 @@ impl Exchange<'_> {
             }
         };
         side.report.schema.repairs = Repairs::asked_again(by);
-        self.keep_findings(&mut side);
+        // What was found in the first answer was found, although nobody is shown it.
+        side.add(&self.record.response);
         self.record.response = side;
         self.record.facts = ResponseFacts { usage: sum(self.record.facts.usage, facts.usage), ..facts };
         self.note_released(&parts);
@@ -145,6 +146,7 @@ impl Exchange<'_> {
             Some(answer) => Ok(Some(Second { reply: (status, headers), answer, side, facts })),
             None => {
                 self.record.facts.usage = sum(self.record.facts.usage, usage);
+                self.record.response.add(&side);
                 Ok(None)
             }
         }
@@ -163,17 +165,6 @@ impl Exchange<'_> {
                 Err(stop) => return Err(stop),
             }
         }
-    }
-
-    /// What was found in the first answer was found, although nobody is shown it.
-    fn keep_findings(&self, side: &mut Side) {
-        let (Some(first), Some(second)) = (&self.record.response.decided, &mut side.decided) else { return };
-        second.findings_total += first.findings_total;
-        second.findings.extend(first.findings.iter().cloned());
-        second.findings.truncate(FINDINGS_MAX);
-        second.rules.extend(first.rules.iter().cloned());
-        second.exceptions.extend(first.exceptions.iter().cloned());
-        side.report.gaps.extend(self.record.response.report.gaps.iter().copied());
     }
 }
 
