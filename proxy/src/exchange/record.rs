@@ -160,10 +160,16 @@ impl Record {
         match self.verdict {
             Verdict::Blocked => "block",
             _ if self.surface == UNKNOWN_SURFACE => "bypass",
-            _ if self.request.report.redactions + self.response.report.redactions > 0 => "redact",
+            _ if self.takes_out() => "redact",
             _ if self.response.report.schema.repairs.any() => "repair",
             _ => "allow",
         }
+    }
+
+    /// Something was taken out: texts in either direction, or choices of the answer.
+    pub fn takes_out(&self) -> bool {
+        let redactions = self.request.report.redactions + self.response.report.redactions;
+        redactions > 0 || !self.response.report.schema.ended.is_empty()
     }
 
     /// The first schema that the answer broke.

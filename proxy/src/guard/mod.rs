@@ -6,6 +6,7 @@
 mod again;
 mod calls;
 mod channel;
+mod choices;
 mod document;
 mod judge;
 mod locked;
@@ -19,6 +20,8 @@ mod stream;
 mod whole;
 mod witness;
 
+#[cfg(test)]
+mod choice_tests;
 #[cfg(test)]
 mod lock_tests;
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub(super) static SURFACE: Surface = Surface {
     mark,
     ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
     again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
+    choices: None,
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -6,6 +6,7 @@
 
 pub mod again;
 mod anthropic_messages;
+mod choices;
 mod ending;
 mod gemini_generate;
 mod openai_chat;
@@ -14,6 +15,7 @@ mod path;
 mod segment;
 mod table;
 
+pub use choices::Choices;
 pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Stage};
 pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
@@ -81,6 +83,8 @@ pub struct RequestFacts {
     /// The stream is one JSON array instead of events.
     pub array: bool,
     pub messages: u32,
+    /// Choices that are asked for; 0 where the request does not say, which is one.
+    pub choices: u32,
     pub tools: Vec<String>,
     /// The JSON Schema that the request asks the answer to keep to, where it names one.
     pub response_schema: Option<String>,
@@ -221,6 +225,8 @@ pub struct Surface {
     pub ending: Ending,
     /// How a model is asked once more for an answer that broke its schema; absent where it never is.
     pub again: Option<again::Again>,
+    /// Absent where an answer is one choice.
+    pub choices: Option<Choices>,
 }
 
 /// The surfaces of this version.

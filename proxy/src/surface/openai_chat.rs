@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use super::again::{self, Again, Streamed};
 use super::ending::own_id;
 use super::{
-    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
-    Usage, text_of,
+    Address, Channel, Choices, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface,
+    Table, Usage, text_of,
 };
 use crate::json::{Kind, Value};
 
@@ -27,6 +27,7 @@ pub(super) static SURFACE: Surface = Surface {
     mark,
     ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
     again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
+    choices: Some(Choices { list: "choices", usage: "usage", in_stream: ended_choice, whole: refused_choice }),
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {
@@ -176,6 +177,7 @@ fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
         model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
         stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
+        choices: root.get("n").and_then(|n| n.as_u64()).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
         tools,
         response_schema,
         tool_results: root
@@ -266,14 +268,24 @@ fn refusal_events(refusal: &Refusal<'_>, shown: &Shown) -> String {
     events + "data: [DONE]\n\n"
 }
 
+/// The end of one choice of several. Its role is said once: clients put what comes of it together.
+fn ended_choice(index: u64, begun: bool, _: &str) -> Json {
+    let delta = if begun { json!({}) } else { json!({"role": "assistant", "content": ""}) };
+    json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": "content_filter"})
+}
+
+fn refused_choice(index: u64, reason: &str) -> Json {
+    let message = json!({"role": "assistant", "content": "", "refusal": reason});
+    json!({"index": index, "message": message, "logprobs": null, "finish_reason": "content_filter"})
+}
+
 fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
-    let message = json!({"role": "assistant", "content": "", "refusal": refusal.message});
     json!({
         "id": own_id("chatcmpl-", refusal),
         "object": "chat.completion",
         "created": shown.now_unix_s,
         "model": shown.asked_model,
-        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": "content_filter"}],
+        "choices": [refused_choice(0, refusal.message)],
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         "clyra": refusal.clyra(),
     })

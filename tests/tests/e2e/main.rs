@@ -3,6 +3,7 @@
 
 mod answers;
 mod bypass;
+mod choices;
 mod contracts;
 mod endings;
 mod evidence;

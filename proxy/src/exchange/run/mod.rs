@@ -104,6 +104,8 @@ struct Exchange<'g> {
     ahead: Option<Bytes>,
     /// Something of the answer was mended, or will be.
     mended: bool,
+    /// A choice of the answer was ended alone before its head left.
+    shortened: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -129,6 +131,7 @@ impl<'g> Exchange<'g> {
             asked: Asked::Document,
             ahead: None,
             mended: false,
+            shortened: false,
         }
     }
 

@@ -113,7 +113,10 @@ mod tests {
     fn an_answer_of_one_candidate_is_a_piece_of_a_stream() {
         let answer = |parts: Json| json!({"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}]});
         let whole = answer(json!([{"text": "Hm.", "thought": true}, {"text": "{}"}]));
-        assert_eq!(data(&stream(whole.clone(), Streamed::Events).unwrap().concat(), "\r\n"), [whole.clone()]);
+        assert_eq!(
+            data(&stream(whole.clone(), Streamed::Events).unwrap().concat(), "\r\n"),
+            std::slice::from_ref(&whole)
+        );
         let array: Json = serde_json::from_str(&stream(whole.clone(), Streamed::Array).unwrap().concat()).unwrap();
         assert_eq!(array, json!([whole]));
         let candidate = whole["candidates"][0].clone();

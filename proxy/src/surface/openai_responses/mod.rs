@@ -27,6 +27,7 @@ pub(super) static SURFACE: Surface = Surface {
     mark: ending::mark,
     ending: ending::ENDING,
     again: Some(again::AGAIN),
+    choices: None,
 };
 
 /// Clients go by the `type` in the data.
