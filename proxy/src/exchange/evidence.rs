@@ -1,8 +1,9 @@
 //! Receipts of an exchange: what was asked before the answer, what came of it after.
 
 use clyra_detectors::Engine;
+use clyra_receipts::canonical::Value;
 use clyra_receipts::receipt::{
-    Attempt, Automation, BodyRecord, Bypass, Caller, Check, CheckOutcome, Coverage, CoverageRecord, FindingRecord,
+    Attempt, Automation, BodyRecord, Bypass, Caller, Check, CheckOutcome, Coverage, CoverageRecord, Ext, FindingRecord,
     Identity, MessageCount, Outcome, Place, PolicyRecord, RepairRecord, Request, Response, RuleRecord, RunRef,
     SchemaRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
@@ -48,7 +49,7 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
         policy: policy(record),
         coverage: coverage(record),
         verdict: record.verdict,
-        ext: Default::default(),
+        ext: ext(record),
     }
 }
 
@@ -233,6 +234,18 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
             pointer: b.pointer.clone(),
         }),
     })
+}
+
+/// Choices that were ended alone: the format of receipts has no member for them.
+fn ext(record: &Record) -> Ext {
+    let mut ext = Ext::default();
+    let ended = &record.response.report.schema.ended;
+    if !ended.is_empty() {
+        let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
+        // Digits in ASCII: there is nothing to refuse.
+        let _ = ext.insert("choices_ended", Value::from(list));
+    }
+    ext
 }
 
 fn findings(side: &Side) -> Vec<FindingRecord> {

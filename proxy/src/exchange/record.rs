@@ -9,7 +9,7 @@ use clyra_policy::{Action, Caller, Mode};
 use clyra_receipts::receipt::Verdict;
 use uuid::Uuid;
 
-use super::judge::{Decided, Fired, Judged};
+use super::judge::{Decided, FINDINGS_MAX, Fired, Judged};
 use super::ports::RequestHead;
 use crate::guard::{Gap, Report, SchemaBreach};
 use crate::surface::{Channel, ResponseFacts, Usage};
@@ -69,6 +69,23 @@ pub struct Side {
     pub decided: Option<Decided>,
     /// The checks that were due here did run.
     pub inspected: bool,
+}
+
+impl Side {
+    /// What was seen and found in another answer to the same request, of which nothing is shown.
+    pub fn add(&mut self, other: &Side) {
+        for (channel, bytes) in &other.report.bytes {
+            *self.report.bytes.entry(*channel).or_default() += bytes;
+        }
+        self.report.gaps.extend(other.report.gaps.iter().copied());
+        self.report.scan_us += other.report.scan_us;
+        let (Some(own), Some(other)) = (&mut self.decided, &other.decided) else { return };
+        own.findings_total += other.findings_total;
+        own.findings.extend(other.findings.iter().cloned());
+        own.findings.truncate(FINDINGS_MAX);
+        own.rules.extend(other.rules.iter().cloned());
+        own.exceptions.extend(other.exceptions.iter().cloned());
+    }
 }
 
 /// The upstream call.
@@ -147,10 +164,16 @@ impl Record {
         match self.verdict {
             Verdict::Blocked | Verdict::Denied => "block",
             _ if self.surface == UNKNOWN_SURFACE => "bypass",
-            _ if self.request.report.redactions + self.response.report.redactions > 0 => "redact",
+            _ if self.takes_out() => "redact",
             _ if self.response.report.schema.repairs.any() => "repair",
             _ => "allow",
         }
+    }
+
+    /// Something was taken out: texts in either direction, or choices of the answer.
+    pub fn takes_out(&self) -> bool {
+        let redactions = self.request.report.redactions + self.response.report.redactions;
+        redactions > 0 || !self.response.report.schema.ended.is_empty()
     }
 
     /// The first schema that the answer broke.

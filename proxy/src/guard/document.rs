@@ -9,11 +9,12 @@ use clyra_detectors::{Engine, View};
 
 use super::calls::Calls;
 use super::channel::{Piece, Text, hide_names, place, view};
+use super::choices::{self, Ended, Fate};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
 use super::locks::{Desk, Locks};
 use super::splice::{Patch, Span, add_span, all_edits_for, apply, patch, replace};
 use crate::json::{Doc, Kind, Limits, TextDecoder, Value};
-use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Table, segments};
+use crate::surface::{Channel, Choices, Form, Join, ResponseFacts, Segment, Table, segments};
 
 /// Texts of one document. A request of a million messages is an attack on the inspector, not a conversation.
 const SEGMENTS_MAX: usize = 200_000;
@@ -39,6 +40,8 @@ pub(super) struct Subject<'d> {
     /// What `document` was read as.
     pub(super) doc: &'d Doc,
     pub(super) facts: &'d ResponseFacts,
+    /// Where an answer has choices, one of which may be ended alone.
+    pub(super) choices: Option<&'d Choices>,
     pub(super) direction: Direction,
 }
 
@@ -67,7 +70,7 @@ pub(super) fn check(
     judge: &mut dyn Judge,
     report: &mut Report,
 ) -> Result<Checked, Block> {
-    let Subject { table, document, doc, facts, direction } = subject;
+    let Subject { table, document, doc, facts, choices, direction } = subject;
     let root = doc.root(document);
     let segments = segments(table, root);
     let (mut bound, mut mended, mut mended_failed) = (Bound::default(), Vec::new(), false);
@@ -154,8 +157,16 @@ pub(super) fn check(
         mended_failed |= desk.failed;
         rule_on_apart(&mended, mended_failed, facts, judge, report)?;
     }
+    let mut ended = Ended::default();
+    for (choice, block) in locks.take_ended() {
+        ended.end(choice, block);
+    }
+    ended.note(&choices.map_or_else(Vec::new, |choices| choices::listed(choices, root)));
+    if let Some(block) = ended.all() {
+        return Err(block);
+    }
     if judge.wants_tool_calls() {
-        for place in scan.calls.pending() {
+        for place in scan.calls.pending().into_iter().filter(|place| !ended.has_place(place)) {
             let readings = scan.calls.readings(&place, Vec::new());
             if let Some(block) = readings.iter().find_map(|call| judge.tool_call(call, facts)) {
                 return Err(block);
@@ -163,7 +174,12 @@ pub(super) fn check(
         }
     }
     let bytes = scan.rewrite(document, &segments, &bound, &mut locks)?;
-    Ok(Checked { bytes })
+    let Some(choices) = choices.filter(|_| ended.any()) else { return Ok(Checked { bytes }) };
+    let fate = |choice| match ended.has(choice) {
+        true => Fate::Ends((choices.whole)(choice, ended.reason(choice))),
+        false => Fate::Stays,
+    };
+    Ok(Checked { bytes: choices::rest(choices, &bytes, fate).ok_or_else(broken)?.data })
 }
 
 fn desk<'d>(engine: &'d Arc<Engine>, judge: &'d mut dyn Judge, report: &'d mut Report) -> Desk<'d> {

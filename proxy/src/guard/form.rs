@@ -53,7 +53,8 @@ fn one(
         Block { cause: Cause::BadRequest, rule: None, reason, detectors: Vec::new() }
     })?;
     let facts = ResponseFacts::default();
-    let subject = Subject { table, document: &document, doc: &doc, facts: &facts, direction: Direction::Request };
+    let subject =
+        Subject { table, document: &document, doc: &doc, facts: &facts, choices: None, direction: Direction::Request };
     Ok(check(engine, subject, Locks::default(), judge, report)?.bytes)
 }
 

@@ -50,11 +50,30 @@ pub(super) struct Locks {
     /// The model refused or called a tool instead: then an empty text breaks nothing.
     excused: bool,
     done: bool,
+    /// The answer has choices that may be ended alone.
+    apart: bool,
+    ended: BTreeMap<u64, Block>,
 }
 
 impl Locks {
     pub(super) fn new(bindings: Vec<Binding>, enforces: bool) -> Locks {
         Locks { bindings, enforces, ..Locks::default() }
+    }
+
+    /// The same for an answer with choices, where `apart` says that one of them may be ended alone.
+    pub(super) fn with_choices(mut self, apart: bool) -> Locks {
+        self.apart = apart && self.enforces && self.bindings.iter().any(|bound| bound.terms.choices > 1);
+        self
+    }
+
+    /// True if a choice that breaks its schema may be ended alone.
+    pub(super) fn apart(&self) -> bool {
+        self.apart
+    }
+
+    /// The choices that were ended since this was asked last, and why.
+    pub(super) fn take_ended(&mut self) -> BTreeMap<u64, Block> {
+        std::mem::take(&mut self.ended)
     }
 
     pub(super) fn any(&self) -> bool {
@@ -99,6 +118,7 @@ impl Locks {
             return Err(too_much());
         }
         let content = segment.channel == Channel::Content;
+        let gone = self.apart && segment.index.parse().is_ok_and(|index| desk.report.schema.ended.contains(&index));
         self.texts.push(LockedText {
             channel: segment.channel,
             pointer: segment.pointer.clone(),
@@ -113,9 +133,13 @@ impl Locks {
             found: Vec::new(),
             mended: None,
             arrivals: VecDeque::new(),
-            ended: false,
+            ended: gone,
+            gone,
         });
         let at = self.texts.len() - 1;
+        if gone {
+            return Ok(at);
+        }
         if content {
             for (binding, schema) in self.schemas_of_content() {
                 self.add(at, binding, schema, desk.report);
@@ -186,7 +210,8 @@ impl Locks {
 
     /// A call of a tool that was not offered breaks every schema that would have bound it.
     fn refuse_tool(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
-        self.refuse_call(desk)?;
+        let choice = self.texts.get(at).and_then(LockedText::choice);
+        self.refuse(choice, desk)?;
         for one in self.texts.get_mut(at).into_iter().flat_map(|text| &mut text.locks) {
             one.state = State::Waived;
         }
@@ -195,15 +220,45 @@ impl Locks {
 
     /// A call of which nobody can say what it calls.
     pub(super) fn refuse_call(&mut self, desk: &mut Desk<'_>) -> Result<(), Block> {
+        self.refuse(None, desk)
+    }
+
+    fn refuse(&mut self, choice: Option<u64>, desk: &mut Desk<'_>) -> Result<(), Block> {
         let of_tools = self.bindings.iter().filter_map(|bound| match &bound.scope {
-            Scope::Tools(tools) => Some((bound.id.clone(), tools.digest.clone())),
+            Scope::Tools(tools) => Some((bound.id.clone(), tools.digest.clone(), bound.terms.choices)),
             Scope::Content(_) => None,
         });
-        for (id, digest) in of_tools.collect::<Vec<_>>() {
+        for (id, digest, choices) in of_tools.collect::<Vec<_>>() {
             desk.report.schema.checked.insert((id.clone(), digest.clone()));
             if let Some(block) = desk.judge.schema(&breach_of(&id, &digest, "schema", "tool", 0)) {
-                return Err(block);
+                return self.end_or_block(choice, choices, block, desk);
             }
+        }
+        Ok(())
+    }
+
+    /// What a breach in this choice ends: the choice, where others are left, else the answer.
+    fn end_or_block(
+        &mut self,
+        choice: Option<u64>,
+        choices: u32,
+        block: Block,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        let ended = &mut desk.report.schema.ended;
+        let Some(choice) = choice.filter(|_| self.apart && ended.len() as u64 + 1 < u64::from(choices)) else {
+            return Err(block);
+        };
+        ended.insert(choice);
+        self.ended.insert(choice, block);
+        for text in self.texts.iter_mut().filter(|text| text.choice() == Some(choice)) {
+            (text.gone, text.ended) = (true, true);
+            for one in &mut text.locks {
+                one.state = State::Waived;
+                one.edits.clear();
+            }
+            text.arrivals.clear();
+            self.kept -= text.give_up().min(self.kept);
         }
         Ok(())
     }
@@ -242,7 +297,7 @@ impl Locks {
 
     fn take(&mut self, at: usize, fragment: &str, desk: &mut Desk<'_>) -> Result<(), Block> {
         let clock = Instant::now();
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         text.fed += fragment.len() as u64;
         // Where nothing is touched, nothing is needed twice.
         let wanted = text.whose == Whose::SomeTool || self.enforces && text.locks.iter().any(One::counts);
@@ -281,10 +336,14 @@ impl Locks {
         breach: impl FnOnce(&str, &str) -> super::SchemaBreach,
         desk: &mut Desk<'_>,
     ) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         let Some(one) = text.locks.get_mut(number) else { return Ok(()) };
         let Some(bound) = self.bindings.get(one.binding) else { return Ok(()) };
         if let Some(block) = desk.judge.schema(&breach(&bound.id, &one.schema.digest)) {
+            if self.apart && bound.terms.choices > 1 {
+                let (choice, choices) = (text.choice(), bound.terms.choices);
+                return self.end_or_block(choice, choices, block, desk);
+            }
             let invalid = bound.terms.ask_again.filter(|_| text.whose == Whose::Content && !self.excused);
             // The model is shown one text and asked for another: where there are more, nobody knows what it would answer.
             if let (Some(patience), [only]) = (invalid, self.texts.as_slice()) {
@@ -295,20 +354,14 @@ impl Locks {
         one.state = State::Waived;
         one.edits.clear();
         if !text.locks.iter().any(One::counts) {
-            // What has left was mended; what has not leaves as it came.
-            let written = text.edits.iter().take_while(|edit| edit.written).count();
-            text.edits.truncate(written);
-            text.classes.truncate(written);
-            self.kept -= text.text.len().min(self.kept);
-            text.text = String::new();
-            text.mended = None;
+            self.kept -= text.give_up().min(self.kept);
         }
         Ok(())
     }
 
     /// What follows from the locks' latest words: edits that all agree on, the mended text, and the bounds of what is held.
     fn follow(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         text.agree()?;
         text.mend(desk);
         let settled = text.settled();
@@ -369,6 +422,11 @@ impl Locks {
         if complete && text.fed > 0 { self.finish_text(at, End::Stop, desk) } else { Ok(()) }
     }
 
+    /// True once the choice of a text has been ended alone.
+    pub(super) fn is_gone(&self, at: usize) -> bool {
+        self.texts.get(at).is_some_and(|text| text.gone)
+    }
+
     /// A text goes on after its end, of which its locks would know nothing.
     pub(super) fn reopened(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
         let Some(text) = self.texts.get(at) else { return Ok(()) };
@@ -388,7 +446,34 @@ impl Locks {
         calls: &BTreeMap<String, Option<String>>,
         desk: &mut Desk<'_>,
     ) -> Result<(), Block> {
-        if self.bind_tools() {
+        self.finish_texts(None, facts, calls, desk)?;
+        self.done = true;
+        self.report(&mut desk.report.schema);
+        Ok(())
+    }
+
+    /// One choice is complete, where choices end alone: its locks give their verdict before a client hears that it is.
+    pub(super) fn finish_choice(
+        &mut self,
+        choice: u64,
+        facts: &ResponseFacts,
+        calls: &BTreeMap<String, Option<String>>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        self.finish_texts(Some(choice), facts, calls, desk)
+    }
+
+    fn finish_texts(
+        &mut self,
+        only: Option<u64>,
+        facts: &ResponseFacts,
+        calls: &BTreeMap<String, Option<String>>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        // Where calls are held together whatever choice they are of, they wait for the answer's end.
+        let tools = |bound: &Binding| matches!(bound.scope, Scope::Tools(_)) && bound.terms.choices <= 1;
+        let calls_too = only.is_none() || !self.bindings.iter().any(tools);
+        if calls_too && self.bind_tools() {
             let known: BTreeSet<&str> =
                 self.texts.iter().filter(|t| t.whose != Whose::Content).map(|t| t.place.as_str()).collect();
             let bare: Vec<&String> = calls.keys().filter(|place| !known.contains(place.as_str())).collect();
@@ -405,7 +490,11 @@ impl Locks {
         }
         for at in 0..self.texts.len() {
             let Some(text) = self.texts.get(at).filter(|text| !text.ended) else { continue };
-            if text.whose != Whose::Content {
+            let is_call = text.whose != Whose::Content;
+            if only.is_some_and(|only| text.choice() != Some(only) || is_call && !calls_too) {
+                continue;
+            }
+            if is_call {
                 match calls.get(&text.place).and_then(Option::as_deref) {
                     Some(tool) => self.call(at, tool, desk)?,
                     None => self.refuse_tool(at, desk)?,
@@ -414,8 +503,6 @@ impl Locks {
             let end = self.texts.get(at).map_or(End::UpstreamError, |text| end(facts.reason_of(&text.index)));
             self.finish_text(at, end, desk)?;
         }
-        self.done = true;
-        self.report(&mut desk.report.schema);
         Ok(())
     }
 
@@ -440,7 +527,7 @@ impl Locks {
         for (number, violation) in broken {
             self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
         }
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         text.agree()?;
         if text.locks.iter().any(|one| !one.edits.is_empty()) {
             return Err(conflicting());

@@ -6,6 +6,7 @@
 mod again;
 mod calls;
 mod channel;
+mod choices;
 mod count;
 mod document;
 mod form;
@@ -22,11 +23,13 @@ mod whole;
 mod witness;
 
 #[cfg(test)]
+mod choice_tests;
+#[cfg(test)]
 mod lock_tests;
 #[cfg(test)]
 mod tests;
 
-pub use again::{Invalid, as_events};
+pub use again::{Invalid, as_stream};
 pub use count::{NotAsked, ask_for_count, not_asked};
 pub use form::{bodiless, form};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};

@@ -16,6 +16,7 @@ use clyra_detectors::{Engine, View};
 
 use super::calls::{Calls, TooMany};
 use super::channel::{Piece, Text, hide_names, view};
+use super::choices::{self, Ended, Fate};
 use super::count::{Ours, ours};
 use super::document::{broken, cannot_redact, decoded, is_clients_call, scan_viewed, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report};
@@ -54,9 +55,12 @@ pub struct StreamGuard<J> {
     places: Vec<String>,
     /// The locks of each text, where it has some.
     lock_of: Vec<Option<usize>>,
+    /// The choice of each text, where the answer has some.
+    choice_of: Vec<Option<u64>>,
     calls: Calls,
     said: Said,
     locks: Locks,
+    ended: Ended,
     /// What has been released, as far as an ending has to fit it.
     pub shown: Shown,
     /// Calls that the provider makes itself, or whose arguments are free text: no schema binds them.
@@ -89,6 +93,8 @@ struct Held {
     shows: bool,
     /// What of it was not asked for by the client.
     ours: Ours,
+    /// Choices that are said to have ended here.
+    ends: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +110,28 @@ struct HeldSegment {
     judged: bool,
     /// Held until a lock vouches for something of the call.
     vouched: bool,
+    /// Its choice has ended: it does not leave.
+    gone: bool,
+}
+
+impl Held {
+    /// Something in it is of this choice.
+    fn tells(&self, choice: u64) -> bool {
+        self.mark.opens.contains(&choice) || self.mark.closes.contains(&choice)
+    }
+
+    fn tells_any(&self, ended: &Ended) -> bool {
+        ended.any() && self.mark.opens.iter().chain(&self.mark.closes).any(|choice| ended.has(*choice))
+    }
+}
+
+/// An event as it may leave.
+#[derive(Debug, Default)]
+struct Dressed {
+    /// Where that is not how it came.
+    data: Option<Bytes>,
+    /// Nothing of it is left to be sent.
+    empty: bool,
 }
 
 /// The end of an inspected stream.
@@ -115,7 +143,7 @@ pub struct StreamEnd {
 
 impl<J: Judge> StreamGuard<J> {
     pub fn new(surface: &'static Surface, engine: Arc<Engine>, judge: J, bindings: Vec<Binding>) -> Self {
-        let locks = Locks::new(bindings, judge.enforces());
+        let locks = Locks::new(bindings, judge.enforces()).with_choices(surface.choices.is_some());
         Self {
             surface,
             engine,
@@ -127,10 +155,12 @@ impl<J: Judge> StreamGuard<J> {
             by_key: BTreeMap::new(),
             places: Vec::new(),
             lock_of: Vec::new(),
+            choice_of: Vec::new(),
             calls: Calls::default(),
             said: Said::default(),
             shown: Shown::default(),
             locks,
+            ended: Ended::default(),
             free: BTreeSet::new(),
             now: Duration::ZERO,
             queue: VecDeque::new(),
@@ -197,6 +227,7 @@ impl<J: Judge> StreamGuard<J> {
             return Ok(());
         }
         self.desk(|locks, desk| locks.tick(desk))?;
+        self.end_choices()?;
         self.release(false, out)
     }
 
@@ -208,16 +239,22 @@ impl<J: Judge> StreamGuard<J> {
             self.event(frame)?;
         }
         for index in 0..self.texts.len() {
-            self.end_text(index)?;
+            if !self.choice_of.get(index).copied().flatten().is_some_and(|choice| self.ended.has(choice)) {
+                self.end_text(index)?;
+            }
         }
-        for place in self.calls.pending() {
+        for place in self.pending_calls() {
             self.judge_call(&place)?;
         }
         if self.locks.any() {
-            let calls = self.calls.called_all(&self.free);
+            let calls = self.called(|_| true);
             let facts = self.facts.clone();
             self.desk(|locks, desk| locks.finish(&facts, &calls, desk))?;
             self.recheck(&facts)?;
+            self.end_choices()?;
+        }
+        if let Some(block) = self.ended.all() {
+            return Err(block);
         }
         if let Some(block) = self.judge.answer(&self.facts, true) {
             return Err(block);
@@ -275,6 +312,7 @@ impl<J: Judge> StreamGuard<J> {
             terminal: false,
             shows: false,
             ours: Ours::Nothing,
+            ends: Vec::new(),
         };
         let mut batch = Batch::default();
         self.fields(&held.frame, &mut batch);
@@ -291,8 +329,17 @@ impl<J: Judge> StreamGuard<J> {
         if held.shows && self.first_shown.is_none() {
             self.first_shown = Some(self.queue.len());
         }
+        let Mark { opens, closes, .. } = held.mark.clone();
         self.queue.push_back(held);
         self.rule(batch)?;
+        if self.locks.apart() {
+            self.ended.note(&opens);
+            self.ended.note(&closes);
+            for choice in closes {
+                self.finish_choice(choice)?;
+            }
+            self.end_choices()?;
+        }
         if !self.answered && self.facts.model.is_some() {
             self.answered = true;
             if let Some(block) = self.judge.answer(&self.facts, false) {
@@ -327,10 +374,16 @@ impl<J: Judge> StreamGuard<J> {
             held.ours = ours(root, data);
         }
         for segment in crate::surface::segments((self.surface.event)(root), root) {
+            if self.ended.has_text(self.surface.choices.as_ref(), &segment) {
+                continue;
+            }
             let raw = data.get(segment.range.clone()).unwrap_or_default();
             held.repeats.extend(segment.repeats.clone());
             if segment.form == Form::Media {
                 self.report.gaps.insert(Gap::Media);
+                continue;
+            }
+            if segment.join == Join::Stream && segment.range.is_empty() && self.is_over(&segment) {
                 continue;
             }
             let position = held.segments.len();
@@ -339,7 +392,7 @@ impl<J: Judge> StreamGuard<J> {
                 Join::Stream => self.streamed(segment, raw, root, batch)?,
                 Join::Again => self.again(segment, raw, root, position, batch)?,
             };
-            held.shows |= shows(&one.segment) && !raw.is_empty();
+            held.shows |= shows(&one.segment);
             held.segments.push(one);
         }
         let offered = (self.surface.definitions)(root);
@@ -360,13 +413,19 @@ impl<J: Judge> StreamGuard<J> {
             }
             Signal::Whole { last } => {
                 held.terminal = last;
-                for place in self.calls.pending() {
+                for place in self.pending_calls() {
                     self.judge_call(&place)?;
                 }
             }
             Signal::Done => self.done = true,
         }
         Ok(())
+    }
+
+    /// Whether a text ended with its choice. Some providers say once more that nothing comes of it.
+    fn is_over(&self, segment: &Segment) -> bool {
+        let text = self.by_key.get(&segment.key).and_then(|index| self.texts.get(*index));
+        self.locks.apart() && text.is_some_and(Text::ended)
     }
 
     /// An event that is not strict JSON: nobody knows what a client makes of it. Where the policy lets it pass, its bytes
@@ -406,7 +465,7 @@ impl<J: Judge> StreamGuard<J> {
         let (lock, vouched) = self.lock_whole(&segment, &text, root, &found, batch)?;
         batch.add(found, Target::Whole { position });
         let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        Ok(HeldSegment { segment, text: None, origin: None, spans: Vec::new(), lock, judged, vouched })
+        Ok(HeldSegment { segment, text: None, origin: None, spans: Vec::new(), lock, judged, vouched, gone: false })
     }
 
     /// A text that may have been said before: then what was decided of it holds here as well.
@@ -434,7 +493,8 @@ impl<J: Judge> StreamGuard<J> {
         let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
         let vouched =
             segment.channel == Channel::ToolName && self.locks.bind_tools() && !self.free.contains(&segment.path_index);
-        Ok(HeldSegment { segment, text: None, origin: Some(origin), spans: Vec::new(), lock, judged, vouched })
+        let origin = Some(origin);
+        Ok(HeldSegment { segment, text: None, origin, spans: Vec::new(), lock, judged, vouched, gone: false })
     }
 
     /// The locks of a text that was said before.
@@ -546,6 +606,7 @@ impl<J: Judge> StreamGuard<J> {
             lock: None,
             judged: tool,
             vouched: false,
+            gone: false,
         })
     }
 
@@ -555,13 +616,17 @@ impl<J: Judge> StreamGuard<J> {
             if self.texts.get(index).is_some_and(|t| !t.ended()) {
                 return Ok(index);
             }
+            let mut gone = false;
             if let Some(lock) = self.lock_of.get(index).copied().flatten() {
                 self.desk_into(batch, |locks, desk| locks.reopened(lock, desk))?;
+                gone = self.locks.is_gone(lock);
             }
             // A block that goes on after its end: clients put it together, so it was never settled.
-            self.report.gaps.insert(Gap::Unreadable);
-            if let Some(block) = self.judge.gap(Gap::Unreadable, Cause::BadAnswer) {
-                return Err(block);
+            if !gone {
+                self.report.gaps.insert(Gap::Unreadable);
+                if let Some(block) = self.judge.gap(Gap::Unreadable, Cause::BadAnswer) {
+                    return Err(block);
+                }
             }
         }
         if self.texts.len() >= CHANNELS_MAX {
@@ -580,6 +645,7 @@ impl<J: Judge> StreamGuard<J> {
         self.texts.push(if self.surface.repeats { text.hashed() } else { text });
         self.places.push(segment.path_index.clone());
         self.lock_of.push(lock);
+        self.choice_of.push(choices::choice_of(self.surface.choices.as_ref(), segment));
         self.by_key.insert(segment.key.clone(), index);
         Ok(index)
     }
@@ -625,6 +691,57 @@ impl<J: Judge> StreamGuard<J> {
         whole.extend(self.said.redacted().map(|(lock, spans)| (lock, spans.to_vec())));
         for (lock, spans) in whole {
             self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
+        }
+        Ok(())
+    }
+
+    /// Places of calls that are still to be judged.
+    fn pending_calls(&self) -> Vec<String> {
+        let mut places = self.calls.pending();
+        places.retain(|place| !self.ended.has_place(place));
+        places
+    }
+
+    /// The calls that clients make at these places, with their tools.
+    fn called(&self, at: impl Fn(&str) -> bool) -> BTreeMap<String, Option<String>> {
+        let mut calls = self.calls.called_all(&self.free);
+        calls.retain(|place, _| at(place) && !self.ended.has_place(place));
+        calls
+    }
+
+    /// A choice is complete, where choices end alone.
+    fn finish_choice(&mut self, choice: u64) -> Result<(), Block> {
+        if self.ended.has(choice) {
+            return Ok(());
+        }
+        for index in 0..self.texts.len() {
+            if self.choice_of.get(index).copied().flatten() == Some(choice) {
+                self.end_text(index)?;
+            }
+        }
+        let number = choice.to_string();
+        let calls = self.called(|place| is_in(place, &number));
+        let facts = self.facts.clone();
+        self.desk(|locks, desk| locks.finish_choice(choice, &facts, &calls, desk))?;
+        self.recheck(&facts)
+    }
+
+    /// Takes what is still here of choices that broke their schemas out of the events that wait. The newest of these says that
+    /// the choice has ended; where none is left to say it, the answer ends.
+    fn end_choices(&mut self) -> Result<(), Block> {
+        for (choice, block) in self.locks.take_ended() {
+            let Some(held) = self.queue.iter_mut().rfind(|held| held.tells(choice)) else { return Err(block) };
+            held.ends.push(choice);
+            self.ended.end(choice, block);
+            for held in &mut self.queue {
+                for one in &mut held.segments {
+                    one.gone |= choices::choice_of(self.surface.choices.as_ref(), &one.segment) == Some(choice);
+                }
+                held.shows = held.segments.iter().any(|one| !one.gone && shows(&one.segment));
+            }
+            if !self.opened {
+                self.first_shown = self.queue.iter().position(|held| held.shows);
+            }
         }
         Ok(())
     }
@@ -704,8 +821,8 @@ impl<J: Judge> StreamGuard<J> {
             }
             let Some(mut held) = self.queue.pop_front() else { break };
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
-            let data = self.dress(&mut held)?;
-            if held.ours == Ours::Everything {
+            let Dressed { data, empty } = self.dress(&mut held)?;
+            if empty || held.ours == Ours::Everything {
                 continue;
             }
             self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
@@ -739,6 +856,9 @@ impl<J: Judge> StreamGuard<J> {
 
     fn holds(&self, one: &HeldSegment) -> bool {
         let place = &one.segment.path_index;
+        if one.gone {
+            return false;
+        }
         if one.judged && self.calls.is_pending(place) || one.vouched && !self.locks.calls(place) {
             return true;
         }
@@ -751,10 +871,27 @@ impl<J: Judge> StreamGuard<J> {
     }
 
     /// The data of an event as it may leave, where that is not how it came.
-    fn dress(&mut self, held: &mut Held) -> Result<Option<Bytes>, Block> {
-        let Some(data) = held.frame.data.clone() else { return Ok(None) };
+    fn dress(&mut self, held: &mut Held) -> Result<Dressed, Block> {
+        let Some(data) = held.frame.data.clone() else { return Ok(Dressed::default()) };
+        let edited = self.edit(&data, held)?;
+        let Some(of) = self.surface.choices.as_ref().filter(|_| held.tells_any(&self.ended)) else {
+            return Ok(Dressed { data: edited, empty: false });
+        };
+        let fate = |choice| match held.ends.contains(&choice) {
+            true => Fate::Ends((of.in_stream)(choice, self.shown.begun(choice), self.ended.reason(choice))),
+            false if self.ended.has(choice) => Fate::Goes,
+            false => Fate::Stays,
+        };
+        let rest = choices::rest(of, edited.as_ref().unwrap_or(&data), fate).ok_or_else(broken)?;
+        held.mark.opens.retain(|choice| !self.ended.has(*choice));
+        held.mark.closes.retain(|choice| !self.ended.has(*choice));
+        held.mark.closes.append(&mut held.ends);
+        Ok(Dressed { data: Some(rest.data), empty: rest.empty })
+    }
+
+    fn edit(&mut self, data: &Bytes, held: &mut Held) -> Result<Option<Bytes>, Block> {
         let mut patches = Vec::new();
-        for one in &mut held.segments {
+        for one in held.segments.iter_mut().filter(|one| !one.gone) {
             let mut none = [];
             let (before, edits) = match (&one.text, one.origin) {
                 (Some((index, piece)), _) => {
@@ -786,7 +923,7 @@ impl<J: Judge> StreamGuard<J> {
             };
             let edits = edits.ok_or_else(broken)?;
             if !edits.is_empty() {
-                patches.push(patch(&data, &one.segment, before, &edits));
+                patches.push(patch(data, &one.segment, before, &edits));
             }
         }
         if !patches.is_empty() {
@@ -798,7 +935,7 @@ impl<J: Judge> StreamGuard<J> {
         if patches.is_empty() {
             return Ok(None);
         }
-        Ok(Some(apply(&data, patches, Limits::default()).ok_or_else(broken)?.into()))
+        Ok(Some(apply(data, patches, Limits::default()).ok_or_else(broken)?.into()))
     }
 }
 
@@ -807,10 +944,11 @@ fn is_in(place: &str, block: &str) -> bool {
     place.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether clients show texts of this segment's channel.
+/// Whether clients show this text.
 fn shows(segment: &Segment) -> bool {
     use Channel::{Content, FunctionCall, Reasoning, Refusal, ToolArguments, ToolName};
-    matches!(segment.channel, Content | FunctionCall | Reasoning | Refusal | ToolArguments | ToolName)
+    let shown = matches!(segment.channel, Content | FunctionCall | Reasoning | Refusal | ToolArguments | ToolName);
+    shown && !segment.range.is_empty()
 }
 
 fn too_much() -> Block {

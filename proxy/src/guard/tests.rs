@@ -46,6 +46,7 @@ pub(super) const BUFFERED: Terms = Terms {
     hold: HoldLimit { bytes: 1 << 20, time: Duration::from_secs(600) },
     blocks: true,
     ask_again: None,
+    choices: 1,
 };
 
 pub(super) struct Setup {

@@ -10,7 +10,7 @@ use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::locks::Locks;
 use super::schema::Binding;
 use super::witness::{Inspected, Released};
-use crate::json::{Doc, Limits};
+use crate::json::{Doc, Kind, Limits};
 use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Soft, Surface};
 
 /// Inspects a request that was read as `doc`.
@@ -22,8 +22,14 @@ pub fn request(
     report: &mut Report,
 ) -> Result<Inspected, Block> {
     let facts = ResponseFacts::default();
-    let subject =
-        Subject { table: (surface.request)(), document: body, doc, facts: &facts, direction: Direction::Request };
+    let subject = Subject {
+        table: (surface.request)(),
+        document: body,
+        doc,
+        facts: &facts,
+        choices: None,
+        direction: Direction::Request,
+    };
     let checked = check(engine, subject, Locks::default(), judge, report)?;
     Ok(Inspected::new(checked.bytes))
 }
@@ -72,9 +78,12 @@ pub fn answer(
         let found = judge.definitions(&offered);
         rule_on_apart(&found, false, facts, judge, report)?;
     }
-    let subject =
-        Subject { table: (surface.response)(), document: &body, doc: &doc, facts, direction: Direction::Answer };
-    let checked = check(engine, subject, Locks::new(bindings, judge.enforces()), judge, report)?;
+    // In the pieces of a stream as one array a choice has no place of its own.
+    let choices = surface.choices.as_ref().filter(|_| doc.root(&body).kind() == Kind::Object);
+    let direction = Direction::Answer;
+    let subject = Subject { table: (surface.response)(), document: &body, doc: &doc, facts, choices, direction };
+    let locks = Locks::new(bindings, judge.enforces()).with_choices(choices.is_some());
+    let checked = check(engine, subject, locks, judge, report)?;
     if let Some(block) = judge.answer(facts, true) {
         return Err(block);
     }

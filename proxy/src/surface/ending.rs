@@ -218,6 +218,11 @@ impl Shown {
         }
     }
 
+    /// Something was shown of this choice or block.
+    pub fn begun(&self, index: u64) -> bool {
+        self.parts.contains_key(&index)
+    }
+
     /// Nothing was shown that names the answer.
     pub(super) fn is_empty(&self) -> bool {
         self.head.is_none()

@@ -8,6 +8,7 @@ pub mod again;
 mod anthropic_batches;
 mod anthropic_messages;
 mod bedrock;
+mod choices;
 mod cohere;
 mod common;
 pub mod coverage;
@@ -27,6 +28,7 @@ mod path;
 mod segment;
 mod table;
 
+pub use choices::Choices;
 pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Soft, Stage};
 pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
@@ -113,6 +115,8 @@ pub struct RequestFacts {
     /// The stream is one JSON array instead of events.
     pub array: bool,
     pub messages: u32,
+    /// Choices that are asked for; 0 where the request does not say, which is one.
+    pub choices: u32,
     pub tools: Vec<String>,
     /// The JSON Schema that the request asks the answer to keep to, where it names one.
     pub response_schema: Option<String>,
@@ -302,6 +306,10 @@ pub struct Surface {
     /// What a client that was shown this event will expect of the end.
     pub mark: fn(Value<'_>) -> Mark,
     pub ending: Ending,
+    /// How a model is asked once more for an answer that broke its schema; absent where it never is.
+    pub again: Option<again::Again>,
+    /// Absent where an answer is one choice.
+    pub choices: Option<Choices>,
 }
 
 impl Surface {
@@ -329,6 +337,8 @@ impl Surface {
             definitions: |_| Vec::new(),
             mark: |_| Mark::default(),
             ending: Ending::PLAIN,
+            again: None,
+            choices: None,
         }
     }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod bodies;
 mod bypass;
+mod choices;
 mod contracts;
 mod endings;
 mod evidence;

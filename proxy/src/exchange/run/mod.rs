@@ -127,6 +127,8 @@ struct Exchange<'g> {
     /// How the request does not ask for the count of its stream's tokens, and whether we did in its place.
     uncounted: Option<NotAsked>,
     hides_count: bool,
+    /// A choice of the answer was ended alone before its head left.
+    shortened: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -157,6 +159,7 @@ impl<'g> Exchange<'g> {
             held_answer: gateway.held.share(),
             uncounted: None,
             hides_count: false,
+            shortened: false,
         }
     }
 

@@ -227,6 +227,7 @@ impl Exchange<'_> {
             if !self.started {
                 self.opened().await?;
                 self.mended = guard.mends();
+                self.shortened = !guard.report.schema.ended.is_empty();
                 let head = self.response_head(reply.status, &reply.headers);
                 self.start(head, None, down).await?;
             }

@@ -146,7 +146,7 @@ impl Exchange<'_> {
     /// The provider's head with Clyra's own headers. They say what is known when the head leaves.
     pub(super) fn response_head(&self, status: StatusCode, upstream: &HeaderMap) -> ResponseHead {
         let mut headers = headers::end_to_end(upstream);
-        let redacted = self.record.request.report.redactions + self.record.response.report.redactions > 0;
+        let redacted = self.shortened || self.record.takes_out();
         let mended = self.mended || self.record.response.report.schema.repairs.any();
         let decision = match (redacted, mended) {
             (true, _) => "redact",
@@ -166,12 +166,12 @@ impl Exchange<'_> {
     }
 
     pub(super) fn executed(&mut self, success: bool) {
-        let redactions = self.record.request.report.redactions + self.record.response.report.redactions;
-        self.record.verdict = match (success, redactions, self.record.response.report.schema.repairs.any()) {
+        self.record.verdict = match (success, self.record.takes_out(), self.record.response.report.schema.repairs.any())
+        {
             (false, ..) => Verdict::Errored,
-            (true, 1.., _) => Verdict::Redacted,
-            (true, 0, true) => Verdict::Repaired,
-            (true, 0, false) => Verdict::Executed,
+            (true, true, _) => Verdict::Redacted,
+            (true, false, true) => Verdict::Repaired,
+            (true, false, false) => Verdict::Executed,
         };
     }
 
