@@ -61,6 +61,12 @@ impl Serving {
     /// Loads, opens and binds. Must run on the runtime that is to serve.
     pub async fn start(settings: Settings) -> Result<Serving, Exit> {
         let (policy, engine) = policy_and_engine(settings.policy.as_deref())?;
+        // Before the journal is opened: a start that a missing key stops is not on record as a crash.
+        let ca_file = settings.ca_file.clone();
+        let provider = |(settings, number): (UpstreamSettings, u64)| {
+            Provider::new(settings, ca_file.as_deref(), number).map(Arc::new).map_err(Exit::usage)
+        };
+        let providers = settings.upstreams.iter().cloned().zip(0..).map(provider).collect::<Result<Vec<_>, _>>()?;
         let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
         let key_access: Arc<dyn KeyAccess> = Arc::new(Access::new(settings.key_files.clone()));
         let mut options = LogOptions::new(&settings.data_dir, &settings.origin, build);
@@ -101,11 +107,6 @@ impl Serving {
             ..UpstreamOptions::default()
         })
         .map_err(Exit::usage)?;
-        let ca_file = settings.ca_file.clone();
-        let provider = |(settings, number): (UpstreamSettings, u64)| {
-            Provider::new(settings, ca_file.as_deref(), number).map(Arc::new).map_err(Exit::usage)
-        };
-        let providers = settings.upstreams.iter().cloned().zip(0..).map(provider).collect::<Result<Vec<_>, _>>()?;
         let metrics = Arc::new(Metrics::new(policy.hash(), policy.mode().as_str()));
         let streams = settings
             .stream_bytes_max

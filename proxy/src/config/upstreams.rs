@@ -50,6 +50,8 @@ pub enum UpstreamFault {
     FileOrEnv(&'static str),
     #[error("auth.header.name {0:?} is not the name of a header that a request may carry")]
     HeaderName(String),
+    #[error("auth.aws: region and service are letters, digits and '-'")]
+    AwsName,
     #[error("auth.google: give either metadata: true or service_account_file")]
     Google,
     #[error("virtual_keys bring the provider's keys; leave out auth")]
@@ -163,6 +165,7 @@ enum AwsSource {
     Env,
     Container,
     Instance,
+    WebIdentity,
 }
 
 #[derive(Debug, Deserialize)]
@@ -257,6 +260,11 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_fit)
 }
 
+/// The name of a region or service; it becomes part of a host name.
+fn is_label(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
 fn digest_of(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     let mut digest = [0; 32];
@@ -341,6 +349,11 @@ impl AuthEntry {
                 prefix: "",
                 secret: PlaceEntry { file, env }.place("auth.header", base)?,
             },
+            Self::Aws(entry)
+                if ![Some(&entry.region), entry.service.as_ref()].into_iter().flatten().all(|n| is_label(n)) =>
+            {
+                return Err(UpstreamFault::AwsName);
+            }
             Self::Aws(entry) => AuthSettings::Aws(AwsSettings {
                 region: entry.region,
                 service: entry.service.unwrap_or_else(|| "bedrock".into()),
@@ -348,6 +361,7 @@ impl AuthEntry {
                     None | Some(AwsCredentialEntry::Named(AwsSource::Env)) => AwsCredentialPlace::Environment,
                     Some(AwsCredentialEntry::Named(AwsSource::Container)) => AwsCredentialPlace::Container,
                     Some(AwsCredentialEntry::Named(AwsSource::Instance)) => AwsCredentialPlace::Instance,
+                    Some(AwsCredentialEntry::Named(AwsSource::WebIdentity)) => AwsCredentialPlace::WebIdentity,
                     Some(AwsCredentialEntry::File { file, profile }) => AwsCredentialPlace::File {
                         path: base.join(file),
                         profile: profile.unwrap_or_else(|| "default".into()),
@@ -457,6 +471,8 @@ proxy: { url: 'http://proxy:3128', user: me, password: { env: PROXY_PASSWORD } }
         assert!(service == "bedrock" && matches!(credentials, AwsCredentialPlace::Environment));
         let (_, credentials) = aws("{ aws: { region: r, credentials: container } }");
         assert!(matches!(credentials, AwsCredentialPlace::Container));
+        let (_, credentials) = aws("{ aws: { region: r, credentials: web_identity } }");
+        assert!(matches!(credentials, AwsCredentialPlace::WebIdentity));
         let (_, credentials) = aws("{ aws: { region: r, credentials: { file: aws.ini, profile: p } } }");
         let AwsCredentialPlace::File { path, profile } = credentials else { panic!("file") };
         assert_eq!((path, profile.as_str()), ("/etc/clyra/aws.ini".into(), "p"));
@@ -478,6 +494,7 @@ proxy: { url: 'http://proxy:3128', user: me, password: { env: PROXY_PASSWORD } }
             ("name: x\nurl: https://h\nauth: { bearer: {} }", "either file or env"),
             ("name: x\nurl: https://h\nauth: { bearer: { value: sk-1 } }", "value"),
             ("name: x\nurl: https://h\nauth: { header: { name: host, env: K } }", "auth.header.name"),
+            ("name: x\nurl: https://h\nauth: { aws: { region: 'eu.evil.example/' } }", "auth.aws"),
             ("name: x\nurl: https://h\nauth: { google: {} }", "auth.google"),
             ("name: x\nurl: https://h\ntls: { client_cert_file: c }", "belong together"),
             ("name: x\nurl: http://h\ntls: { ca_file: c }", "https only"),

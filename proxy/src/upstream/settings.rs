@@ -95,6 +95,8 @@ pub enum AwsCredentialPlace {
     Container,
     /// The instance's metadata service, version 2.
     Instance,
+    /// The token service, for a token of the cluster: `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE`.
+    WebIdentity,
 }
 
 /// Where a Google token comes from.

@@ -3,38 +3,23 @@
 //! The signature covers the method, the path as it stands on the wire (encoded once more, as every service but S3 wants
 //! it), the query, the headers `host`, `content-type` and `x-amz-*`, and the body that is sent, after all redaction.
 
-use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use bytes::Bytes;
+use http::HeaderName;
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderName, Request, StatusCode};
-use http_body_util::Full;
-use serde::Deserialize;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::renewed::{Fresh, Renewed};
-use super::secret::{Secret, SecretPlace, sensitive, wiped};
+use super::aws_agent::Agent;
+use super::renewed::Renewed;
+use super::secret::{Secret, SecretPlace, sensitive};
 use super::{AuthError, Outgoing};
-use crate::fetch::{Bounds, Fetch};
+use crate::fetch::Fetch;
 use crate::upstream::request::full_path;
 use crate::upstream::settings::{AwsCredentialPlace, AwsSettings};
-
-/// Both metadata services have the next credentials ready five minutes before the present ones end, so that ones fetched
-/// less than that long ago are always good.
-const RENEW_AFTER: Duration = Duration::from_secs(240);
-const ENDS_AFTER: Duration = Duration::from_secs(300);
-/// They are on this machine, or one hop away.
-const METADATA: Bounds = Bounds { time: Duration::from_secs(3), answer: 64 * 1024 };
-/// How long the session of the instance's metadata service is asked to last: it is used at once.
-const SESSION_S: &str = "60";
-const INSTANCE: &str = "http://169.254.169.254";
-/// The agent of ECS, for addresses that are given relative to it.
-const CONTAINER: &str = "http://169.254.170.2";
 
 /// Signs requests.
 pub(super) struct Aws {
@@ -55,18 +40,12 @@ enum Keys {
     Fetched { fetch: Fetch, from: Agent, held: Renewed<Pair> },
 }
 
-/// Who gives out keys on this machine.
-pub(super) enum Agent {
-    Instance { base: String },
-    Container { url: String, token: Option<Secret> },
-}
-
 /// A key pair, with the token of temporary ones.
 #[derive(Clone)]
 pub(super) struct Pair {
-    id: String,
-    secret: Zeroizing<String>,
-    token: Option<Zeroizing<String>>,
+    pub(super) id: String,
+    pub(super) secret: Zeroizing<String>,
+    pub(super) token: Option<Zeroizing<String>>,
 }
 
 impl Aws {
@@ -86,8 +65,9 @@ impl Aws {
                 let place = SecretPlace::File(path);
                 Keys::File { file: Secret::new(place.clone())?, place, profile }
             }
-            AwsCredentialPlace::Instance => fetched(Agent::Instance { base: INSTANCE.into() })?,
-            AwsCredentialPlace::Container => fetched(Agent::of_environment()?)?,
+            AwsCredentialPlace::Instance => fetched(Agent::instance())?,
+            AwsCredentialPlace::Container => fetched(Agent::container()?)?,
+            AwsCredentialPlace::WebIdentity => fetched(Agent::web_identity(&settings.region)?)?,
         };
         let aws = Self { region: settings.region, service: settings.service, keys };
         if !matches!(aws.keys, Keys::Fetched { .. }) {
@@ -104,13 +84,7 @@ impl Aws {
 
     pub(super) async fn sign(&self, out: &mut Outgoing<'_>) -> Result<(), AuthError> {
         let pair = match &self.keys {
-            Keys::Fetched { fetch, from, held } => {
-                let fresh = async {
-                    let value = from.pair(fetch).await?;
-                    Ok::<_, AuthError>(Fresh { value, renew_after: RENEW_AFTER, ends_after: ENDS_AFTER })
-                };
-                held.get(fresh).await?.as_ref().clone()
-            }
+            Keys::Fetched { fetch, from, held } => held.get(from.pair(fetch)).await?.as_ref().clone(),
             _ => self.at_hand()?,
         };
         sign_with(&pair, (&self.region, &self.service), SystemTime::now(), out)
@@ -194,95 +168,6 @@ fn profile_of(text: &str, profile: &str) -> Option<Pair> {
     Some(Pair { id: id?, secret: secret?, token })
 }
 
-/// What both agents answer with.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Given {
-    access_key_id: String,
-    #[serde(deserialize_with = "wiped")]
-    secret_access_key: Zeroizing<String>,
-    #[serde(default)]
-    token: Option<String>,
-}
-
-impl Agent {
-    /// The agent of the container, as the platform's variables name it.
-    fn of_environment() -> Result<Self, AuthError> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let relative = variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").map(|path| format!("{CONTAINER}{path}"));
-        let url = relative.or_else(|| variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"));
-        let url = url.ok_or_else(|| AuthError::Aws {
-            detail: "neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set"
-                .into(),
-        })?;
-        if !keeps_to_this_machine(&url) {
-            return Err(AuthError::Aws {
-                detail: "AWS_CONTAINER_CREDENTIALS_FULL_URI must be https, or an address of this machine".into(),
-            });
-        }
-        let file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(|path| SecretPlace::File(path.into()));
-        let place = file.or_else(|| {
-            variable("AWS_CONTAINER_AUTHORIZATION_TOKEN")?;
-            Some(SecretPlace::Env("AWS_CONTAINER_AUTHORIZATION_TOKEN".into()))
-        });
-        Ok(Self::Container { url, token: place.map(Secret::new).transpose()? })
-    }
-
-    async fn pair(&self, fetch: &Fetch) -> Result<Pair, AuthError> {
-        let request = |method: &str, url: &str| Request::builder().method(method).uri(url);
-        let mut answer = match self {
-            Self::Container { url, token } => {
-                let mut ask = request("GET", url);
-                if let Some(token) = token {
-                    ask = ask.header("authorization", token.header("")?);
-                }
-                told(fetch, ask).await?
-            }
-            Self::Instance { base } => {
-                let ask = request("PUT", &format!("{base}/latest/api/token"));
-                let session = told(fetch, ask.header("x-aws-ec2-metadata-token-ttl-seconds", SESSION_S)).await?;
-                let no_token = || AuthError::Aws { detail: "the metadata service gave no session".into() };
-                let session = std::str::from_utf8(&session).ok().and_then(|text| sensitive(text.trim()));
-                let session = session.ok_or_else(no_token)?;
-                let list = format!("{base}/latest/meta-data/iam/security-credentials/");
-                let ask = request("GET", &list).header("x-aws-ec2-metadata-token", session.clone());
-                let roles = told(fetch, ask).await?;
-                let role = String::from_utf8_lossy(&roles).lines().next().unwrap_or_default().trim().to_owned();
-                let ask = request("GET", &format!("{list}{role}")).header("x-aws-ec2-metadata-token", session);
-                told(fetch, ask).await?
-            }
-        };
-        let given: Result<Given, _> = serde_json::from_slice(&answer);
-        answer.zeroize();
-        let Given { access_key_id: id, secret_access_key: secret, token } =
-            given.map_err(|_| AuthError::Aws { detail: "the answer holds no key pair".into() })?;
-        Ok(Pair { id, secret, token: token.map(Zeroizing::new) })
-    }
-}
-
-async fn told(fetch: &Fetch, ask: http::request::Builder) -> Result<Vec<u8>, AuthError> {
-    let fault = |detail: String| AuthError::Aws { detail };
-    let ask = ask.body(Full::new(Bytes::new())).map_err(|error| fault(error.to_string()))?;
-    let answer = fetch.call(ask, METADATA).await.map_err(|error| fault(error.to_string()))?;
-    match answer.status() {
-        StatusCode::OK => Ok(answer.into_body().into()),
-        status => Err(fault(format!("their agent answered {status}"))),
-    }
-}
-
-/// Whether credentials asked for at this address cannot be read on the way.
-fn keeps_to_this_machine(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_near = match host.parse() {
-        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
-        // The agent of EKS has fd00:ec2::23.
-        Ok(IpAddr::V6(address)) => address.is_loopback() || address.segments().first() == Some(&0xfd00),
-        Err(_) => host == "localhost",
-    };
-    uri.scheme_str() == Some("https") || is_near
-}
-
 #[cfg(test)]
 pub(super) fn pair(id: &str, secret: &str, token: Option<&str>) -> Pair {
     let wiped = |text: &str| Zeroizing::new(text.to_owned());
@@ -304,20 +189,5 @@ mod tests {
         assert_eq!(read("default"), Some(("A".into(), "B/+=".into(), None)));
         assert_eq!(read("team"), Some(("C".into(), "D".into(), Some("E=".into()))));
         assert_eq!(read("other"), None);
-    }
-
-    #[test]
-    fn an_agent_far_away_is_asked_over_tls_only() {
-        for (url, near) in [
-            ("http://169.254.170.23/v1/credentials", true),
-            ("http://[fd00:ec2::23]/v1/credentials", true),
-            ("http://localhost:1338/x", true),
-            ("https://agent.example/x", true),
-            ("http://agent.example/x", false),
-            ("http://10.0.0.1/x", false),
-            ("nonsense", false),
-        ] {
-            assert_eq!(keeps_to_this_machine(url), near, "{url}");
-        }
     }
 }

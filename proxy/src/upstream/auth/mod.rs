@@ -5,6 +5,7 @@
 //! after everything else of the request is known, because a signature covers it.
 
 mod aws;
+mod aws_agent;
 mod client;
 mod google;
 mod keys;

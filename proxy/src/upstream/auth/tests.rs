@@ -11,7 +11,8 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::aws::{Agent, Aws, pair, sign_with};
+use super::aws::{Aws, pair, sign_with};
+use super::aws_agent::Agent;
 use super::google::{From, Google};
 use super::{Auth, AuthError, Outgoing, Secret, SecretPlace};
 use crate::exchange::ports::UpstreamTarget;
@@ -255,6 +256,29 @@ async fn keys_of_the_container_are_asked_for_with_its_token() {
     assert!(request.header("authorization").contains("Credential=ACONTAINER/"));
     let (head, _) = &asked.await.unwrap()[0];
     assert!(head.starts_with("get /v1/credentials ") && head.contains("authorization: agent-token"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_a_role_are_had_for_a_token_of_the_cluster() {
+    let (_dir, place) = file("eyJ.cluster.token");
+    let xml = format!(
+        "<R><Credentials><AccessKeyId>AROLE</AccessKeyId><SecretAccessKey>{SECRET}</SecretAccessKey>\
+         <SessionToken>session==</SessionToken></Credentials></R>"
+    );
+    let (url, asked) = answering(vec![xml]).await;
+    let (role, session) = ("arn:aws:iam::1:role/r".into(), "clyra".into());
+    let agent = Agent::WebIdentity { url, role, session, token: Secret::new(place).unwrap() };
+    let aws = Aws::fetched(agent, fetch());
+    let mut request = Request::of_client("client-key");
+    aws.sign(&mut request.outgoing()).await.unwrap();
+    assert!(request.header("authorization").contains("Credential=AROLE/"));
+    assert_eq!(request.header("x-amz-security-token"), "session==");
+    let (_, form) = &asked.await.unwrap()[0];
+    assert_eq!(
+        std::str::from_utf8(form).unwrap(),
+        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr\
+         &RoleSessionName=clyra&WebIdentityToken=eyJ%2Ecluster%2Etoken"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,6 +108,40 @@ async fn the_name_that_a_certificate_must_carry_can_be_given() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_not_used_by_an_upstream_that_trusts_somebody_else() {
+    let identity = Identity::new();
+    let acceptor = identity.acceptor(&[b"http/1.1"]);
+    let mut origin = Origin::new().await;
+    let url = format!("https://localhost:{}", origin.address.port());
+    let service = service();
+    let trusting = TlsSettings { ca_file: Some(identity.ca_file()), ..TlsSettings::default() };
+    let trusting = Provider::new(UpstreamSettings { tls: trusting, ..settings(&url) }, None, 3).unwrap();
+    let call_of = |provider: Provider| {
+        let request = UpstreamRequest { provider: Arc::new(provider), ..request("http://unused", "{}") };
+        call(&service, request)
+    };
+    let (reply, mut tls) = tokio::join!(call_of(trusting), async {
+        let mut tls = acceptor.accept(origin.connection().await.0).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n{}") {
+            head.push(tls.read_u8().await.unwrap());
+        }
+        tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        tls.flush().await.unwrap();
+        tls
+    });
+    let mut reply = reply.unwrap();
+    assert_eq!(text(&mut reply).await.unwrap(), "ok");
+    // It is in the pool now, open and well.
+    reply.body.release().await;
+    let other = Provider::new(settings(&url), None, 4).unwrap();
+    let (reply, accepted) = tokio::join!(call_of(other), answer(&acceptor, &mut origin));
+    assert!(matches!(reply, Err(UpstreamError::Connect { .. })) && !accepted, "{reply:?}");
+    let seen = tokio::time::timeout(Duration::from_millis(1), tls.read_u8()).await;
+    assert!(!matches!(seen, Ok(Ok(_))), "nothing was sent on it");
+}
+
 #[test]
 fn certificates_that_cannot_be_used_stop_the_start() {
     let (shown, other) = (Shown::new(), Shown::new());
