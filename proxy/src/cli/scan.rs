@@ -86,6 +86,7 @@ impl Scanner {
             request: RequestFacts::default(),
             now_unix_s,
             calls: false,
+            kept: None,
             pins: None,
         };
         Scanner { engine: Arc::new(engine), context: Arc::new(context), channel }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::held::Budget;
 use super::inspect::Inspect;
 use super::ledger::Ledger;
-use super::lineage::ToolCalls;
+use super::lineage::Remembered;
 use super::lock::{Contracts, SchemaError};
 use super::ports::RequestHead;
 use super::run::AskForUsage;
@@ -97,7 +97,9 @@ pub struct Gateway {
     pub in_flight: Arc<Semaphore>,
     pub held: Budget,
     pub ask_for_usage: AskForUsage,
-    pub tool_calls: ToolCalls,
+    pub tool_calls: Remembered,
+    /// What providers keep: answers, files, batches.
+    pub kept: Arc<Remembered>,
     pub pins: Arc<Pins>,
 }
 
@@ -126,7 +128,8 @@ impl Gateway {
         Ok(Gateway {
             inspect: Inspect::new(budget),
             contracts,
-            tool_calls: ToolCalls::default(),
+            tool_calls: Remembered::default(),
+            kept: Arc::default(),
             held: Budget::new(parts.limits.held_bytes_max),
             in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
             policy: parts.policy,

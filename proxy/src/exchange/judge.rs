@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clyra_policy::{
-    Action, Caller, Decision, Facts, FindingFacts, Mode, OnFailure, Phase, Policy, RequestFacts, SchemaFacts, Threat,
-    ToolFacts,
+    Action, Caller, Decision, Facts, FindingFacts, Mode, OnFailure, Phase, Policy, RequestFacts, SchemaFacts,
+    StoredState, Threat, ToolFacts,
 };
 
+use super::lineage::Remembered;
 use super::pins::Pins;
 use crate::guard::{Block, Cause, Found, Gap, Judge, Ruling, SchemaBreach, ToolCall};
 use crate::json::{Doc, Limits};
@@ -46,6 +47,8 @@ pub struct Decided {
     pub findings: Vec<Judged>,
     pub findings_total: u64,
     pub breaches: Vec<SchemaBreach>,
+    /// The outcomes that made what the request names as kept.
+    pub made_by: Vec<u64>,
 }
 
 /// Everything that stays the same for all decisions of one exchange.
@@ -57,6 +60,8 @@ pub struct Context {
     pub now_unix_s: i64,
     /// Requests call tools themselves, and are judged like calls.
     pub calls: bool,
+    /// What providers keep of answers on record.
+    pub kept: Option<Arc<Remembered>>,
     /// Tools that servers offer, and the server that is asked.
     pub pins: Option<(Arc<Pins>, Arc<str>)>,
 }
@@ -98,6 +103,7 @@ impl PolicyJudge {
             findings: Vec::new(),
             findings_total: 0,
             breaches: Vec::new(),
+            made_by: Vec::new(),
         };
         Self { context, answering, status, on_violation, complete: false, decided }
     }
@@ -295,6 +301,26 @@ impl Judge for PolicyJudge {
         Some(Block { cause: side, rule: None, reason: reason.into(), detectors: Vec::new() })
     }
 
+    fn stored(&mut self, ids: &[String]) -> Result<bool, Block> {
+        let policy = self.context.policy.defaults().stored_state;
+        let Some(kept) = &self.context.kept else { return Ok(false) };
+        let made: Vec<Option<u64>> = ids.iter().map(|id| kept.maker(&self.context.caller.id, id)).collect();
+        let unknown = made.iter().any(Option::is_none);
+        self.decided.made_by.extend(made.into_iter().flatten());
+        let reason = match policy {
+            StoredState::Forbid => "the request names something that the provider keeps, which the policy forbids",
+            StoredState::Bind if unknown => {
+                "the request names something that the provider keeps and that no answer on record made for this caller"
+            }
+            StoredState::Allow | StoredState::Bind => return Ok(!unknown),
+        };
+        self.decided.action = Action::Block;
+        if !self.enforces() {
+            return Ok(false);
+        }
+        Err(Block { cause: Cause::Policy, rule: None, reason: reason.into(), detectors: Vec::new() })
+    }
+
     fn definitions(&mut self, tools: &[Definition]) -> Vec<Found> {
         let Some((pins, server)) = &self.context.pins else { return Vec::new() };
         pins.compare(server, tools)
@@ -334,6 +360,7 @@ mod tests {
             request,
             now_unix_s: 0,
             calls: false,
+            kept: None,
             pins: None,
         }))
     }

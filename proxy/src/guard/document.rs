@@ -19,6 +19,9 @@ use crate::surface::{Channel, Choices, Form, Join, ResponseFacts, Segment, Table
 /// Texts of one document. A request of a million messages is an attack on the inspector, not a conversation.
 const SEGMENTS_MAX: usize = 200_000;
 
+/// Ids in one request that are looked up. One that is unknown among more than this is as many as all.
+const STORED_MAX: usize = 4_096;
+
 /// A document that may leave.
 #[derive(Debug)]
 pub(super) struct Checked {
@@ -78,6 +81,10 @@ pub(super) fn check(
         && let Some(block) = judge.gap(note(report, Gap::Oversize), direction.too_much())
     {
         return Err(block);
+    }
+    if direction == Direction::Request {
+        let of = |segment: &Segment| decoded(segment, document.get(segment.range.clone()).unwrap_or_default());
+        stored(segments.iter().filter(|segment| segment.stored).map(of), judge, report)?;
     }
     let mut scan = Scan::default();
     // Whether the answer calls tools is to be known before its text is judged, wherever the calls stand.
@@ -180,6 +187,19 @@ pub(super) fn check(
         false => Fate::Stays,
     };
     Ok(Checked { bytes: choices::rest(choices, &bytes, fate).ok_or_else(broken)?.data })
+}
+
+/// Asks about what the request names and does not hold.
+pub(super) fn stored(
+    ids: impl Iterator<Item = String>,
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<(), Block> {
+    let ids: Vec<String> = ids.filter(|id| !id.is_empty()).take(STORED_MAX + 1).collect();
+    if !ids.is_empty() && !judge.stored(&ids)? {
+        report.gaps.insert(Gap::Stored);
+    }
+    Ok(())
 }
 
 fn desk<'d>(engine: &'d Arc<Engine>, judge: &'d mut dyn Judge, report: &'d mut Report) -> Desk<'d> {

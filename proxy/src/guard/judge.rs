@@ -88,6 +88,8 @@ pub enum Gap {
     UnknownSurface,
     /// The stream broke off, so that what was held was never judged as a whole.
     Truncated,
+    /// Something that the provider keeps and an id stands for, which is not in the request.
+    Stored,
 }
 
 impl Gap {
@@ -101,6 +103,7 @@ impl Gap {
             Self::DetectorTimeout => "detector_timeout",
             Self::UnknownSurface => "unknown_surface",
             Self::Truncated => "truncated",
+            Self::Stored => "stored_state",
         }
     }
 }
@@ -136,6 +139,9 @@ pub trait Judge: Send {
     /// block that results.
     fn gap(&mut self, gap: Gap, side: Cause) -> Option<Block>;
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block>;
+    /// The request names these things that the provider keeps. False where it is not known what they are, and the policy lets
+    /// that pass.
+    fn stored(&mut self, ids: &[String]) -> Result<bool, Block>;
     /// Compares the tools that a server offers with what it offered before; what differs is a finding.
     fn definitions(&mut self, tools: &[Definition]) -> Vec<Found>;
 }

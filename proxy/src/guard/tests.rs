@@ -83,6 +83,7 @@ pub(super) fn judge_with(setup: &Setup, on_violation: BTreeMap<String, Action>) 
         },
         now_unix_s: 0,
         calls: false,
+        kept: None,
         pins: None,
     };
     PolicyJudge::response(Arc::new(context), 200, on_violation)

@@ -23,6 +23,7 @@ pub(super) static BATCHES: Surface = Surface {
         ends(path, &[&["messages", "batches"], &["messages", "batches", "*"], &["messages", "batches", "*", "cancel"]])
     },
     asks: Asks::Maybe,
+    kept: true,
     request: || &REQUESTS,
     ..Surface::plain(
         "anthropic.batches",
@@ -41,6 +42,7 @@ pub(super) static RESULTS: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["messages", "batches", "*", "results"]]),
     answers: Answers::Events,
+    kept: true,
     framing: Framing::Lines,
     event: |_| &RESULT,
     events: || vec![("{}".to_owned(), &RESULT)],

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::table::{Line, When, by_role, json, media, text};
+use super::table::{Line, When, by_role, json, media, stored, text};
 use serde_json::{Value as Json, json};
 
 use super::again::{self, Again, Streamed};
@@ -53,6 +53,11 @@ pub(super) const REQUEST_LINES: &[Line] = {
         ("messages.*.content.*.name", text(ToolName)),
         ("messages.*.content.*.input", json(ToolArguments)),
         ("messages.*.content.*.source.data", media(When::Type("base64"))),
+        ("messages.*.content.*.source.file_id", stored()),
+        ("messages.*.content.*.content.*.source.file_id", stored()),
+        ("messages.*.content.*.file_id", stored()),
+        ("container", stored()),
+        ("container.id", stored()),
         ("messages.*.content.*.source.content", by_role()),
         ("messages.*.content.*.source.content.*.text", by_role()),
         ("messages.*.content.*.content", by_role()),

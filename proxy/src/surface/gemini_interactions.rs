@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::path::ends;
-use super::table::{When, by_role, json, media, part, text};
+use super::table::{When, by_role, json, media, part, stored, text};
 use super::{
     Address, Asks, Channel, Dialect, Ending, Mark, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, common,
 };
@@ -66,6 +66,7 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
         &[
             ("model", text(Metadata)),
             ("agent", text(Metadata)),
+            ("previous_interaction_id", stored()),
             ("input", text(User)),
             ("input.*.content", by_role()),
             ("system_instruction", text(System)),

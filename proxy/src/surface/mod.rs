@@ -297,6 +297,8 @@ pub struct Surface {
     /// Adds what a whole answer or one stream event tells.
     pub note_response: fn(Value<'_>, &mut ResponseFacts),
     pub signal: fn(Value<'_>) -> Signal,
+    /// Everything here is about what the provider keeps; the id of it stands in the path.
+    pub kept: bool,
     /// Whether the headers say what the body says, where a protocol wants that.
     pub headers: Option<HeadersFit>,
     /// Requests call tools, and are judged like calls of a model.
@@ -332,6 +334,7 @@ impl Surface {
             request_facts: common::request_facts,
             note_response: common::note_response,
             signal: |_| Signal::None,
+            kept: false,
             headers: None,
             calls: false,
             definitions: |_| Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::table::{Line, Tokens, When, by_role, json, media, text};
+use super::table::{Line, Tokens, When, by_role, json, media, stored, text};
 use serde_json::{Value as Json, json};
 
 use super::again::{self, Again, Streamed};
@@ -58,6 +58,8 @@ pub(super) const REQUEST_LINES: &[Line] = {
         ("messages.*.content.*.image_url.url", media(When::DataUrl)),
         ("messages.*.content.*.input_audio.data", media(When::Always)),
         ("messages.*.content.*.file.file_data", media(When::DataUrl)),
+        ("messages.*.content.*.file.file_id", stored()),
+        ("messages.*.audio.id", stored()),
         ("messages.*.refusal", text(Refusal)),
         ("messages.*.reasoning", text(Reasoning)),
         ("messages.*.reasoning_content", text(Reasoning)),

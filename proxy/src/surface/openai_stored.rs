@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use super::path::ends;
-use super::table::{Line, json, text};
+use super::table::{Line, json, stored, text};
 use super::{Answers, Asks, Channel, Dialect, Surface, Table, openai_chat, openai_responses};
 use crate::json::Value;
 use crate::wire::Framing;
@@ -14,6 +14,7 @@ pub(super) static FILES: Surface = Surface {
     methods: &["POST", "GET", "DELETE"],
     serves: |path| ends(path, &[&["files"], &["files", "*"]]) && !path.contains("/upload/"),
     asks: Asks::Form,
+    kept: true,
     request: || &UPLOAD,
     ..Surface::plain(
         "openai.files",
@@ -27,6 +28,7 @@ pub(super) static CONTENT: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["files", "*", "content"]]),
     answers: Answers::Events,
+    kept: true,
     framing: Framing::Lines,
     event: |_| &RESULT,
     events: || vec![("{}".to_owned(), &RESULT)],
@@ -40,6 +42,8 @@ pub(super) static BATCHES: Surface = Surface {
             && !path.contains("/messages/batches")
     },
     asks: Asks::Maybe,
+    kept: true,
+    request: || &BATCH,
     ..Surface::plain(
         "openai.batches",
         Dialect::OpenAi,
@@ -61,6 +65,7 @@ pub(super) static RESPONSES: Surface = Surface {
         ends(path, &kept)
     },
     asks: Asks::Maybe,
+    kept: true,
     request: openai_responses::SURFACE.request,
     response: || &KEPT,
     event: openai_responses::SURFACE.event,
@@ -89,6 +94,8 @@ pub(super) static MODELS: Surface = Surface {
     note_response: |_: Value<'_>, _| (),
     ..Surface::plain("models", Dialect::OpenAi, &["GET /v1/models", "GET /v1/models/{id}"])
 };
+
+static BATCH: LazyLock<Table> = LazyLock::new(|| Table::build(&[("input_file_id", stored())], &[]));
 
 /// An upload as the form is read: `file` is text, or the rows of a batch.
 static UPLOAD: LazyLock<Table> = LazyLock::new(|| {

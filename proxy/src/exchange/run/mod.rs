@@ -239,14 +239,16 @@ impl<'g> Exchange<'g> {
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
+        let kept = if self.surface.kept { address.kept_id() } else { None };
         let outcome = self.gateway.inspect.run(body.len(), move || {
             let mut judge = PolicyJudge::request(job);
             let mut report = Report::default();
-            let result = match &posted.form {
+            let known = guard::kept(kept, &mut judge, &mut report);
+            let result = known.and_then(|()| match &posted.form {
                 Some(form) => guard::form(surface, &engine, form, &mut judge, &mut report),
                 None if in_job.is_empty() => guard::bodiless(&engine, &mut judge, &mut report),
                 None => guard::request(surface, &engine, (&in_job, &posted.doc), &mut judge, &mut report),
-            };
+            });
             (result, judge, report)
         });
         let (result, judge, report) = match outcome.await {
@@ -262,6 +264,7 @@ impl<'g> Exchange<'g> {
         };
         let inspected = report.gaps.iter().all(|g| !matches!(g, Gap::DetectorTimeout | Gap::DetectorError));
         let redacted = report.redactions > 0;
+        self.record.parents.extend(judge.decided.made_by.iter().copied());
         self.record.request = Side { report, decided: Some(judge.decided), inspected };
         let inspected = result?;
         if let Some(fits) = self.surface.headers.filter(|_| redacted) {
@@ -312,6 +315,7 @@ impl<'g> Exchange<'g> {
             },
             now_unix_s: unix_now(),
             calls: self.surface.calls,
+            kept: Some(Arc::clone(&self.gateway.kept)),
             pins: server.map(|(target, _)| (Arc::clone(&self.gateway.pins), Arc::clone(&target.name))),
         })
     }
