@@ -132,10 +132,9 @@ impl<'a> Client<'a> {
         if announced.is_some_and(|bytes| bytes > limit_bytes) {
             return Err(BodyError::TooLarge { limit_bytes });
         }
-        // Only looked at: room is taken for bytes that have come, not for those that somebody announces.
-        if announced.is_some_and(|bytes| !room.fits(bytes)) {
-            return Err(BodyError::NoRoom);
-        }
+        // Taken at once where the length is known: bodies that grew side by side would find no room half-way, all of them. Who
+        // announces a body and does not send it loses its room with the time limit.
+        room.grow(announced.unwrap_or(0)).map_err(|_| BodyError::NoRoom)?;
         if self.holds_body_back {
             self.ask_for_body().await?;
         }
@@ -158,7 +157,9 @@ impl<'a> Client<'a> {
             if chunk.len() > limit_bytes.saturating_sub(first.len() + whole.len()) {
                 return Err(BodyError::TooLarge { limit_bytes });
             }
-            room.grow(chunk.len()).map_err(|_| BodyError::NoRoom)?;
+            if announced.is_none() {
+                room.grow(chunk.len()).map_err(|_| BodyError::NoRoom)?;
+            }
             if first.is_empty() && whole.is_empty() {
                 first = chunk;
             } else {

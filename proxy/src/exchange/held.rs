@@ -44,11 +44,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// Whether so many bytes more could be had at this moment.
-    pub fn fits(&self, bytes: usize) -> bool {
-        bytes <= self.budget.bytes_max.saturating_sub(self.budget.used())
-    }
-
     /// Takes so many bytes more, or none.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Full> {
         let max = self.budget.bytes_max;
@@ -90,7 +85,6 @@ mod tests {
         let budget = Budget::new(100);
         let (mut one, mut two) = (budget.share(), budget.share());
         assert_eq!((one.grow(60), two.grow(50)), (Ok(()), Err(Full)));
-        assert!(two.fits(40) && !two.fits(41));
         assert_eq!((two.grow(40), budget.used()), (Ok(()), 100));
         assert_eq!((one.set(10), budget.used()), (Ok(()), 50));
         assert_eq!((one.set(61), budget.used()), (Err(Full), 50));

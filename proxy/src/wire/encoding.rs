@@ -1,7 +1,7 @@
 //! Content codings (RFC 9110 section 8.4.1) undone as the bytes come: `gzip`, `deflate`, `br`, `zstd`, up to three on top of
 //! each other.
 //!
-//! Guarantees: memory is bounded whatever comes in, because a decoder gives pieces of at most [`PIECE_BYTES`] and is asked
+//! Guarantees: memory is bounded whatever comes in, because a decoder gives pieces of at most 32 KiB and is asked
 //! for one at a time; what expands beyond reason, breaks off or goes on behind its end is a fault and never a shorter
 //! document; the output does not depend on how the input was cut; what an encoder flushed comes out at once.
 

@@ -106,6 +106,43 @@ async fn a_body_without_room_is_not_asked_for() {
     assert!(sidecar.stop().await.verify().ok);
 }
 
+/// Who was promised room has it, and who comes later is told at once, not in the middle of a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_body_has_its_room() {
+    let upstream = Puppet::start().await;
+    let sidecar = sidecar(&upstream).await;
+    let body = request(HELD * 2 / 3);
+    let head = |length: usize| {
+        let path = Surface::Chat.path();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut first = TcpStream::connect(sidecar.address).await.unwrap();
+    first.write_all(head(body.len()).as_bytes()).await.unwrap();
+    let mut asked = [0; 25];
+    first.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(held(&sidecar).await, body.len());
+    let answer = clyra_tests::client::raw(sidecar.address, head(body.len()).as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&answer));
+    first.write_all(&body).await.unwrap();
+    let mut call = upstream.call().await;
+    call.begin("application/json").await;
+    call.chunk(b"{}").await;
+    call.end().await;
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // One that is announced and never sent gives its room back with its client.
+    let mut silent = TcpStream::connect(sidecar.address).await.unwrap();
+    silent.write_all(head(body.len()).as_bytes()).await.unwrap();
+    silent.read_exact(&mut asked).await.unwrap();
+    drop(silent);
+    still_serves(&sidecar, &upstream).await;
+    assert!(sidecar.stop().await.verify().ok);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_share_the_budget() {
     let upstream = Puppet::start().await;

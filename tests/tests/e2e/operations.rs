@@ -20,7 +20,8 @@ rules:
 ";
 
 /// Metrics that dashboards and alerts are built on: name, type.
-const METRICS: [(&str, &str); 30] = [
+const METRICS: [(&str, &str); 31] = [
+    ("clyra_bodies_held_bytes", "gauge"),
     ("clyra_build", "info"),
     ("clyra_coverage_gaps", "counter"),
     ("clyra_exchange_seconds", "histogram"),

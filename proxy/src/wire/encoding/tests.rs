@@ -106,7 +106,8 @@ fn headers(values: &[&str]) -> HeaderMap {
 #[test]
 fn headers_name_codings_in_the_order_they_were_applied() {
     use Coding::*;
-    let cases: [(&[&str], Result<Vec<Coding>, Unsupported>); 10] = [
+    type Expected = Result<Vec<Coding>, Unsupported>;
+    let cases: [(&[&str], Expected); 10] = [
         (&[], Ok(vec![])),
         (&["identity"], Ok(vec![])),
         (&[""], Ok(vec![])),
