@@ -15,6 +15,7 @@ use super::judge::{Block, Cause, Found, Judge, Report};
 use super::locked::{LockedText, One, State, Whose, conflicting};
 use super::repairs;
 use super::schema::{Binding, Schema, SchemaReport, Scope, breach, breach_of};
+use super::shadow::{Cure, Shadow};
 use super::splice::{Span, redacted};
 use crate::surface::{Channel, ResponseFacts, Segment};
 
@@ -52,6 +53,7 @@ pub(super) struct Locks {
     done: bool,
     /// The answer has choices that may be ended alone.
     apart: bool,
+    cure: Cure,
     ended: BTreeMap<u64, Block>,
 }
 
@@ -160,19 +162,21 @@ impl Locks {
 
     fn add(&mut self, at: usize, binding: usize, schema: Schema, report: &mut Report) {
         let (Some(text), Some(bound)) = (self.texts.get_mut(at), self.bindings.get(binding)) else { return };
-        let (mode, repair) = match self.enforces {
-            true => (bound.terms.mode, bound.terms.repair),
-            false => (Mode::Observe, RepairPolicy::NONE),
-        };
         let repair = if text.channel == Channel::Content {
-            repair
+            bound.terms.repair
         } else {
             // Arguments that were cut off are never made to look whole.
-            repair.without(clyra_schemas::RepairClass::CloseBrackets)
+            bound.terms.repair.without(clyra_schemas::RepairClass::CloseBrackets)
         };
         report.schema.checked.insert((bound.id.clone(), schema.digest.clone()));
-        let lock = schema.contract.lock(mode, repair);
-        text.locks.push(One { binding, schema, lock, edits: VecDeque::new(), state: State::Open });
+        let (lock, shadow) = if self.enforces {
+            (schema.contract.lock(bound.terms.mode, repair), None)
+        } else {
+            let mends = !repair.is_none() || repair.coerces_any();
+            let shadow = mends.then(|| Shadow::new(schema.contract.lock(Mode::Buffer, repair)));
+            (schema.contract.lock(Mode::Observe, RepairPolicy::NONE), shadow)
+        };
+        text.locks.push(One { binding, schema, lock, edits: VecDeque::new(), state: State::Open, shadow });
     }
 
     /// The text at `at` is the arguments of `tool`.
@@ -230,6 +234,7 @@ impl Locks {
         });
         for (id, digest, choices) in of_tools.collect::<Vec<_>>() {
             desk.report.schema.checked.insert((id.clone(), digest.clone()));
+            self.cure.take([None]);
             if let Some(block) = desk.judge.schema(&breach_of(&id, &digest, "schema", "tool", 0)) {
                 return self.end_or_block(choice, choices, block, desk);
             }
@@ -310,6 +315,9 @@ impl Locks {
         text.arrive(desk.now);
         let mut broken = Vec::new();
         for (number, one) in text.locks.iter_mut().enumerate() {
+            if let Some(shadow) = &mut one.shadow {
+                shadow.feed(fragment);
+            }
             if one.state == State::Waived {
                 continue;
             }
@@ -528,6 +536,9 @@ impl Locks {
             self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
         }
         let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
+        let refused = !self.enforces && text.locks.iter().any(|one| !one.counts());
+        let shadows = text.locks.iter_mut().filter(|_| refused);
+        self.cure.take(shadows.map(|one| one.shadow.take().and_then(|shadow| shadow.finish(end))));
         text.agree()?;
         if text.locks.iter().any(|one| !one.edits.is_empty()) {
             return Err(conflicting());
@@ -618,6 +629,7 @@ impl Locks {
         let by = edited.flat_map(|text| &text.locks).find(|one| one.counts());
         let by = by.and_then(|one| Some((self.bindings.get(one.binding)?.id.clone(), one.schema.digest.clone())));
         report.repairs = repairs::summary(edits.collect(), by);
+        report.would_repair = if self.enforces { BTreeMap::new() } else { self.cure.kinds() };
         report.finished = true;
     }
 }

@@ -15,6 +15,7 @@ mod mended;
 mod repairs;
 mod said;
 mod schema;
+mod shadow;
 mod splice;
 mod stream;
 mod whole;
