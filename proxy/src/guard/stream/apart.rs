@@ -22,9 +22,11 @@ impl<J: Judge> StreamGuard<J> {
         calls
     }
 
-    /// A choice is complete, where choices end alone.
+    /// An event says that a choice is over, where choices end alone.
     pub(super) fn finish_choice(&mut self, choice: u64) -> Result<(), Block> {
-        if self.ended.has(choice) {
+        let number = choice.to_string();
+        // Some providers give an empty reason until there is one.
+        if self.facts.reason_of(&number).is_none_or(str::is_empty) || !self.ended.finish(choice) {
             return Ok(());
         }
         for index in 0..self.texts.len() {
@@ -32,7 +34,6 @@ impl<J: Judge> StreamGuard<J> {
                 self.end_text(index)?;
             }
         }
-        let number = choice.to_string();
         let calls = self.called(|place| is_in(place, &number));
         let facts = self.facts.clone();
         self.desk(|locks, desk| locks.finish_choice(choice, &facts, &calls, desk))?;
