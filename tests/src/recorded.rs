@@ -30,7 +30,7 @@ pub fn shared_data() -> Option<PathBuf> {
     None
 }
 
-/// Every usable recorded exchange of the given APIs.
+/// Every usable recorded exchange of the given APIs, or of all.
 pub fn recorded(apis: &[&str]) -> Option<Vec<Recorded>> {
     let root = shared_data()?.join("recorded");
     let index = std::fs::read_to_string(root.join("INDEX.ndjson")).unwrap();
@@ -38,9 +38,7 @@ pub fn recorded(apis: &[&str]) -> Option<Vec<Recorded>> {
     for line in index.lines() {
         let entry: Value = serde_json::from_str(line).unwrap();
         let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-        // Counting tokens is another endpoint, though it is filed under the same name.
-        let counts = text("path").ends_with("/input_tokens");
-        if entry["usable"] != true || counts || !apis.contains(&text("api").as_str()) {
+        if entry["usable"] != true || !(apis.is_empty() || apis.contains(&text("api").as_str())) {
             continue;
         }
         let file = root.join(text("file"));

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::ports::{BodyError, UpstreamError};
 use crate::guard::{self, Block, Cause, Released, Shape};
-use crate::surface::{Dialect, Refusal, Shown, Surface};
+use crate::surface::{Dialect, Refusal, Shown, Soft, Surface};
 
 /// Clyra's answer in place of the provider's.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub enum Reason<'a> {
     NoReceipt,
     /// Too many exchanges in flight.
     Overloaded,
+    /// Too many bytes of bodies held.
+    NoRoom,
     /// An endpoint that Clyra cannot inspect, where the policy wants it blocked.
     UnknownSurface,
     /// The request as such is not acceptable; the text says why.
@@ -64,6 +66,7 @@ impl Reason<'_> {
                 Cause::Policy => row(S::BAD_REQUEST, "content_policy_violation", INVALID, INVALID, false),
                 Cause::Schema => row(S::BAD_REQUEST, "schema_violation", INVALID, INVALID, false),
                 Cause::BadRequest => row(S::BAD_REQUEST, "invalid_request", INVALID, INVALID, false),
+                Cause::HeaderMismatch => row(S::BAD_REQUEST, "header_mismatch", INVALID, INVALID, false),
                 Cause::BadAnswer => row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false),
                 Cause::Unavailable => row(S::SERVICE_UNAVAILABLE, "clyra_unavailable", "api_error", "api_error", true),
             },
@@ -71,6 +74,9 @@ impl Reason<'_> {
                 row(S::PAYLOAD_TOO_LARGE, "request_too_large", INVALID, "request_too_large", false)
             }
             Self::Body(BodyError::Timeout) => row(S::REQUEST_TIMEOUT, "request_timeout", INVALID, INVALID, true),
+            Self::Body(BodyError::NoRoom) | Self::NoRoom => {
+                row(S::SERVICE_UNAVAILABLE, "clyra_unavailable", "api_error", "overloaded_error", true)
+            }
             Self::Body(BodyError::Gone | BodyError::Malformed) | Self::Malformed(_) => {
                 row(S::BAD_REQUEST, "invalid_request", INVALID, INVALID, false)
             }
@@ -79,6 +85,18 @@ impl Reason<'_> {
             }
             Self::Upstream(UpstreamError::Overloaded { .. }) => {
                 row(S::SERVICE_UNAVAILABLE, "upstream_overloaded", "api_error", "overloaded_error", true)
+            }
+            Self::Upstream(UpstreamError::Coding { .. }) => {
+                row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false)
+            }
+            Self::Upstream(UpstreamError::UnknownKey { .. }) => {
+                row(S::UNAUTHORIZED, "invalid_api_key", INVALID, "authentication_error", false)
+            }
+            Self::Upstream(UpstreamError::Unavailable { .. }) => {
+                row(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "api_error", "overloaded_error", true)
+            }
+            Self::Upstream(UpstreamError::Credentials { .. }) => {
+                row(S::BAD_GATEWAY, "upstream_credentials", "api_error", "api_error", true)
             }
             Self::Upstream(UpstreamError::Body { .. }) => {
                 row(S::BAD_GATEWAY, "upstream_interrupted", "api_error", "api_error", true)
@@ -107,6 +125,13 @@ impl Reason<'_> {
                 "the provider did not answer in time".into()
             }
             Self::Upstream(UpstreamError::Overloaded { .. }) => "too many calls to the provider are in flight".into(),
+            Self::Upstream(UpstreamError::Coding { .. }) => "the provider's answer cannot be decoded".into(),
+            Self::NoRoom => BodyError::NoRoom.to_string(),
+            Self::Upstream(UpstreamError::UnknownKey { .. }) => "the API key is not known here".into(),
+            Self::Upstream(UpstreamError::Unavailable { .. }) => {
+                "the provider has failed repeatedly and is left alone for a moment".into()
+            }
+            Self::Upstream(UpstreamError::Credentials { .. }) => "there are no credentials for the provider".into(),
             Self::Upstream(UpstreamError::Body { .. }) => "the provider's answer broke off".into(),
             Self::Upstream(_) | Self::ProviderAway => "the provider cannot be reached".into(),
             Self::NoReceipt => "the exchange cannot be recorded, and an unrecorded answer is not shown".into(),
@@ -142,11 +167,37 @@ impl Reason<'_> {
             HeaderName::from_static("x-should-retry"),
             HeaderValue::from_static(if row.retry { "true" } else { "false" }),
         );
+        if dialect == Dialect::Bedrock {
+            headers.insert(
+                HeaderName::from_static("x-amzn-errortype"),
+                HeaderValue::from_static(aws_exception(row.status)),
+            );
+        }
         if row.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s()));
         }
         let body = self.refusal(dialect, request_id, |r| guard::own(r, Shape::Error(dialect)));
         OwnAnswer { status: row.status, headers, body }
+    }
+
+    /// A block as clients of JSON-RPC read it: the error is the answer.
+    pub fn in_ok(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Option<OwnAnswer> {
+        let write = surface.ending.in_ok.filter(|_| self.may_be_refusal())?;
+        let body = self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::InOk(write, shown)));
+        if body.bytes().is_empty() {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(OwnAnswer { status: StatusCode::OK, headers, body })
+    }
+
+    /// Seconds after which it is worth asking again.
+    fn retry_after_s(&self) -> u64 {
+        match self {
+            Self::Upstream(UpstreamError::Unavailable { for_another, .. }) => for_another.as_secs().saturating_add(1),
+            _ => 1,
+        }
     }
 
     /// The event that ends a stream which has begun.
@@ -160,11 +211,11 @@ impl Reason<'_> {
     }
 
     /// The whole answer as one that the provider's filter would have given, where nothing was sent yet.
-    pub fn refused(&self, surface: &Surface, shown: &Shown, asked: Asked, request_id: &str) -> OwnAnswer {
+    pub fn refused(&self, surface: &Surface, soft: &Soft, shown: &Shown, asked: Asked, request_id: &str) -> OwnAnswer {
         let (kind, shape) = match asked {
-            Asked::Document => ("application/json", Shape::Refusal(surface, shown)),
-            Asked::Array => ("application/json", Shape::RefusalArray(surface, shown)),
-            Asked::Events => ("text/event-stream", Shape::RefusalEvents(surface, shown)),
+            Asked::Document => ("application/json", Shape::Refusal(soft, shown)),
+            Asked::Array => ("application/json", Shape::RefusalArray(soft, shown)),
+            Asked::Events => (surface.framing.media_type(), Shape::RefusalEvents(soft, shown)),
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -173,8 +224,18 @@ impl Reason<'_> {
     }
 
     /// The events that end a stream which has begun as one that the provider's filter has stopped.
-    pub fn refused_events(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Released {
-        self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::RefusalEvents(surface, shown)))
+    pub fn refused_events(&self, surface: &Surface, soft: &Soft, shown: &Shown, request_id: &str) -> Released {
+        self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::RefusalEvents(soft, shown)))
+    }
+}
+
+/// AWS's name for an error of this HTTP status, as the SDKs of Bedrock know it.
+pub(crate) fn aws_exception(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "ValidationException",
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "ModelTimeoutException",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailableException",
+        _ => "InternalServerException",
     }
 }
 
@@ -191,6 +252,7 @@ pub enum Asked {
 fn rpc_status(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "INVALID_ARGUMENT",
+        StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
         _ => "INTERNAL",

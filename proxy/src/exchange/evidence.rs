@@ -126,7 +126,7 @@ fn upstream(record: &Record) -> Option<Upstream> {
 
 fn response(record: &Record) -> Option<Response> {
     record.called.status?;
-    let usage = record.facts.usage;
+    let (usage, estimated) = record.usage();
     let known = usage.input.is_some() || usage.output.is_some();
     Some(Response {
         cost_microusd: None,
@@ -135,6 +135,7 @@ fn response(record: &Record) -> Option<Response> {
         released: Some(body(&record.released)),
         usage: known.then(|| Usage {
             cached: usage.cached.unwrap_or(0),
+            estimated,
             input: usage.input.unwrap_or(0),
             output: usage.output.unwrap_or(0),
             reasoning: usage.reasoning.unwrap_or(0),

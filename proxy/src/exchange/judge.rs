@@ -10,9 +10,10 @@ use clyra_policy::{
     ToolFacts,
 };
 
+use super::pins::Pins;
 use crate::guard::{Block, Cause, Found, Gap, Judge, Ruling, SchemaBreach, ToolCall};
 use crate::json::{Doc, Limits};
-use crate::surface::{Channel, ResponseFacts};
+use crate::surface::{Channel, Definition, ResponseFacts};
 
 /// Earlier findings of one direction that rules look at, and that receipts list. More of the same tells nobody anything
 /// new; new ones are always judged, and the count goes on.
@@ -54,6 +55,10 @@ pub struct Context {
     pub caller: Caller,
     pub request: RequestFacts,
     pub now_unix_s: i64,
+    /// Requests call tools themselves, and are judged like calls.
+    pub calls: bool,
+    /// Tools that servers offer, and the server that is asked.
+    pub pins: Option<(Arc<Pins>, Arc<str>)>,
 }
 
 /// Whether the arguments of a call are all there.
@@ -148,8 +153,11 @@ impl PolicyJudge {
             let threat = self.context.policy.threat(&one.class);
             self.decided.findings.push(Judged { found: one.clone(), threat });
         }
-        let (first, special) =
-            if self.answering { (Phase::Response, Phase::ToolCall) } else { (Phase::Request, Phase::ToolResult) };
+        let first = if self.answering { Phase::Response } else { Phase::Request };
+        let calls = (self.answering || self.context.calls) && self.context.policy.has_rules(Phase::ToolCall);
+        // Tools that a provider or a server runs bring their results in an answer.
+        let results = tool_results || self.answering && found.iter().any(|f| f.channel == Channel::ToolResult);
+        let results = results && self.context.policy.has_rules(Phase::ToolResult);
         let mut ruling = Ruling::default();
         let mut take = |judge: &Self, decision: &Decision, redact: Vec<usize>| {
             if ruling.block.is_none() {
@@ -159,21 +167,21 @@ impl PolicyJudge {
         };
         let (decision, redact) = self.decide(first, |_| true, None, answer);
         take(self, &decision, redact);
-        if self.context.policy.has_rules(special) {
-            if self.answering {
-                let tools: BTreeSet<Option<String>> =
-                    found.iter().filter(|f| f.channel.is_tool_call()).map(|f| f.tool.clone()).collect();
-                for tool in tools {
-                    let args = serde_json::Value::Null;
-                    let facts = tool.as_deref().map(|name| (ToolFacts { name, args: &args }, Arguments::Pending));
-                    let of = |f: &Found| f.channel.is_tool_call() && f.tool == tool;
-                    let (decision, redact) = self.decide(special, of, facts, answer);
-                    take(self, &decision, redact);
-                }
-            } else if tool_results {
-                let (decision, redact) = self.decide(special, |f| f.channel == Channel::ToolResult, None, answer);
+        if calls {
+            let tools: BTreeSet<Option<String>> =
+                found.iter().filter(|f| f.channel.is_tool_call()).map(|f| f.tool.clone()).collect();
+            for tool in tools {
+                let args = serde_json::Value::Null;
+                let facts = tool.as_deref().map(|name| (ToolFacts { name, args: &args }, Arguments::Pending));
+                let of = |f: &Found| f.channel.is_tool_call() && f.tool == tool;
+                let (decision, redact) = self.decide(Phase::ToolCall, of, facts, answer);
                 take(self, &decision, redact);
             }
+        }
+        if results {
+            let of = |f: &Found| f.channel == Channel::ToolResult;
+            let (decision, redact) = self.decide(Phase::ToolResult, of, None, answer);
+            take(self, &decision, redact);
         }
         self.decided.findings.truncate(FINDINGS_MAX);
         ruling.redact.sort_unstable();
@@ -236,7 +244,7 @@ impl Judge for PolicyJudge {
     }
 
     fn wants_tool_calls(&self) -> bool {
-        self.answering && self.context.policy.has_rules(Phase::ToolCall)
+        (self.answering || self.context.calls) && self.context.policy.has_rules(Phase::ToolCall)
     }
 
     fn tool_call(&mut self, call: &ToolCall, facts: &ResponseFacts) -> Option<Block> {
@@ -287,6 +295,11 @@ impl Judge for PolicyJudge {
         Some(Block { cause: side, rule: None, reason: reason.into(), detectors: Vec::new() })
     }
 
+    fn definitions(&mut self, tools: &[Definition]) -> Vec<Found> {
+        let Some((pins, server)) = &self.context.pins else { return Vec::new() };
+        pins.compare(server, tools)
+    }
+
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block> {
         if self.decided.breaches.len() < BREACHES_MAX {
             self.decided.breaches.push(breach.clone());
@@ -315,7 +328,14 @@ mod tests {
         let policy = Policy::parse(&text, "policy.yaml", &|_| Err("no files".into())).unwrap();
         let request = RequestFacts { model: "m".into(), ..RequestFacts::default() };
         let caller = policy.caller(None);
-        PolicyJudge::request(Arc::new(Context { policy: Arc::new(policy), caller, request, now_unix_s: 0 }))
+        PolicyJudge::request(Arc::new(Context {
+            policy: Arc::new(policy),
+            caller,
+            request,
+            now_unix_s: 0,
+            calls: false,
+            pins: None,
+        }))
     }
 
     fn found(class: &str, channel: Channel) -> Found {

@@ -155,7 +155,7 @@ pub(super) fn check(
         }
         mended.extend(desk.found);
         mended_failed |= desk.failed;
-        rule_on_mended(&mended, mended_failed, facts, judge, report)?;
+        rule_on_apart(&mended, mended_failed, facts, judge, report)?;
     }
     let mut ended = Ended::default();
     for (choice, block) in locks.take_ended() {
@@ -186,8 +186,8 @@ fn desk<'d>(engine: &'d Arc<Engine>, judge: &'d mut dyn Judge, report: &'d mut R
     Desk { engine, judge, report, now: Duration::ZERO, found: Vec::new(), failed: false }
 }
 
-/// Rules on what only the mended texts show. They stand in no text that could be rewritten.
-fn rule_on_mended(
+/// Rules on what stands in no text that could be rewritten: what only mended texts show, or what a tool has become.
+pub(super) fn rule_on_apart(
     found: &[Found],
     failed: bool,
     facts: &ResponseFacts,

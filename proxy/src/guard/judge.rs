@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::schema::SchemaReport;
-use crate::surface::{Channel, ResponseFacts};
+use crate::surface::{Channel, Definition, ResponseFacts};
 
 /// A finding with its place in the exchange; never the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub enum Cause {
     BadRequest,
     /// The provider's answer cannot be read and so cannot be inspected.
     BadAnswer,
+    /// Headers of the request say something else than its body.
+    HeaderMismatch,
     /// Clyra itself could not do what the policy demands.
     Unavailable,
 }
@@ -134,6 +136,8 @@ pub trait Judge: Send {
     /// block that results.
     fn gap(&mut self, gap: Gap, side: Cause) -> Option<Block>;
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block>;
+    /// Compares the tools that a server offers with what it offered before; what differs is a finding.
+    fn definitions(&mut self, tools: &[Definition]) -> Vec<Found>;
 }
 
 /// What an inspection saw, for the receipt.

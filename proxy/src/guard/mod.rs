@@ -7,7 +7,9 @@ mod again;
 mod calls;
 mod channel;
 mod choices;
+mod count;
 mod document;
+mod form;
 mod judge;
 mod locked;
 mod locks;
@@ -29,11 +31,13 @@ mod lock_tests;
 mod tests;
 
 pub use again::{Invalid, as_stream};
+pub use count::{NotAsked, ask_for_count, not_asked};
+pub use form::{bodiless, form};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,
     ToolSchemas,
 };
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
-pub use whole::{Answer, Shape, answer, bypass, error, own, request, uninspected};
+pub use whole::{Answer, Shape, answer, bypass, error, media, own, request, uninspected};
 pub use witness::{Inspected, Released};

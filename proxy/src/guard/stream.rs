@@ -23,6 +23,7 @@ use self::held::{Held, shows};
 use super::calls::Calls;
 use super::channel::{Text, hide_names};
 use super::choices::Ended;
+use super::count::{Ours, ours};
 use super::document::{cannot_redact, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report};
 use super::locks::{Desk, Locks};
@@ -32,7 +33,7 @@ use super::splice::add_span;
 use super::witness::Released;
 use crate::json::{Doc, Limits};
 use crate::surface::{Form, Join, Mark, ResponseFacts, Segment, Shown, Signal, Surface};
-use crate::wire::sse::{Frame, Framer};
+use crate::wire::{Frame, FrameError, Framer};
 
 /// Most bytes of an answer that may be held back at one time, whatever holds them. Buffer mode holds a whole answer; today's
 /// longest are around one MiB of events. A lock's own limit (`hold.bytes`) counts text, which is less.
@@ -80,6 +81,8 @@ pub struct StreamGuard<J> {
     opened: bool,
     /// Where in the queue the first event stands that shows something, until then.
     first_shown: Option<usize>,
+    /// The client did not ask for the count of tokens that comes.
+    hides_count: bool,
 }
 
 /// The end of an inspected stream.
@@ -98,7 +101,7 @@ impl<J: Judge> StreamGuard<J> {
             judge,
             report: Report::default(),
             facts: ResponseFacts::default(),
-            framer: Framer::default(),
+            framer: surface.framing.framer(),
             texts: Vec::new(),
             by_key: BTreeMap::new(),
             places: Vec::new(),
@@ -117,12 +120,23 @@ impl<J: Judge> StreamGuard<J> {
             answered: false,
             opened: false,
             first_shown: None,
+            hides_count: false,
         }
+    }
+
+    /// The client is not shown the count of tokens that Clyra has asked for.
+    pub fn hide_count(&mut self) {
+        self.hides_count = true;
     }
 
     /// True once the event that ends the answer for a client has come.
     pub fn done(&self) -> bool {
         self.done
+    }
+
+    /// Bytes of the answer that wait here.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes + self.framer.pending_bytes()
     }
 
     /// True once something of the answer is to be mended.
@@ -144,6 +158,9 @@ impl<J: Judge> StreamGuard<J> {
         for frame in frames {
             self.event(frame)?;
             self.release(false, out)?;
+        }
+        if framed == Err(FrameError::Damaged) {
+            return Err(self.damaged());
         }
         let held = self.held_bytes + self.framer.pending_bytes();
         if framed.is_err() || held > HELD_BYTES_MAX || self.queue.len() > HELD_EVENTS_MAX {
@@ -168,7 +185,8 @@ impl<J: Judge> StreamGuard<J> {
     /// The upstream has ended in good order.
     pub fn finish(&mut self, now: Duration) -> Result<StreamEnd, Block> {
         self.now = now;
-        if let Some(frame) = self.framer.finish() {
+        let rest = self.framer.finish().map_err(|_| self.damaged())?;
+        if let Some(frame) = rest {
             self.event(frame)?;
         }
         for index in 0..self.texts.len() {
@@ -195,6 +213,17 @@ impl<J: Judge> StreamGuard<J> {
         let mut tail = Vec::new();
         self.release(true, &mut tail)?;
         Ok(StreamEnd { tail })
+    }
+
+    /// Nobody knows where the next event begins: whatever the policy says of what cannot be read, the stream cannot go on.
+    fn damaged(&mut self) -> Block {
+        self.report.gaps.insert(Gap::Unreadable);
+        self.judge.gap(Gap::Unreadable, Cause::BadAnswer).unwrap_or_else(|| Block {
+            cause: Cause::BadAnswer,
+            rule: None,
+            reason: "the stream is damaged: a length or a checksum of it is wrong".into(),
+            detectors: Vec::new(),
+        })
     }
 
     /// Lets the locks work, and rules on what they found in mended texts.
@@ -233,6 +262,7 @@ impl<J: Judge> StreamGuard<J> {
             mark: Mark::default(),
             terminal: false,
             shows: false,
+            ours: Ours::Nothing,
             ends: Vec::new(),
         };
         let mut batch = Batch::default();
@@ -291,6 +321,9 @@ impl<J: Judge> StreamGuard<J> {
         let root = doc.root(data);
         (self.surface.note_response)(root, &mut self.facts);
         held.mark = (self.surface.mark)(root);
+        if self.hides_count {
+            held.ours = ours(root, data);
+        }
         for segment in crate::surface::segments((self.surface.event)(root), root) {
             if self.ended.has_text(self.surface.choices.as_ref(), &segment) {
                 continue;
@@ -312,6 +345,10 @@ impl<J: Judge> StreamGuard<J> {
             };
             held.shows |= shows(&one.segment);
             held.segments.push(one);
+        }
+        let offered = (self.surface.definitions)(root);
+        if !offered.is_empty() {
+            batch.add(self.judge.definitions(&offered), Target::Fields);
         }
         match (self.surface.signal)(root) {
             Signal::None => {}

@@ -82,6 +82,8 @@ pub(super) fn judge_with(setup: &Setup, on_violation: BTreeMap<String, Action>) 
             bytes: 1,
         },
         now_unix_s: 0,
+        calls: false,
+        pins: None,
     };
     PolicyJudge::response(Arc::new(context), 200, on_violation)
 }
@@ -423,6 +425,13 @@ fn of_json(json: &str) -> String {
 }
 
 /// A stream with these texts: cut between any two UTF-16 units, interleaved, escaped and framed as `noise` says.
+/// The surfaces that this file can write streams of.
+fn conversations() -> impl Strategy<Value = usize> {
+    let known = ["openai.chat", "openai.responses", "anthropic.messages", "gemini.generate"];
+    let at = |id: &str| SURFACES.iter().position(|surface| surface.id == id).unwrap();
+    proptest::sample::select(known.map(at).to_vec())
+}
+
 fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
     let mut noise = noise.iter().cycle().copied();
     let mut next = || noise.next().unwrap_or(0);
@@ -513,7 +522,7 @@ fn stream(surface: usize, texts: &[(Lane, String)], noise: &[u8]) -> String {
 fn bound_answer() -> impl Strategy<Value = Answer> {
     let noise = proptest::collection::vec(any::<u8>(), 1..200);
     let texts = proptest::collection::vec((unblocked(), 0..4u8), 2);
-    (0..SURFACES.len(), texts, noise).prop_map(|(surface, texts, noise)| {
+    (conversations(), texts, noise).prop_map(|(surface, texts, noise)| {
         let lanes = match SURFACES[surface].id {
             "openai.chat" => [Lane::Content(0), Lane::Content(1)],
             "openai.responses" => [Lane::Item(0), Lane::Item(1)],
@@ -537,7 +546,7 @@ fn bound_answer() -> impl Strategy<Value = Answer> {
 fn answer(text: impl Strategy<Value = String>) -> impl Strategy<Value = Answer> {
     let noise = proptest::collection::vec(any::<u8>(), 1..200);
     let texts = proptest::collection::vec(text, 8);
-    (0..SURFACES.len(), texts, any::<u8>(), noise).prop_map(|(surface, texts, chosen, noise)| {
+    (conversations(), texts, any::<u8>(), noise).prop_map(|(surface, texts, chosen, noise)| {
         let texts: Vec<_> = Lane::of(surface).iter().copied().zip(texts).collect();
         let texts: Vec<_> =
             texts.into_iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, t)| t).collect();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clyra_detectors::Engine;
 
-use super::document::{Direction, Subject, cannot_redact, check, scan_whole};
+use super::document::{Direction, Subject, cannot_redact, check, rule_on_apart, scan_whole};
 use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::locks::Locks;
 use super::schema::Binding;
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Kind, Limits};
-use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Surface};
+use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Soft, Surface};
 
 /// Inspects a request that was read as `doc`.
 pub fn request(
@@ -64,11 +64,20 @@ pub fn answer(
     judge: &mut dyn Judge,
     (report, facts): (&mut Report, &mut ResponseFacts),
 ) -> Result<Answer, Block> {
+    if body.is_empty() {
+        // Nothing to be shown: a note was taken, something was deleted.
+        return judge.answer(facts, true).map_or_else(|| Ok(Answer { body: Released::new(body) }), Err);
+    }
     let doc = match Doc::parse(&body, Limits::default()) {
         Ok(doc) => doc,
         Err(_) => return plain(engine, body, judge, report),
     };
     (surface.note_response)(doc.root(&body), facts);
+    let offered = (surface.definitions)(doc.root(&body));
+    if !offered.is_empty() {
+        let found = judge.definitions(&offered);
+        rule_on_apart(&found, false, facts, judge, report)?;
+    }
     // In the pieces of a stream as one array a choice has no place of its own.
     let choices = surface.choices.as_ref().filter(|_| doc.root(&body).kind() == Kind::Object);
     let direction = Direction::Answer;
@@ -129,16 +138,23 @@ pub fn uninspected(bytes: Bytes, gap: Gap, judge: &mut dyn Judge, report: &mut R
     }
 }
 
+/// Media that an endpoint answers with: no detector reads it, which is declared and not asked about, as where media stands
+/// in a document.
+pub fn media(bytes: Bytes, report: &mut Report) -> Released {
+    report.gaps.insert(Gap::Media);
+    Released::new(bytes)
+}
+
 /// Clyra's own words to the client: an error or a refusal in the provider's shape, and nothing else.
 pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
-    let text = match shape {
-        Shape::Error(dialect) => dialect.error_body(refusal),
+    Released::new(match shape {
+        Shape::Error(dialect) => dialect.error_body(refusal).into(),
         Shape::ErrorEvent(surface, shown) => (surface.ending.error)(refusal, shown),
-        Shape::Refusal(surface, shown) => (surface.ending.document)(refusal, shown).to_string(),
-        Shape::RefusalArray(surface, shown) => format!("[{}]", (surface.ending.document)(refusal, shown)),
-        Shape::RefusalEvents(surface, shown) => (surface.ending.refusal)(refusal, shown),
-    };
-    Released::new(text.into())
+        Shape::InOk(write, shown) => write(refusal, shown).unwrap_or_default(),
+        Shape::Refusal(soft, shown) => (soft.document)(refusal, shown).to_string().into(),
+        Shape::RefusalArray(soft, shown) => format!("[{}]", (soft.document)(refusal, shown)).into(),
+        Shape::RefusalEvents(soft, shown) => (soft.events)(refusal, shown),
+    })
 }
 
 /// How Clyra's own words are sent.
@@ -148,10 +164,12 @@ pub enum Shape<'s> {
     Error(Dialect),
     /// As the event that ends a stream with an error.
     ErrorEvent(&'s Surface, &'s Shown),
+    /// As the body of an answer with status 200; empty where that cannot be.
+    InOk(fn(&Refusal<'_>, &Shown) -> Option<Bytes>, &'s Shown),
     /// As an answer that the provider's filter would have given.
-    Refusal(&'s Surface, &'s Shown),
+    Refusal(&'s Soft, &'s Shown),
     /// The same as the only element of an array.
-    RefusalArray(&'s Surface, &'s Shown),
+    RefusalArray(&'s Soft, &'s Shown),
     /// As the events that end a stream like that.
-    RefusalEvents(&'s Surface, &'s Shown),
+    RefusalEvents(&'s Soft, &'s Shown),
 }

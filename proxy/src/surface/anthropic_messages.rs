@@ -2,119 +2,118 @@
 
 use std::sync::LazyLock;
 
-use super::table::{When, by_role, json, media, text};
+use super::table::{Line, When, by_role, json, media, text};
 use serde_json::{Value as Json, json};
 
 use super::again::{self, Again, Streamed};
 use super::ending::own_id;
 use super::{
-    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
+    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Soft, Surface, Table,
     Usage, text_of,
 };
 use crate::json::Value;
 
 pub(super) static SURFACE: Surface = Surface {
-    id: "anthropic.messages",
-    dialect: Dialect::Anthropic,
     serves: |path| path.ends_with("/v1/messages"),
     request: || &REQUEST,
     response: || &RESPONSE,
     event: |_| &EVENT,
-    repeats: false,
+    events: || vec![("{}".to_owned(), &EVENT)],
     request_facts,
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
+    ending: Ending {
+        error: |refusal, shown| error_event(refusal, shown).into(),
+        in_ok: None,
+        soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
+    },
     again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
-    choices: None,
+    ..Surface::plain("anthropic.messages", Dialect::Anthropic, &["POST /v1/messages"])
 };
 
-static REQUEST: LazyLock<Table> = LazyLock::new(|| {
+static REQUEST: LazyLock<Table> = LazyLock::new(|| Table::build(REQUEST_LINES, &[]));
+
+pub(super) const REQUEST_LINES: &[Line] = {
     use Channel::{Metadata, System, ToolArguments, ToolDefinition, ToolName};
-    Table::build(
-        &[
-            ("system", text(System)),
-            ("system.*.text", text(System)),
-            ("model", text(Metadata)),
-            ("stream", text(Metadata)),
-            ("max_tokens", text(Metadata)),
-            ("messages.*.role", text(Metadata)),
-            ("messages.*.content.*.type", text(Metadata)),
-            ("messages.*.content.*.id", text(Metadata)),
-            ("messages.*.content", by_role()),
-            ("messages.*.content.*.text", by_role()),
-            ("messages.*.content.*.thinking", by_role()),
-            ("messages.*.content.*.title", by_role()),
-            ("messages.*.content.*.context", by_role()),
-            ("messages.*.content.*.name", text(ToolName)),
-            ("messages.*.content.*.input", json(ToolArguments)),
-            ("messages.*.content.*.source.data", media(When::Type("base64"))),
-            ("messages.*.content.*.source.content", by_role()),
-            ("messages.*.content.*.source.content.*.text", by_role()),
-            ("messages.*.content.*.content", by_role()),
-            ("messages.*.content.*.content.*.text", by_role()),
-            ("messages.*.content.*.content.*.source.data", media(When::Type("base64"))),
-            ("tools.*.name", text(ToolDefinition)),
-            ("tools.*.description", text(ToolDefinition)),
-            ("tools.*.input_schema", json(ToolDefinition)),
-        ],
-        &[],
-    )
-});
+    &[
+        ("system", text(System)),
+        ("system.*.text", text(System)),
+        ("model", text(Metadata)),
+        ("stream", text(Metadata)),
+        ("max_tokens", text(Metadata)),
+        ("messages.*.role", text(Metadata)),
+        ("messages.*.content.*.type", text(Metadata)),
+        ("messages.*.content.*.id", text(Metadata)),
+        ("messages.*.content", by_role()),
+        ("messages.*.content.*.text", by_role()),
+        ("messages.*.content.*.thinking", by_role()),
+        ("messages.*.content.*.title", by_role()),
+        ("messages.*.content.*.context", by_role()),
+        ("messages.*.content.*.name", text(ToolName)),
+        ("messages.*.content.*.input", json(ToolArguments)),
+        ("messages.*.content.*.source.data", media(When::Type("base64"))),
+        ("messages.*.content.*.source.content", by_role()),
+        ("messages.*.content.*.source.content.*.text", by_role()),
+        ("messages.*.content.*.content", by_role()),
+        ("messages.*.content.*.content.*.text", by_role()),
+        ("messages.*.content.*.content.*.source.data", media(When::Type("base64"))),
+        ("tools.*.name", text(ToolDefinition)),
+        ("tools.*.description", text(ToolDefinition)),
+        ("tools.*.input_schema", json(ToolDefinition)),
+    ]
+};
 
-static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{Content, Metadata, Reasoning, ToolArguments, ToolName, ToolResult};
-    Table::build(
-        &[
-            ("id", text(Metadata)),
-            ("type", text(Metadata)),
-            ("role", text(Metadata)),
-            ("model", text(Metadata)),
-            ("stop_reason", text(Metadata)),
-            ("content.*.type", text(Metadata)),
-            ("content.*.id", text(Metadata)),
-            ("content.*.text", text(Content)),
-            ("content.*.thinking", text(Reasoning)),
-            ("content.*.name", text(ToolName)),
-            ("content.*.input", json(ToolArguments)),
-            ("content.*.content", json(ToolResult)),
-        ],
-        &[],
-    )
-});
+static RESPONSE: LazyLock<Table> = LazyLock::new(|| Table::build(RESPONSE_LINES, &[]));
 
-static EVENT: LazyLock<Table> = LazyLock::new(|| {
+pub(super) const RESPONSE_LINES: &[Line] = {
     use Channel::{Content, Metadata, Reasoning, ToolArguments, ToolName, ToolResult};
-    Table::build(
-        &[
-            ("type", text(Metadata)),
-            ("index", text(Metadata)),
-            ("content_block.type", text(Metadata)),
-            ("content_block.id", text(Metadata)),
-            // What a block begins with is continued by its deltas.
-            ("content_block.text", text(Content).streamed("text")),
-            ("content_block.thinking", text(Reasoning).streamed("thinking")),
-            ("content_block.name", text(ToolName)),
-            ("content_block.input", json(ToolArguments)),
-            ("content_block.content", json(ToolResult)),
-            ("delta.type", text(Metadata)),
-            ("delta.text", text(Content).streamed("text")),
-            ("delta.thinking", text(Reasoning).streamed("thinking")),
-            ("delta.partial_json", json(ToolArguments).streamed("partial_json")),
-            ("delta.signature", text(Metadata)),
-            ("delta.citation", json(Metadata)),
-            ("delta.stop_reason", text(Metadata)),
-            // A word of the request's, not of the answer's text.
-            ("delta.stop_sequence", text(Metadata)),
-            ("delta.stop_details", json(Metadata)),
-            ("delta.container", json(Metadata)),
-            ("message.content.*.text", text(Content)),
-            ("message.content.*.thinking", text(Reasoning)),
-        ],
-        &["delta"],
-    )
-});
+    &[
+        ("id", text(Metadata)),
+        ("type", text(Metadata)),
+        ("role", text(Metadata)),
+        ("model", text(Metadata)),
+        ("stop_reason", text(Metadata)),
+        ("content.*.type", text(Metadata)),
+        ("content.*.id", text(Metadata)),
+        ("content.*.text", text(Content)),
+        ("content.*.thinking", text(Reasoning)),
+        ("content.*.name", text(ToolName)),
+        ("content.*.input", json(ToolArguments)),
+        ("content.*.content", json(ToolResult)),
+    ]
+};
+
+static EVENT: LazyLock<Table> = LazyLock::new(|| Table::build(EVENT_LINES, &["delta"]));
+
+pub(super) const EVENT_LINES: &[Line] = {
+    use Channel::{Content, Metadata, Reasoning, ToolArguments, ToolName, ToolResult};
+    &[
+        ("type", text(Metadata)),
+        ("index", text(Metadata)),
+        ("content_block.type", text(Metadata)),
+        ("content_block.id", text(Metadata)),
+        // What a block begins with is continued by its deltas.
+        ("content_block.text", text(Content).streamed("text")),
+        ("content_block.thinking", text(Reasoning).streamed("thinking")),
+        ("content_block.name", text(ToolName)),
+        ("content_block.input", json(ToolArguments)),
+        ("content_block.content", json(ToolResult)),
+        ("delta.type", text(Metadata)),
+        ("delta.text", text(Content).streamed("text")),
+        ("delta.thinking", text(Reasoning).streamed("thinking")),
+        ("delta.partial_json", json(ToolArguments).streamed("partial_json")),
+        ("delta.signature", text(Metadata)),
+        ("delta.citation", json(Metadata)),
+        ("delta.stop_reason", text(Metadata)),
+        // A word of the request's, not of the answer's text.
+        ("delta.stop_sequence", text(Metadata)),
+        ("delta.stop_details", json(Metadata)),
+        ("delta.container", json(Metadata)),
+        ("message.content.*.text", text(Content)),
+        ("message.content.*.thinking", text(Reasoning)),
+    ]
+};
 
 fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
     let tools = || root.get("tools").into_iter().flat_map(|t| t.children());
@@ -145,7 +144,7 @@ fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
     facts
 }
 
-fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
+pub(super) fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     // A whole answer is the message; in a stream it stands inside `message_start`.
     let message = root.get("message").unwrap_or(root);
     let text =
@@ -178,7 +177,7 @@ fn signal(root: Value<'_>) -> Signal {
     }
 }
 
-fn mark(root: Value<'_>) -> Mark {
+pub(super) fn mark(root: Value<'_>) -> Mark {
     let index = || root.get("index").and_then(|i| i.as_u64()).into_iter().collect();
     match root.get("type").and_then(|t| t.as_str()).as_deref() {
         Some("message_start") => Mark { names: true, ..Mark::default() },

@@ -15,6 +15,10 @@ pub enum Dialect {
     OpenAi,
     Anthropic,
     Gemini,
+    Ollama,
+    Bedrock,
+    Cohere,
+    Mcp,
 }
 
 /// What Clyra tells the client when it answers instead of the provider.
@@ -44,6 +48,19 @@ impl Refusal<'_> {
 }
 
 impl Dialect {
+    /// The upstream that serves this dialect where several are configured and the path names none.
+    pub fn upstream(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
+            Self::Mcp => "mcp",
+        }
+    }
+
     /// The error body in the provider's own shape, plus the member `clyra`.
     pub fn error_body(self, refusal: &Refusal<'_>) -> String {
         let mut body = match self {
@@ -56,12 +73,30 @@ impl Dialect {
             Self::Gemini => json!({"error": {
                 "code": refusal.status, "message": refusal.message, "status": refusal.kind, "details": [],
             }}),
+            Self::Ollama => json!({"error": refusal.message}),
+            Self::Bedrock => json!({"message": refusal.message}),
+            Self::Mcp => return self.error_with_id(refusal, None),
+            Self::Cohere => json!({"id": refusal.request_id, "message": refusal.message}),
         };
         // Last: SDKs know an error by what it begins with.
         if let Some(members) = body.as_object_mut() {
             members.insert("clyra".into(), refusal.clyra());
         }
         body.to_string()
+    }
+}
+
+impl Dialect {
+    /// The error as an answer of JSON-RPC to the request of this id.
+    pub(super) fn error_with_id(self, refusal: &Refusal<'_>, id: Option<&str>) -> String {
+        // -32020 is the protocol's own code for headers that differ from the body.
+        let code = match refusal.code {
+            "header_mismatch" => -32020,
+            "invalid_request" | "request_too_large" => -32600,
+            _ => -32000,
+        };
+        let error = json!({"code": code, "message": refusal.message, "data": {"clyra": refusal.clyra()}});
+        format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error},"clyra":{}}}"#, id.unwrap_or("null"), refusal.clyra())
     }
 }
 
@@ -73,11 +108,29 @@ pub(super) fn openai_error(refusal: &Refusal<'_>) -> Json {
 #[derive(Debug)]
 pub struct Ending {
     /// The error as the last event of a stream: SDKs raise their ordinary exception on it.
-    pub error: fn(&Refusal<'_>, &Shown) -> String,
-    /// The rest of a stream, or all of it where nothing was shown, that ends as if the provider's filter had stopped it.
-    pub refusal: fn(&Refusal<'_>, &Shown) -> String,
-    /// A whole answer that a filter has stopped.
+    pub error: fn(&Refusal<'_>, &Shown) -> Bytes,
+    /// A policy's block as the body of an answer with status 200, where clients read errors there.
+    pub in_ok: Option<fn(&Refusal<'_>, &Shown) -> Option<Bytes>>,
+    /// How an answer looks that the provider's own filter has stopped; `None` where there is no such thing.
+    pub soft: Option<Soft>,
+}
+
+/// Answers that look as if the provider's filter had stopped them.
+#[derive(Debug)]
+pub struct Soft {
+    /// The rest of a stream, or all of it where nothing was shown.
+    pub events: fn(&Refusal<'_>, &Shown) -> Bytes,
+    /// A whole answer.
     pub document: fn(&Refusal<'_>, &Shown) -> Json,
+}
+
+impl Ending {
+    /// The error of OpenAI as an event, and nothing soft.
+    pub(super) const PLAIN: Ending = Ending {
+        error: |refusal, _| format!("event: error\ndata: {}\n\n", Dialect::OpenAi.error_body(refusal)).into(),
+        in_ok: None,
+        soft: None,
+    };
 }
 
 /// Choices or blocks that an ending closes; models open a handful.
@@ -118,6 +171,8 @@ pub struct Shown {
     /// When the answer is made, in seconds since 1970.
     pub now_unix_s: i64,
     pub usage: Usage,
+    /// The id that an answer of JSON-RPC must have, as JSON.
+    pub rpc_id: Option<String>,
     /// Items are kept, so that an ending can list them.
     pub keeps_items: bool,
     head: Option<Bytes>,

@@ -5,18 +5,31 @@
 //! same, as metadata: a member that nobody foresaw is never a gap.
 
 pub mod again;
+mod anthropic_batches;
 mod anthropic_messages;
+mod bedrock;
 mod choices;
+mod cohere;
+mod common;
+pub mod coverage;
 mod ending;
+mod gemini_count;
 mod gemini_generate;
+mod gemini_interactions;
+mod mcp;
+mod ollama;
 mod openai_chat;
+mod openai_completions;
+mod openai_embeddings;
+mod openai_media;
 mod openai_responses;
+mod openai_stored;
 mod path;
 mod segment;
 mod table;
 
 pub use choices::Choices;
-pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Stage};
+pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Soft, Stage};
 pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
 pub use table::{Join, Table};
@@ -24,7 +37,10 @@ pub use table::{Join, Table};
 use std::collections::BTreeMap;
 use std::fmt;
 
+use http::HeaderMap;
+
 use crate::json::Value;
+use crate::wire::Framing;
 
 /// Where a text stands in a conversation. The names appear in findings, receipts and policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +61,22 @@ pub enum Channel {
 }
 
 impl Channel {
+    pub const ALL: [Channel; 13] = [
+        Self::System,
+        Self::User,
+        Self::Assistant,
+        Self::ToolResult,
+        Self::ToolDefinition,
+        Self::Content,
+        Self::Reasoning,
+        Self::Refusal,
+        Self::ToolName,
+        Self::ToolArguments,
+        Self::FunctionCall,
+        Self::Logprobs,
+        Self::Metadata,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -96,6 +128,8 @@ pub struct RequestFacts {
     pub tool_schemas_over: u32,
     /// Ids of the tool calls whose results the request brings, the newest last.
     pub tool_results: Vec<String>,
+    /// The id that an answer of JSON-RPC must have, as JSON.
+    pub rpc_id: Option<String>,
 }
 
 /// Tool schemas of one request that are kept. Providers take some 128 tools; agents with many MCP servers bring hundreds.
@@ -202,24 +236,73 @@ pub enum Signal {
     Done,
 }
 
+/// In what form the request comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// A JSON document.
+    Json,
+    /// A JSON document or nothing.
+    Maybe,
+    /// `multipart/form-data`, or JSON where the request says that.
+    Form,
+}
+
+/// In what form an answer comes that was not asked to stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// One JSON document.
+    Json,
+    /// Documents one after the other, in the surface's framing: each is released when it was judged.
+    Events,
+    /// Media that no text detector reads, a declared gap; or JSON, or text.
+    Media,
+}
+
+/// A tool as a server offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    pub name: String,
+    pub pointer: String,
+    /// All that the server says of it, as JSON.
+    pub text: String,
+}
+
+/// Compares headers with the body; the error says which header lies.
+pub type HeadersFit = fn(&HeaderMap, Value<'_>) -> Result<(), String>;
+
 /// One endpoint that Clyra inspects in both directions.
 #[derive(Debug)]
 pub struct Surface {
     /// Name in receipts, events and policies.
     pub id: &'static str,
     pub dialect: Dialect,
+    methods: &'static [&'static str],
     /// Whether a normalised path is this surface's, whatever base path stands before it.
     serves: fn(&str) -> bool,
+    /// Its endpoints, each as method and path; what stands in braces is the caller's.
+    pub routes: &'static [&'static str],
+    pub asks: Asks,
+    pub answers: Answers,
+    /// How its streams are cut into events.
+    pub framing: Framing,
     pub request: fn() -> &'static Table,
     pub response: fn() -> &'static Table,
     /// The table of one stream event.
     pub event: fn(Value<'_>) -> &'static Table,
+    /// All tables of stream events, with a document that has the shape of such an event; none where nothing streams.
+    pub events: fn() -> Vec<(String, &'static Table)>,
     /// Streams say their texts again, whole ([`Join::Again`]).
     pub repeats: bool,
     pub request_facts: fn(Value<'_>, Address<'_>) -> RequestFacts,
     /// Adds what a whole answer or one stream event tells.
     pub note_response: fn(Value<'_>, &mut ResponseFacts),
     pub signal: fn(Value<'_>) -> Signal,
+    /// Whether the headers say what the body says, where a protocol wants that.
+    pub headers: Option<HeadersFit>,
+    /// Requests call tools, and are judged like calls of a model.
+    pub calls: bool,
+    /// Tools that an answer or an event offers, to be pinned.
+    pub definitions: fn(Value<'_>) -> Vec<Definition>,
     /// What a client that was shown this event will expect of the end.
     pub mark: fn(Value<'_>) -> Mark,
     pub ending: Ending,
@@ -229,9 +312,76 @@ pub struct Surface {
     pub choices: Option<Choices>,
 }
 
+impl Surface {
+    /// A surface that does not stream and says nothing of itself: JSON in, JSON out. The others differ from it.
+    const fn plain(id: &'static str, dialect: Dialect, routes: &'static [&'static str]) -> Surface {
+        Surface {
+            id,
+            dialect,
+            methods: &["POST"],
+            serves: |_| false,
+            routes,
+            asks: Asks::Json,
+            answers: Answers::Json,
+            framing: Framing::Sse,
+            request: Table::none,
+            response: Table::none,
+            event: |_| Table::none(),
+            events: Vec::new,
+            repeats: false,
+            request_facts: common::request_facts,
+            note_response: common::note_response,
+            signal: |_| Signal::None,
+            headers: None,
+            calls: false,
+            definitions: |_| Vec::new(),
+            mark: |_| Mark::default(),
+            ending: Ending::PLAIN,
+            again: None,
+            choices: None,
+        }
+    }
+
+    /// Whether its answers can stream.
+    pub fn streams(&self) -> bool {
+        !(self.events)().is_empty()
+    }
+}
+
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 4] =
-    [&openai_chat::SURFACE, &openai_responses::SURFACE, &anthropic_messages::SURFACE, &gemini_generate::SURFACE];
+pub const SURFACES: [&Surface; 31] = [
+    &openai_chat::SURFACE,
+    &openai_responses::SURFACE,
+    &openai_completions::SURFACE,
+    &openai_embeddings::EMBEDDINGS,
+    &openai_embeddings::MODERATIONS,
+    &openai_media::IMAGES,
+    &openai_media::SPEECH,
+    &openai_media::TRANSCRIPTIONS,
+    &openai_stored::RESPONSES,
+    &openai_stored::FILES,
+    &openai_stored::CONTENT,
+    &openai_stored::BATCHES,
+    &openai_stored::MODELS,
+    &anthropic_messages::SURFACE,
+    &anthropic_batches::COUNT_TOKENS,
+    &anthropic_batches::BATCHES,
+    &anthropic_batches::RESULTS,
+    &gemini_generate::SURFACE,
+    &gemini_count::COUNT_TOKENS,
+    &gemini_count::EMBEDDINGS,
+    &gemini_interactions::SURFACE,
+    &bedrock::CONVERSE,
+    &bedrock::INVOKE,
+    &ollama::CHAT,
+    &ollama::GENERATE,
+    &ollama::EMBED,
+    &ollama::INFO,
+    &cohere::CHAT,
+    &cohere::EMBED,
+    &cohere::RERANK,
+    &mcp::SURFACE,
+];
 
 #[cfg(test)]
 mod tests {

@@ -2,162 +2,166 @@
 
 use std::sync::LazyLock;
 
-use super::table::{Tokens, When, by_role, json, media, text};
+use super::table::{Line, Tokens, When, by_role, json, media, text};
 use serde_json::{Value as Json, json};
 
 use super::again::{self, Again, Streamed};
 use super::ending::own_id;
 use super::{
-    Address, Channel, Choices, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface,
-    Table, Usage, text_of,
+    Address, Channel, Choices, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Soft,
+    Surface, Table, Usage, text_of,
 };
 use crate::json::{Kind, Value};
 
 pub(super) static SURFACE: Surface = Surface {
-    id: "openai.chat",
-    dialect: Dialect::OpenAi,
     serves: |path| path.ends_with("/chat/completions"),
     request: || &REQUEST,
     response: || &RESPONSE,
     event: |_| &EVENT,
-    repeats: false,
+    events: || vec![("{}".to_owned(), &EVENT)],
     request_facts,
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_event, refusal: refusal_events, document: refusal_document },
+    ending: Ending {
+        error: |refusal, shown| error_event(refusal, shown).into(),
+        in_ok: None,
+        soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
+    },
     again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
     choices: Some(Choices { list: "choices", usage: "usage", in_stream: ended_choice, whole: refused_choice }),
+    ..Surface::plain(
+        "openai.chat",
+        Dialect::OpenAi,
+        &["POST /v1/chat/completions", "POST /openai/deployments/{id}/chat/completions"],
+    )
 };
 
-static REQUEST: LazyLock<Table> = LazyLock::new(|| {
+static REQUEST: LazyLock<Table> = LazyLock::new(|| Table::build(REQUEST_LINES, &[]));
+
+pub(super) const REQUEST_LINES: &[Line] = {
     use Channel::{Assistant, FunctionCall, Metadata, Reasoning, Refusal, ToolArguments, ToolDefinition, ToolName};
-    Table::build(
-        &[
-            ("model", text(Metadata)),
-            ("stream", text(Metadata)),
-            ("messages.*.role", text(Metadata)),
-            ("messages.*.content.*.type", text(Metadata)),
-            ("messages.*.tool_call_id", text(Metadata)),
-            ("messages.*.tool_calls.*.id", text(Metadata)),
-            ("messages.*.tool_calls.*.type", text(Metadata)),
-            ("tools.*.type", text(Metadata)),
-            ("messages.*.content", by_role()),
-            ("messages.*.content.*.text", by_role()),
-            ("messages.*.content.*.refusal", text(Refusal)),
-            ("messages.*.content.*.thinking.*.text", text(Reasoning)),
-            ("messages.*.content.*.image_url", media(When::DataUrl)),
-            ("messages.*.content.*.image_url.url", media(When::DataUrl)),
-            ("messages.*.content.*.input_audio.data", media(When::Always)),
-            ("messages.*.content.*.file.file_data", media(When::DataUrl)),
-            ("messages.*.refusal", text(Refusal)),
-            ("messages.*.reasoning", text(Reasoning)),
-            ("messages.*.reasoning_content", text(Reasoning)),
-            ("messages.*.prefix", text(Assistant)),
-            ("messages.*.tool_calls.*.function.name", text(ToolName)),
-            ("messages.*.tool_calls.*.function.arguments", json(ToolArguments)),
-            ("messages.*.tool_calls.*.custom.name", text(ToolName)),
-            ("messages.*.tool_calls.*.custom.input", json(ToolArguments)),
-            ("messages.*.function_call.name", text(ToolName)),
-            ("messages.*.function_call.arguments", json(FunctionCall)),
-            ("tools.*.function.name", text(ToolDefinition)),
-            ("tools.*.function.description", text(ToolDefinition)),
-            ("tools.*.function.parameters", json(ToolDefinition)),
-            ("tools.*.custom.name", text(ToolDefinition)),
-            ("tools.*.custom.description", text(ToolDefinition)),
-            ("functions.*.name", text(ToolDefinition)),
-            ("functions.*.description", text(ToolDefinition)),
-            ("functions.*.parameters", json(ToolDefinition)),
-        ],
-        &[],
-    )
-});
+    &[
+        ("model", text(Metadata)),
+        ("stream", text(Metadata)),
+        ("messages.*.role", text(Metadata)),
+        ("messages.*.content.*.type", text(Metadata)),
+        ("messages.*.tool_call_id", text(Metadata)),
+        ("messages.*.tool_calls.*.id", text(Metadata)),
+        ("messages.*.tool_calls.*.type", text(Metadata)),
+        ("tools.*.type", text(Metadata)),
+        ("messages.*.content", by_role()),
+        ("messages.*.content.*.text", by_role()),
+        ("messages.*.content.*.refusal", text(Refusal)),
+        ("messages.*.content.*.thinking.*.text", text(Reasoning)),
+        ("messages.*.content.*.image_url", media(When::DataUrl)),
+        ("messages.*.content.*.image_url.url", media(When::DataUrl)),
+        ("messages.*.content.*.input_audio.data", media(When::Always)),
+        ("messages.*.content.*.file.file_data", media(When::DataUrl)),
+        ("messages.*.refusal", text(Refusal)),
+        ("messages.*.reasoning", text(Reasoning)),
+        ("messages.*.reasoning_content", text(Reasoning)),
+        ("messages.*.prefix", text(Assistant)),
+        ("messages.*.tool_calls.*.function.name", text(ToolName)),
+        ("messages.*.tool_calls.*.function.arguments", json(ToolArguments)),
+        ("messages.*.tool_calls.*.custom.name", text(ToolName)),
+        ("messages.*.tool_calls.*.custom.input", json(ToolArguments)),
+        ("messages.*.function_call.name", text(ToolName)),
+        ("messages.*.function_call.arguments", json(FunctionCall)),
+        ("tools.*.function.name", text(ToolDefinition)),
+        ("tools.*.function.description", text(ToolDefinition)),
+        ("tools.*.function.parameters", json(ToolDefinition)),
+        ("tools.*.custom.name", text(ToolDefinition)),
+        ("tools.*.custom.description", text(ToolDefinition)),
+        ("functions.*.name", text(ToolDefinition)),
+        ("functions.*.description", text(ToolDefinition)),
+        ("functions.*.parameters", json(ToolDefinition)),
+    ]
+};
 
-static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
-    Table::build(
-        &[
-            ("id", text(Metadata)),
-            ("object", text(Metadata)),
-            ("created", text(Metadata)),
-            ("model", text(Metadata)),
-            ("system_fingerprint", text(Metadata)),
-            ("service_tier", text(Metadata)),
-            ("choices.*.index", text(Metadata)),
-            ("choices.*.finish_reason", text(Metadata)),
-            ("choices.*.message.role", text(Metadata)),
-            ("choices.*.text", text(Content)),
-            ("choices.*.message.content", text(Content)),
-            ("choices.*.message.content.*.text", text(Content)),
-            ("choices.*.message.content.*.refusal", text(Refusal)),
-            ("choices.*.message.content.*.thinking.*.text", text(Reasoning)),
-            ("choices.*.message.reasoning", text(Reasoning)),
-            ("choices.*.message.reasoning_content", text(Reasoning)),
-            ("choices.*.message.reasoning_details.*.text", text(Reasoning)),
-            ("choices.*.message.reasoning_details.*.summary", text(Reasoning)),
-            ("choices.*.message.refusal", text(Refusal)),
-            ("choices.*.message.audio.transcript", text(Content)),
-            ("choices.*.message.audio.data", media(When::Always)),
-            ("choices.*.message.tool_calls.*.function.name", text(ToolName)),
-            ("choices.*.message.tool_calls.*.function.arguments", json(ToolArguments)),
-            ("choices.*.message.tool_calls.*.custom.name", text(ToolName)),
-            ("choices.*.message.tool_calls.*.custom.input", json(ToolArguments)),
-            ("choices.*.message.function_call.name", text(ToolName)),
-            ("choices.*.message.function_call.arguments", json(FunctionCall)),
-            ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
-            ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
-        ],
-        &[],
-    )
-});
+static RESPONSE: LazyLock<Table> = LazyLock::new(|| Table::build(RESPONSE_LINES, &[]));
 
-static EVENT: LazyLock<Table> = LazyLock::new(|| {
+pub(super) const RESPONSE_LINES: &[Line] = {
     use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
-    Table::build(
-        &[
-            ("id", text(Metadata)),
-            ("object", text(Metadata)),
-            ("created", text(Metadata)),
-            ("model", text(Metadata)),
-            ("system_fingerprint", text(Metadata)),
-            ("service_tier", text(Metadata)),
-            ("choices.*.index", text(Metadata)),
-            ("choices.*.finish_reason", text(Metadata)),
-            ("choices.*.delta.tool_calls.*.index", text(Metadata)),
-            ("choices.*.text", text(Content).streamed("text")),
-            ("choices.*.delta.role", text(Metadata)),
-            ("choices.*.delta.content", text(Content).streamed("content")),
-            ("choices.*.delta.content.+.text", text(Content).streamed("content")),
-            ("choices.*.delta.content.+.type", text(Metadata)),
-            ("choices.*.delta.content.+.thinking.+.text", text(Reasoning).streamed("thinking")),
-            ("choices.*.delta.content.+.thinking.+.type", text(Metadata)),
-            ("choices.*.delta.reasoning", text(Reasoning).streamed("reasoning")),
-            ("choices.*.delta.reasoning_content", text(Reasoning).streamed("reasoning_content")),
-            ("choices.*.delta.reasoning_details.*.text", text(Reasoning).streamed("reasoning_details")),
-            ("choices.*.delta.reasoning_details.*.summary", text(Reasoning).streamed("reasoning_summary")),
-            ("choices.*.delta.reasoning_details.*.type", text(Metadata)),
-            ("choices.*.delta.reasoning_details.*.format", text(Metadata)),
-            ("choices.*.delta.reasoning_details.*.id", text(Metadata)),
-            ("choices.*.delta.reasoning_details.*.data", text(Metadata)),
-            ("choices.*.delta.reasoning_details.*.signature", text(Metadata)),
-            ("choices.*.delta.refusal", text(Refusal).streamed("refusal")),
-            ("choices.*.delta.audio.id", text(Metadata)),
-            ("choices.*.delta.audio.transcript", text(Content).streamed("transcript")),
-            ("choices.*.delta.audio.data", media(When::Always)),
-            ("choices.*.delta.tool_calls.*.id", text(Metadata)),
-            ("choices.*.delta.tool_calls.*.type", text(Metadata)),
-            ("choices.*.delta.tool_calls.*.function.name", text(ToolName)),
-            ("choices.*.delta.tool_calls.*.function.arguments", json(ToolArguments).streamed("arguments")),
-            ("choices.*.delta.tool_calls.*.custom.name", text(ToolName)),
-            ("choices.*.delta.tool_calls.*.custom.input", json(ToolArguments).streamed("arguments")),
-            ("choices.*.delta.function_call.name", text(ToolName)),
-            ("choices.*.delta.function_call.arguments", json(FunctionCall).streamed("arguments")),
-            ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
-            ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
-        ],
-        &["choices.*.delta"],
-    )
-});
+    &[
+        ("id", text(Metadata)),
+        ("object", text(Metadata)),
+        ("created", text(Metadata)),
+        ("model", text(Metadata)),
+        ("system_fingerprint", text(Metadata)),
+        ("service_tier", text(Metadata)),
+        ("choices.*.index", text(Metadata)),
+        ("choices.*.finish_reason", text(Metadata)),
+        ("choices.*.message.role", text(Metadata)),
+        ("choices.*.text", text(Content)),
+        ("choices.*.message.content", text(Content)),
+        ("choices.*.message.content.*.text", text(Content)),
+        ("choices.*.message.content.*.refusal", text(Refusal)),
+        ("choices.*.message.content.*.thinking.*.text", text(Reasoning)),
+        ("choices.*.message.reasoning", text(Reasoning)),
+        ("choices.*.message.reasoning_content", text(Reasoning)),
+        ("choices.*.message.reasoning_details.*.text", text(Reasoning)),
+        ("choices.*.message.reasoning_details.*.summary", text(Reasoning)),
+        ("choices.*.message.refusal", text(Refusal)),
+        ("choices.*.message.audio.transcript", text(Content)),
+        ("choices.*.message.audio.data", media(When::Always)),
+        ("choices.*.message.tool_calls.*.function.name", text(ToolName)),
+        ("choices.*.message.tool_calls.*.function.arguments", json(ToolArguments)),
+        ("choices.*.message.tool_calls.*.custom.name", text(ToolName)),
+        ("choices.*.message.tool_calls.*.custom.input", json(ToolArguments)),
+        ("choices.*.message.function_call.name", text(ToolName)),
+        ("choices.*.message.function_call.arguments", json(FunctionCall)),
+        ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
+        ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
+    ]
+};
+
+static EVENT: LazyLock<Table> = LazyLock::new(|| Table::build(EVENT_LINES, &["choices.*.delta"]));
+
+pub(super) const EVENT_LINES: &[Line] = {
+    use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
+    &[
+        ("id", text(Metadata)),
+        ("object", text(Metadata)),
+        ("created", text(Metadata)),
+        ("model", text(Metadata)),
+        ("system_fingerprint", text(Metadata)),
+        ("service_tier", text(Metadata)),
+        ("choices.*.index", text(Metadata)),
+        ("choices.*.finish_reason", text(Metadata)),
+        ("choices.*.delta.tool_calls.*.index", text(Metadata)),
+        ("choices.*.text", text(Content).streamed("text")),
+        ("choices.*.delta.role", text(Metadata)),
+        ("choices.*.delta.content", text(Content).streamed("content")),
+        ("choices.*.delta.content.+.text", text(Content).streamed("content")),
+        ("choices.*.delta.content.+.type", text(Metadata)),
+        ("choices.*.delta.content.+.thinking.+.text", text(Reasoning).streamed("thinking")),
+        ("choices.*.delta.content.+.thinking.+.type", text(Metadata)),
+        ("choices.*.delta.reasoning", text(Reasoning).streamed("reasoning")),
+        ("choices.*.delta.reasoning_content", text(Reasoning).streamed("reasoning_content")),
+        ("choices.*.delta.reasoning_details.*.text", text(Reasoning).streamed("reasoning_details")),
+        ("choices.*.delta.reasoning_details.*.summary", text(Reasoning).streamed("reasoning_summary")),
+        ("choices.*.delta.reasoning_details.*.type", text(Metadata)),
+        ("choices.*.delta.reasoning_details.*.format", text(Metadata)),
+        ("choices.*.delta.reasoning_details.*.id", text(Metadata)),
+        ("choices.*.delta.reasoning_details.*.data", text(Metadata)),
+        ("choices.*.delta.reasoning_details.*.signature", text(Metadata)),
+        ("choices.*.delta.refusal", text(Refusal).streamed("refusal")),
+        ("choices.*.delta.audio.id", text(Metadata)),
+        ("choices.*.delta.audio.transcript", text(Content).streamed("transcript")),
+        ("choices.*.delta.audio.data", media(When::Always)),
+        ("choices.*.delta.tool_calls.*.id", text(Metadata)),
+        ("choices.*.delta.tool_calls.*.type", text(Metadata)),
+        ("choices.*.delta.tool_calls.*.function.name", text(ToolName)),
+        ("choices.*.delta.tool_calls.*.function.arguments", json(ToolArguments).streamed("arguments")),
+        ("choices.*.delta.tool_calls.*.custom.name", text(ToolName)),
+        ("choices.*.delta.tool_calls.*.custom.input", json(ToolArguments).streamed("arguments")),
+        ("choices.*.delta.function_call.name", text(ToolName)),
+        ("choices.*.delta.function_call.arguments", json(FunctionCall).streamed("arguments")),
+        ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
+        ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
+    ]
+};
 
 fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
     let names = |list: &str, path: &[&str]| -> Vec<String> {
@@ -195,7 +199,7 @@ fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
     facts
 }
 
-fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
+pub(super) fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     let text = |name: &str| root.get(name).and_then(|v| v.as_str()).filter(|s| !s.is_empty()).map(|s| s.into_owned());
     facts.model = text("model").or(facts.model.take());
     facts.id = text("id").or(facts.id.take());
@@ -224,7 +228,7 @@ fn signal(_: Value<'_>) -> Signal {
     Signal::None
 }
 
-fn mark(root: Value<'_>) -> Mark {
+pub(super) fn mark(root: Value<'_>) -> Mark {
     let mut mark = Mark { names: root.get("id").is_some(), ..Mark::default() };
     for (position, choice) in root.get("choices").into_iter().flat_map(|c| c.children()).enumerate() {
         let index = choice.get("index").and_then(|i| i.as_u64()).unwrap_or(position as u64);

@@ -18,6 +18,16 @@ impl Address<'_> {
         String::from_utf8_lossy(&unescape(self.path)).into_owned()
     }
 
+    /// The model in `…/models/{model}:method` or `…/model/{model}/method`.
+    pub(super) fn model(&self) -> String {
+        let path = self.decoded();
+        let path = path.trim_end_matches('/');
+        // Models of Bedrock have colons and slashes in their names; they stand between two known segments.
+        let invoked = path.rsplit_once("/model/").and_then(|(_, rest)| rest.rsplit_once('/')).map(|(model, _)| model);
+        let named = || path.rsplit_once(':').map(|(model, _)| model.rsplit('/').next().unwrap_or_default());
+        invoked.or_else(named).unwrap_or_default().to_owned()
+    }
+
     /// The query names this value, in any spelling.
     pub(super) fn asks(&self, name: &str, value: &str) -> bool {
         self.query.unwrap_or_default().split('&').any(|pair| {
@@ -39,10 +49,19 @@ pub enum Found {
 /// Finds the surface of a request.
 pub fn find(method: &Method, path: &str) -> Found {
     let path = normalise(path);
-    match SURFACES.iter().find(|s| (s.serves)(&path)) {
-        Some(surface) if *method == Method::POST => Found::Surface(surface),
-        _ => Found::Unknown,
+    let mut serving = SURFACES.iter().filter(|surface| (surface.serves)(&path));
+    match serving.find(|surface| surface.methods.contains(&method.as_str())) {
+        Some(surface) => Found::Surface(surface),
+        None => Found::Unknown,
     }
+}
+
+/// Whether a normalised path ends in one of these lists of segments; `*` stands for any one segment.
+pub(super) fn ends(path: &str, lists: &[&[&str]]) -> bool {
+    lists.iter().any(|list| {
+        let mut there = path.rsplit('/').filter(|segment| !segment.is_empty());
+        list.iter().rev().all(|wanted| there.next().is_some_and(|segment| *wanted == "*" || *wanted == segment))
+    })
 }
 
 fn normalise(path: &str) -> String {
@@ -134,15 +153,16 @@ mod tests {
         }
         assert_eq!(id("/v1/messages"), Some("anthropic.messages"));
         for path in [
-            "/v1/embeddings",
-            "/v1/messages/count_tokens",
             "/v1/chat/completions/x",
-            "/v1/responses/resp_1",
-            "/v1/responses/compact",
-            "/v1beta/models/x:countTokens",
+            "/v1/responses/a/b",
+            "/v1/messages/batches/a/b",
             "/v1beta/models/x:batchGenerateContent",
             "/v1beta/models/x:generateContent/y",
             "/v1beta/models/generateContent",
+            "/v1/files/f/content",
+            "/v1/models",
+            "/v2/tokenize",
+            "/invoke",
             "/",
             "/v1/%",
         ] {
@@ -150,6 +170,68 @@ mod tests {
         }
         assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::Unknown));
         assert!(matches!(find(&Method::GET, "/v1/responses"), Found::Unknown));
+        assert!(matches!(find(&Method::PUT, "/v1/models"), Found::Unknown));
+    }
+
+    #[test]
+    fn every_endpoint_has_its_surface() {
+        for (method, path, surface) in [
+            ("POST", "/v1/completions", "openai.completions"),
+            ("POST", "/openai/deployments/d/embeddings", "openai.embeddings"),
+            ("POST", "/v1/moderations", "openai.moderations"),
+            ("POST", "/v1/images/edits", "openai.images"),
+            ("POST", "/v1/audio/speech", "openai.speech"),
+            ("POST", "/v1/audio/translations", "openai.transcriptions"),
+            ("GET", "/v1/responses/resp_1", "openai.responses.stored"),
+            ("GET", "/v1/responses/resp_1/input_items", "openai.responses.stored"),
+            ("POST", "/v1/responses/compact", "openai.responses.stored"),
+            ("POST", "/v1/files", "openai.files"),
+            ("DELETE", "/v1/files/f", "openai.files"),
+            ("GET", "/openai/v1/Files/f//content/", "openai.file_content"),
+            ("POST", "/v1/batches/b/cancel", "openai.batches"),
+            ("GET", "/v1/models/org/name", "models"),
+            ("POST", "/v1/messages/count_tokens", "anthropic.count_tokens"),
+            ("POST", "/v1/messages/batches", "anthropic.batches"),
+            ("GET", "/v1/messages/batches/b/results", "anthropic.batch_results"),
+            ("POST", "/v1beta/models/x:countTokens", "gemini.count_tokens"),
+            ("POST", "/v1beta/models/x:batchEmbedContents", "gemini.embeddings"),
+            ("POST", "/v1beta/interactions", "gemini.interactions"),
+            ("POST", "/model/us.amazon.nova%3A0/converse-stream", "bedrock.converse"),
+            ("POST", "/model/arn%3Aaws%3Abedrock%2Fx/invoke", "bedrock.invoke"),
+            ("POST", "/api/chat", "ollama.chat"),
+            ("POST", "/api/generate", "ollama.generate"),
+            ("POST", "/api/embeddings", "ollama.embed"),
+            ("GET", "/api/tags", "ollama.info"),
+            ("POST", "/v2/chat", "cohere.chat"),
+            ("POST", "/v1/embed", "cohere.embed"),
+            ("POST", "/v2/rerank", "cohere.rerank"),
+        ] {
+            let Found::Surface(found) = find(&method.parse().unwrap(), path) else { panic!("{method} {path}") };
+            assert_eq!(found.id, surface, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn no_endpoint_has_two_surfaces() {
+        for surface in SURFACES {
+            assert_eq!(SURFACES.iter().filter(|other| other.id == surface.id).count(), 1);
+            for route in surface.routes {
+                let (method, path) = route.split_once(' ').unwrap();
+                let path = path.replace(['{', '}'], "");
+                let Found::Surface(found) = find(&method.parse().unwrap(), &path) else { panic!("{route}") };
+                assert_eq!(found.id, surface.id, "{route}");
+            }
+            assert!(!surface.routes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_model_may_stand_in_the_path() {
+        let model = |path| Address { path, query: None }.model();
+        assert_eq!(model("/v1beta/models/gemini-2.5:generateContent"), "gemini-2.5");
+        assert_eq!(model("/model/us.amazon.nova-lite-v1%3A0/converse"), "us.amazon.nova-lite-v1:0");
+        assert_eq!(model("/model/arn%3Aaws%3Aprofile%2Fx/invoke"), "arn:aws:profile/x");
+        assert_eq!(model("/v1/x"), "");
     }
 
     #[test]

@@ -100,6 +100,10 @@ impl<'a> Walk<'a> {
         {
             return self.named(value, rule);
         }
+        if table.and_then(|t| t.rule).is_some_and(|rule| rule.ids) && are_ids(value) {
+            self.push(value, Channel::Metadata, Form::Media, Join::Whole, "", None);
+            return;
+        }
         match value.kind() {
             Kind::Object if descends(table) || at.stream => {
                 let indexed_by = table.filter(|_| self.above.is_empty()).map_or(&[][..], |t| t.indexed_by);
@@ -284,6 +288,16 @@ fn descends(table: Option<&Table>) -> bool {
 fn step<'t>(at: At<'_>, table: Option<&'t Table>) -> At<'t> {
     let stream = at.stream || at.table.is_some_and(|t| t.stream_unknown);
     At { table, stream: (stream && table.is_none()) || table.is_some_and(|t| t.stream_unknown) }
+}
+
+/// Numbers, or lists of them, and nothing else: ids of tokens.
+fn are_ids(value: Value<'_>) -> bool {
+    let numbers = |list: Value<'_>| {
+        list.kind() == Kind::Array
+            && list.children().next().is_some()
+            && list.children().all(|id| id.kind() == Kind::Number)
+    };
+    numbers(value) || value.kind() == Kind::Array && value.children().next().is_some() && value.children().all(numbers)
 }
 
 fn scalar(value: Value<'_>) -> bool {

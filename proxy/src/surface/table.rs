@@ -1,6 +1,7 @@
 //! The table of a surface: paths of JSON members, what text they hold, and how pieces of it belong together.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::Channel;
 
@@ -67,6 +68,8 @@ pub(super) struct Rule {
     pub(super) lane: &'static str,
     /// The `type` of the event is part of the lane.
     pub(super) typed: bool,
+    /// An array of numbers in its place is text that has been turned into tokens: nobody here can read it, so it is declared.
+    pub(super) ids: bool,
     /// Of the indices on the way only this one tells texts apart: a provider counts choices but not their parts.
     pub(super) only_index: Option<usize>,
 }
@@ -75,7 +78,7 @@ pub(super) struct Rule {
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    Rule { place, holds, join: Join::Whole, lane: "", typed: false, only_index: None }
+    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, only_index: None }
 }
 
 pub(super) const fn text(channel: Channel) -> Rule {
@@ -121,6 +124,11 @@ impl Rule {
         Rule { typed: true, ..self }
     }
 
+    /// May come as the ids of tokens.
+    pub(super) const fn or_ids(self) -> Rule {
+        Rule { ids: true, ..self }
+    }
+
     pub(super) const fn only_index(self, depth: usize) -> Rule {
         Rule { only_index: Some(depth), ..self }
     }
@@ -144,7 +152,19 @@ pub struct Table {
     pub(super) stream_unknown: bool,
 }
 
+/// The table that names nothing: all of a document is metadata.
+static NONE: LazyLock<Table> = LazyLock::new(|| Table::build(&[], &[]));
+
 impl Table {
+    /// The table of one row of the file in this field.
+    pub fn row(&self, field: &str) -> &Table {
+        self.members.get(field).and_then(|file| file.elements.as_deref()).unwrap_or(Self::none())
+    }
+
+    pub fn none() -> &'static Table {
+        &NONE
+    }
+
     pub(super) fn build(lines: &[Line], stream_unknown_below: &[&'static str]) -> Table {
         let mut table = Table { indexed_by: &["index"], ..Table::default() };
         for (path, rule) in lines {

@@ -1,58 +1,9 @@
 //! Server-sent events (WHATWG HTML §9.2.5–9.2.6), framed so that the frames' bytes laid end to end are the stream as it
 //! came, for any chunking. Nothing is interpreted beyond the framing.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-/// Longest frame. The largest recorded ones (whole tool calls, images in base64) are well below; a longer one would be
-/// an unbounded buffer in somebody else's hands.
-pub const FRAME_BYTES_MAX: usize = 8 << 20;
-
-/// One block of lines up to and including its blank line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    /// The bytes as they came.
-    pub raw: Bytes,
-    /// What a client dispatches: the values of the `data` lines joined by line feeds. `None` where no event results.
-    pub data: Option<Bytes>,
-    /// Where the values of the `data` lines stand in `raw`.
-    lines: Vec<(usize, usize)>,
-    /// Value of the last `event` line.
-    pub event: Option<String>,
-    /// Every line that is no `data` line (comments, ids, event names), joined by line feeds: text that passes unseen by
-    /// SDKs, but passes.
-    pub fields: String,
-}
-
-impl Frame {
-    /// The frame with other data in the same dress: line endings, comments and fields stay.
-    ///
-    /// Line feeds in `data` become spaces, which is the same JSON.
-    pub fn with_data(&self, data: &[u8]) -> Bytes {
-        let (Some(first), Some(last)) = (self.lines.first(), self.lines.last()) else { return self.raw.clone() };
-        let mut out = BytesMut::with_capacity(self.raw.len() + data.len());
-        out.extend_from_slice(self.raw.get(..first.0).unwrap_or_default());
-        out.extend(data.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
-        // Lines between the first and last data line: kept unless they are data lines themselves.
-        let mut from = first.1;
-        for (start, end) in self.lines.iter().skip(1) {
-            let gap = self.raw.get(from..*start).unwrap_or_default();
-            let line_start = gap.iter().rposition(|b| matches!(b, b'\n' | b'\r')).map_or(0, |i| i + 1);
-            let kept = gap.get(..line_start).unwrap_or_default();
-            // The line end before a dropped data line goes with it.
-            let kept =
-                kept.strip_suffix(b"\r\n").or_else(|| kept.strip_suffix(b"\n")).or_else(|| kept.strip_suffix(b"\r"));
-            out.extend_from_slice(kept.unwrap_or_default());
-            from = *end;
-        }
-        out.extend_from_slice(self.raw.get(last.1..).unwrap_or_default());
-        out.freeze()
-    }
-}
-
-/// A frame grew past [`FRAME_BYTES_MAX`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("one server-sent event is over {FRAME_BYTES_MAX} bytes")]
-pub struct FrameTooLong;
+use super::frame::{Dress, FRAME_BYTES_MAX, Frame, FrameError};
 
 /// Cuts a byte stream into frames.
 #[derive(Debug, Default)]
@@ -77,7 +28,7 @@ pub struct Framer {
 
 impl Framer {
     /// Takes the next bytes and appends the frames that they complete.
-    pub fn feed(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), FrameTooLong> {
+    pub fn feed(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), FrameError> {
         self.buf.extend_from_slice(bytes);
         while let Some(byte) = self.buf.get(self.at).copied() {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
@@ -110,7 +61,7 @@ impl Framer {
                 }
             }
         }
-        if self.buf.len() > FRAME_BYTES_MAX { Err(FrameTooLong) } else { Ok(()) }
+        if self.buf.len() > FRAME_BYTES_MAX { Err(FrameError::TooLong) } else { Ok(()) }
     }
 
     /// The stream has ended: what stands after the last blank line. The specification discards it, some clients do not.
@@ -178,7 +129,13 @@ impl Framer {
             }
         };
         let data = data.filter(|d| !d.is_empty());
-        Frame { raw, data, lines, event: self.event.take(), fields: std::mem::take(&mut self.fields) }
+        Frame {
+            raw,
+            data,
+            event: self.event.take(),
+            fields: std::mem::take(&mut self.fields),
+            dress: Dress::Lines(lines),
+        }
     }
 }
 
@@ -213,17 +170,17 @@ mod tests {
     #[test]
     fn new_data_wears_the_same_dress() {
         let got = frames(&[b"event: x\r\ndata:  {\"a\":\r\n: note\r\ndata: 1}\r\nid: 7\r\n\r\n"]);
-        let out = got[0].with_data(b"{\"b\":\n2}");
+        let out = got[0].with_data(b"{\"b\":\n2}").unwrap();
         assert_eq!(out, &b"event: x\r\ndata: {\"b\": 2}\r\n: note\r\nid: 7\r\n\r\n"[..]);
         let one = frames(&[b"data: 1\n\n"]);
-        assert_eq!(one[0].with_data(b"2"), &b"data: 2\n\n"[..]);
+        assert_eq!(one[0].with_data(b"2").unwrap(), &b"data: 2\n\n"[..]);
     }
 
     #[test]
     fn a_frame_without_end_is_refused() {
         let mut framer = Framer::default();
         let big = vec![b'a'; FRAME_BYTES_MAX + 1];
-        assert_eq!(framer.feed(&big, &mut Vec::new()), Err(FrameTooLong));
+        assert_eq!(framer.feed(&big, &mut Vec::new()), Err(FrameError::TooLong));
     }
 
     proptest! {

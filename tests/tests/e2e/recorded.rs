@@ -8,12 +8,13 @@ use clyra_simulator::{Options, SCRIPT_HEADER, Scripted, Simulator};
 use clyra_tests::client::{Answer, post};
 use clyra_tests::recorded::{Random, Recorded, recorded};
 use clyra_tests::sidecar::Sidecar;
-use clyra_tests::texts::{is_clyra_error, texts};
+use clyra_tests::texts::{events, is_clyra_error, members, texts};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const APIS: [&str; 5] =
+/// What [`texts`] reads member by member.
+const KNOWN: [&str; 5] =
     ["openai.chat", "openai.responses", "anthropic.messages", "gemini.generateContent", "gemini.streamGenerateContent"];
 const SEED: u64 = 20_261_121;
 
@@ -34,26 +35,37 @@ fn policy_forbidding(phrases: &BTreeSet<String>) -> String {
 fn request(exchange: &Recorded) -> Vec<u8> {
     let (stream, any) = (exchange.stream, "any");
     let least = || match exchange.api.as_str() {
-        "openai.responses" => json!({"model": "m", "stream": stream, "input": any}),
+        "openai.responses" | "openai.responses-compact" => json!({"model": "m", "stream": stream, "input": any}),
         "openai.chat" | "anthropic.messages" => {
             json!({"model": "m", "max_tokens": 10, "stream": stream, "messages": []})
         }
-        _ => json!({"contents": [{"parts": [{"text": any}]}]}),
+        api if api.starts_with("gemini.") => json!({"contents": [{"parts": [{"text": any}]}]}),
+        _ => json!({"model": "m", "stream": stream}),
     };
     let least = || least().to_string().into_bytes();
-    exchange.request.clone().filter(|r| serde_json::from_slice::<serde_json::Value>(r).is_ok()).unwrap_or_else(least)
+    let read = |body: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(body).ok();
+    let Some((body, mut recorded)) = exchange.request.clone().and_then(|body| Some((read(&body)?, body))) else {
+        return least();
+    };
+    // One recording shows a stream that its request does not ask for.
+    if exchange.api == "openai.completions" && stream && body.get("stream").is_none() {
+        recorded.truncate(recorded.len() - 1);
+        recorded.extend_from_slice(b",\"stream\":true}");
+    }
+    recorded
 }
 
 /// The path as recorded, unless the recording has a placeholder there.
 fn path(exchange: &Recorded) -> String {
-    let usual = match exchange.api.as_str() {
+    let usual = || match exchange.api.as_str() {
         "openai.chat" => "/v1/chat/completions",
         "openai.responses" => "/v1/responses",
         "anthropic.messages" => "/v1/messages",
         "gemini.generateContent" => "/v1beta/models/m:generateContent",
-        _ => "/v1beta/models/m:streamGenerateContent",
+        "gemini.streamGenerateContent" => "/v1beta/models/m:streamGenerateContent",
+        api => panic!("no usual path of {api}: {}", exchange.path),
     };
-    let path = if exchange.path.starts_with('/') { &exchange.path } else { usual };
+    let path = if exchange.path.starts_with('/') { exchange.path.as_str() } else { usual() };
     // Redactions of the recording are no part of an address.
     let of_address = |text: &str| text.replace(['<', '>', '[', ']'], "");
     match exchange.query.as_str() {
@@ -110,8 +122,8 @@ fn assert_none(faults: &[String], of: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn allowed_traffic_comes_out_byte_for_byte() {
-    let Some(exchanges) = recorded(&APIS) else { return };
-    assert!(exchanges.len() > 750, "{} exchanges", exchanges.len());
+    let Some(exchanges) = recorded(&[]) else { return };
+    assert!(exchanges.len() > 1_200, "{} exchanges", exchanges.len());
     let faults = replay(ALLOW, &exchanges, |exchange, answer| {
         if answer.status.as_u16() != exchange.status || !answer.complete {
             return Some(format!("status {} instead of {}: {}", answer.status, exchange.status, answer.text()));
@@ -125,6 +137,16 @@ async fn allowed_traffic_comes_out_byte_for_byte() {
 
 /// A phrase of the answer as its reader sees it.
 fn phrase(exchange: &Recorded) -> Option<String> {
+    if !KNOWN.contains(&exchange.api.as_str()) {
+        let all = members(&exchange.response);
+        let texts = all.into_values().filter(|text| text.split_whitespace().count() > 3);
+        let longest = texts.max_by_key(String::len)?;
+        let words: Vec<&str> = longest.lines().max_by_key(|line| line.len())?.split(' ').collect();
+        let plain = |word: &&&str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b",.'-".contains(&b));
+        let run: Vec<&str> = words.iter().skip_while(|word| !plain(word)).take_while(plain).take(4).copied().collect();
+        let phrase = run.join(" ");
+        return (run.len() > 1 && phrase.len() >= 10).then_some(phrase);
+    }
     let body = String::from_utf8_lossy(&exchange.response).into_owned();
     // Arguments that are a value, the reader spells in its own way: no phrase of the wire.
     let values = exchange.api.starts_with("gemini.") || (exchange.api == "anthropic.messages" && !exchange.stream);
@@ -136,16 +158,18 @@ fn phrase(exchange: &Recorded) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_phrase_is_stopped() {
-    let Some(exchanges) = recorded(&APIS) else { return };
+    let Some(exchanges) = recorded(&[]) else { return };
     let exchanges: Vec<Recorded> = exchanges.into_iter().filter(|e| e.status == 200 && phrase(e).is_some()).collect();
-    assert!(exchanges.len() > 600, "{} exchanges with a phrase", exchanges.len());
+    assert!(exchanges.len() > 800, "{} exchanges with a phrase", exchanges.len());
     let phrases: BTreeSet<String> = exchanges.iter().filter_map(phrase).collect();
     let faults = replay(&policy_forbidding(&phrases), &exchanges, |exchange, answer| {
         let (body, phrase) = (answer.text(), phrase(exchange).unwrap());
-        if texts(&body).values().any(|text| text.contains(&phrase)) {
-            return Some("LEAK: the phrase reached the client".into());
+        let read = if KNOWN.contains(&exchange.api.as_str()) { texts(&body) } else { members(&answer.body()) };
+        if read.values().any(|text| text.contains(&phrase)) {
+            return Some(format!("LEAK: {phrase:?} reached the client"));
         }
-        (!is_clyra_error(&body) || !answer.complete).then(|| format!("not stopped: {} {phrase:?}", answer.status))
+        let told = is_clyra_error(&body) || events(&answer.body()).iter().any(|event| event.get("clyra").is_some());
+        (!told || !answer.complete).then(|| format!("not stopped: {} {phrase:?}", answer.status))
     })
     .await;
     println!("{} recorded exchanges stopped by a phrase of theirs", exchanges.len() - faults.len());

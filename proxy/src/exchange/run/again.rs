@@ -51,7 +51,7 @@ impl Exchange<'_> {
         let Asking { context, mut request, bound } = asking;
         // Another question under the same key would be given the first one's answer.
         request.headers.remove("idempotency-key");
-        let request = UpstreamRequest { path_and_query, body, ..request };
+        let request = UpstreamRequest { path_and_query, body, made: Arc::default(), ..request };
         let second = tokio::time::timeout(patience, self.second(request, context, bound, down)).await;
         let Ok(second) = second else {
             tracing::warn!(request_id = %self.id, "the model was asked again and did not answer in time");
@@ -120,7 +120,9 @@ impl Exchange<'_> {
             () = down.gone() => return Err(Stop::Gone),
             reply = self.gateway.call.clone().oneshot(request) => reply,
         };
-        let Ok(mut reply) = reply else { return Ok(None) };
+        let Ok(mut reply) = reply.map_err(Stop::Upstream).and_then(|reply| self.decoded_reply(reply)) else {
+            return Ok(None);
+        };
         self.record.called.attempts = self.record.called.attempts.saturating_add(reply.attempts);
         let encoded = reply.headers.contains_key(header::CONTENT_ENCODING);
         let Some(body) = self.whole(&mut reply, down).await?.filter(|_| reply.status.is_success() && !encoded) else {

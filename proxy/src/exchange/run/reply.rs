@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use clyra_policy::BlockStyle;
 use clyra_receipts::EventTree;
 use http::{HeaderMap, StatusCode, header};
@@ -15,13 +15,19 @@ use crate::exchange::lock::Bound;
 use crate::exchange::ports::{Downstream, UpstreamReply};
 use crate::exchange::record::Side;
 use crate::guard::{self, Gap, Released, Report};
-use crate::surface::ResponseFacts;
+use crate::surface::{Answers, ResponseFacts};
+use crate::wire::{Framing, encoding};
 
 /// How long a provider may keep the connection open after its terminal event.
 const AFTER_DONE_MAX: Duration = Duration::from_secs(2);
 
 /// White space that is read to see what an answer is. An hour of a line feed per second is less.
 const LEADING_SPACE_MAX: usize = 4096;
+
+/// What no detector can read as text. Without a word of its kind it may be anything, and is looked at.
+fn is_media(kind: &str) -> bool {
+    ["audio/", "image/", "video/"].iter().any(|of| kind.starts_with(of)) || kind == "application/octet-stream"
+}
 
 impl Exchange<'_> {
     pub(super) async fn answer(
@@ -35,16 +41,20 @@ impl Exchange<'_> {
         let judge = PolicyJudge::response(context, status.as_u16(), bound.on_violation);
         let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let encoded = reply
-            .headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
-        if encoded {
+        if encoding::codings(&reply.headers).is_err() {
             return self.pass(reply, judge, Gap::Encoded, down).await;
         }
         let mut reply = reply;
-        if kind == "text/event-stream"
-            || (self.record.stream && status.is_success() && self.reads_as_stream(&mut reply, down).await?)
+        if status.is_success() && self.surface.answers == Answers::Media && is_media(&kind) {
+            return self.media(reply, judge, down).await;
+        }
+        let framing = self.surface.framing;
+        let rows = status.is_success() && self.surface.answers == Answers::Events;
+        if rows
+            || kind == framing.media_type()
+            || (self.record.stream
+                && status.is_success()
+                && (framing == Framing::Lines || self.reads_as_stream(&mut reply, down).await?))
         {
             return self.stream(reply, judge, bound.bindings, down).await;
         }
@@ -82,9 +92,13 @@ impl Exchange<'_> {
                 self.ahead = Some(body.into());
                 return self.pass(reply, judge, Gap::Oversize, down).await;
             }
+            self.held_answer.grow(chunk.len())?;
             body.extend_from_slice(&chunk);
         }
         let success = reply.status.is_success();
+        // Where the endpoint says so, an answer may be text of no form (subtitles).
+        let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let text = self.surface.answers == Answers::Media && kind.starts_with("text/");
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;
         let body = Bytes::from(body);
@@ -93,7 +107,9 @@ impl Exchange<'_> {
         let (backup, job) = (judge.fresh(), judge);
         let outcome = self.gateway.inspect.run(body.len(), move || {
             let (mut judge, mut report, mut facts) = (job, Report::default(), ResponseFacts::default());
-            let result = if success {
+            let result = if success && text {
+                guard::error(&engine, in_job, &mut judge, &mut report)
+            } else if success {
                 guard::answer(surface, &engine, in_job, bindings, &mut judge, (&mut report, &mut facts))
             } else {
                 guard::error(&engine, in_job, &mut judge, &mut report)
@@ -129,6 +145,10 @@ impl Exchange<'_> {
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
+        guard.shown.rpc_id.clone_from(&self.shown.rpc_id);
+        if self.hides_count {
+            guard.hide_count();
+        }
         guard.shown.keeps_items = self.gateway.policy.defaults().block_style == BlockStyle::Refusal;
         let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
@@ -188,6 +208,7 @@ impl Exchange<'_> {
                 // What is held has been held too long.
                 Err(_) => (false, guard.tick(clock.elapsed(), &mut parts)),
             };
+            self.held_answer.set(guard.held_bytes())?;
             if ended && fed.is_ok() {
                 break;
             }
@@ -261,6 +282,38 @@ impl Exchange<'_> {
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;
         self.complete((status, &upstream_headers), None, rest, down).await
+    }
+
+    /// Media, as it comes. The newest byte waits for the outcome to be on disk.
+    async fn media(
+        &mut self,
+        mut reply: UpstreamReply,
+        judge: PolicyJudge,
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        let mut report = Report::default();
+        let mut newest = BytesMut::new();
+        while let Some(chunk) = self.next(&mut reply, down).await? {
+            newest.extend_from_slice(&chunk);
+            let ready = newest.split_to(newest.len().saturating_sub(1)).freeze();
+            if ready.is_empty() {
+                continue;
+            }
+            let part = guard::media(ready, &mut report);
+            self.note_released(std::slice::from_ref(&part));
+            if !self.started {
+                self.opened().await?;
+                let head = self.response_head(reply.status, &reply.headers);
+                self.start(head, None, down).await?;
+            }
+            down.write(part).await?;
+        }
+        let rest = guard::media(newest.freeze(), &mut report);
+        self.record.response = Side { report, decided: Some(judge.decided), inspected: true };
+        self.note_released(std::slice::from_ref(&rest));
+        let (status, upstream_headers) = (reply.status, reply.headers);
+        reply.body.release().await;
+        self.complete((status, &upstream_headers), None, vec![rest], down).await
     }
 
     /// Ends an answer in good order. The outcome is on disk before the last byte leaves: before the whole body, or before

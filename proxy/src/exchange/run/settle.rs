@@ -24,6 +24,7 @@ impl Exchange<'_> {
             Stop::Upstream(error) => Reason::Upstream(error),
             Stop::Body(error) => Reason::Body(error),
             Stop::Overloaded => Reason::Overloaded,
+            Stop::NoRoom => Reason::NoRoom,
             Stop::Malformed(text) => Reason::Malformed(text),
             Stop::Gone | Stop::NoReceipt => Reason::NoReceipt,
         };
@@ -31,6 +32,7 @@ impl Exchange<'_> {
             Stop::Block(block) if matches!(block.cause, Cause::Policy | Cause::Schema) => Verdict::Blocked,
             Stop::Block(_) | Stop::Malformed(_) => Verdict::Errored,
             Stop::Upstream(UpstreamError::Timeout { .. }) => Verdict::Timeout,
+            Stop::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
             Stop::Body(BodyError::Gone) => Verdict::AbortedByClient,
             _ => Verdict::Errored,
         };
@@ -44,28 +46,31 @@ impl Exchange<'_> {
         let settled = self.close().await.is_ok();
         let reason = if settled { reason } else { Reason::NoReceipt };
         self.record.code = Some(reason.code());
-        let refuses = self.gateway.policy.defaults().block_style == BlockStyle::Refusal && reason.may_be_refusal();
+        let soft = self.surface.ending.soft.as_ref();
+        let soft = soft
+            .filter(|_| self.gateway.policy.defaults().block_style == BlockStyle::Refusal && reason.may_be_refusal());
         self.shown.asked_model.clone_from(&self.record.model);
         self.shown.now_unix_s = unix_now();
         if self.started {
-            let event = if refuses {
-                reason.refused_events(self.surface, &self.shown, &self.id)
-            } else {
-                reason.event(self.surface, &self.shown, &self.id)
+            let event = match soft {
+                Some(soft) => reason.refused_events(self.surface, soft, &self.shown, &self.id),
+                None => reason.event(self.surface, &self.shown, &self.id),
             };
             if down.write(event).await.is_ok() {
                 let _ = down.finish().await;
             }
             return;
         }
-        let mut answer = if refuses {
-            reason.refused(self.surface, &self.shown, self.asked, &self.id)
-        } else {
-            reason.answer(self.surface.dialect, &self.id)
+        let in_ok = if soft.is_none() { reason.in_ok(self.surface, &self.shown, &self.id) } else { None };
+        let mut answer = match soft {
+            None if in_ok.is_some() => in_ok.unwrap_or_else(|| reason.answer(self.surface.dialect, &self.id)),
+            Some(soft) => reason.refused(self.surface, soft, &self.shown, self.asked, &self.id),
+            None => reason.answer(self.surface.dialect, &self.id),
         };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());
-        let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
+        let is_refused = matches!(reason, Reason::Upstream(UpstreamError::UnknownKey { .. }));
+        let decision = if matches!(reason, Reason::Upstream(_)) && !is_refused { "allow" } else { "block" };
         let _ = send_own(self.gateway, &self.id, decision, answer, down).await;
     }
 
@@ -188,6 +193,7 @@ impl Exchange<'_> {
             (true, true) => Asked::Array,
             (true, false) => Asked::Events,
         };
+        self.shown.rpc_id.clone_from(&facts.rpc_id);
         self.record.messages = facts.messages;
         self.record.tools.clone_from(&facts.tools);
         self.record.parents = self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results);

@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use crate::guard::channel::Piece;
 use crate::guard::choices::Ended;
+use crate::guard::count::Ours;
 use crate::guard::said::Origin;
 use crate::guard::splice::Span;
 use crate::surface::{Channel, Mark, Replaced, Segment};
-use crate::wire::sse::Frame;
+use crate::wire::Frame;
 
 /// An event that waits.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Held {
     pub(super) terminal: bool,
     /// A client shows something of it.
     pub(super) shows: bool,
+    /// What of it was not asked for by the client.
+    pub(super) ours: Ours,
     /// Choices that are said to have ended here.
     pub(super) ends: Vec<u64>,
 }

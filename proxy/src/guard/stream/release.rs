@@ -6,12 +6,14 @@ use super::StreamGuard;
 use super::held::{Dressed, Held, HeldSegment};
 use crate::guard::channel::Text;
 use crate::guard::choices::{self, Fate};
+use crate::guard::count::Ours;
 use crate::guard::document::broken;
 use crate::guard::judge::{Block, Judge};
 use crate::guard::said::{Origin, edits_again};
 use crate::guard::splice::{all_edits_for, apply, patch, replace};
 use crate::guard::witness::Released;
 use crate::json::{Limits, TextDecoder};
+use crate::surface::Replaced;
 
 impl<J: Judge> StreamGuard<J> {
     /// Lets go of the events at the front that nothing holds any more.
@@ -26,11 +28,15 @@ impl<J: Judge> StreamGuard<J> {
             let Some(mut held) = self.queue.pop_front() else { break };
             self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
             let Dressed { data, empty } = self.dress(&mut held)?;
-            if empty {
+            if empty || held.ours == Ours::Everything {
                 continue;
             }
             self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
-            out.push(Released::new(data.map_or(held.frame.raw.clone(), |data| held.frame.with_data(&data))));
+            let bytes = match data {
+                Some(data) => held.frame.with_data(&data).ok_or_else(broken)?,
+                None => held.frame.raw.clone(),
+            };
+            out.push(Released::new(bytes));
         }
         Ok(())
     }
@@ -126,10 +132,15 @@ impl<J: Judge> StreamGuard<J> {
                 patches.push(patch(data, &one.segment, before, &edits));
             }
         }
+        if !patches.is_empty() {
+            patches.extend(held.repeats.drain(..).map(replace));
+        }
+        if let Ours::Member(range) = &held.ours {
+            patches.push(replace(Replaced { range: range.clone(), with: "" }));
+        }
         if patches.is_empty() {
             return Ok(None);
         }
-        patches.extend(held.repeats.drain(..).map(replace));
         Ok(Some(apply(data, patches, Limits::default()).ok_or_else(broken)?.into()))
     }
 }

@@ -5,9 +5,13 @@ use serde_json::{Value as Json, json};
 use super::each;
 use crate::json::Value;
 use crate::surface::ending::own_id;
-use crate::surface::{Choices, Dialect, Ending, Mark, Refusal, Shown};
+use crate::surface::{Choices, Dialect, Ending, Mark, Refusal, Shown, Soft};
 
-pub(super) const ENDING: Ending = Ending { error: error_event, refusal: refusal_events, document: refusal_document };
+pub(super) const ENDING: Ending = Ending {
+    error: |refusal, shown| error_event(refusal, shown).into(),
+    in_ok: None,
+    soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
+};
 
 pub(super) const CHOICES: Choices = Choices {
     list: "candidates",

@@ -12,18 +12,18 @@ mod tables;
 use super::{Address, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Usage, text_of};
 use crate::json::{Kind, Value};
 
+pub(super) use tables::request;
+
 /// The methods, in lower case as normalised paths are.
 const PLAIN: &str = ":generatecontent";
 const STREAMED: &str = ":streamgeneratecontent";
 
 pub(super) static SURFACE: Surface = Surface {
-    id: "gemini.generate",
-    dialect: Dialect::Gemini,
     serves: |path| path.ends_with(PLAIN) || path.ends_with(STREAMED),
     request: || &tables::REQUEST,
     response: || &tables::RESPONSE,
     event: |_| &tables::EVENT,
-    repeats: false,
+    events: || vec![("{}".to_owned(), &tables::EVENT)],
     request_facts,
     note_response,
     signal,
@@ -31,6 +31,11 @@ pub(super) static SURFACE: Surface = Surface {
     ending: ending::ENDING,
     again: Some(again::AGAIN),
     choices: Some(ending::CHOICES),
+    ..Surface::plain(
+        "gemini.generate",
+        Dialect::Gemini,
+        &["POST /v1beta/models/{model}:generateContent", "POST /v1beta/models/{model}:streamGenerateContent"],
+    )
 };
 
 /// The member in either spelling.
@@ -46,11 +51,10 @@ fn each<'a>(value: Option<Value<'a>>) -> impl Iterator<Item = Value<'a>> {
 
 fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
     let path = address.decoded();
-    let (model, method) = path.trim_end_matches('/').rsplit_once(':').unwrap_or_default();
-    let stream = STREAMED.strip_prefix(':') == Some(&*method.to_ascii_lowercase());
+    let stream = path.trim_end_matches('/').to_ascii_lowercase().ends_with(STREAMED);
     let parts = || each(root.get("contents")).flat_map(|content| each(content.get("parts")));
     let mut facts = RequestFacts {
-        model: model.rsplit('/').next().unwrap_or_default().to_owned(),
+        model: address.model(),
         stream,
         array: stream && !address.asks("alt", "sse") && !address.asks("$alt", "sse"),
         messages: each(root.get("contents")).count() as u32,

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use crate::surface::Channel;
 use crate::surface::table::{Join, Rule, Table, Tokens, When, by_role, json, media, part, text};
 
-pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
+pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(request);
+
+pub(in crate::surface) fn request() -> Table {
     use Channel::{Metadata, System, ToolDefinition, User};
     let content = |text_rule| {
         let role = Table::build(&[("role", text(Metadata))], &[]);
@@ -43,7 +45,7 @@ pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
     .with("systemInstruction", content(text(System)))
     .with("system_instruction", content(text(System)))
     .with("tools", tool().or_array(tool()))
-});
+}
 
 pub(super) static RESPONSE: LazyLock<Table> = LazyLock::new(|| answer(0).or_array(answer(1)));
 

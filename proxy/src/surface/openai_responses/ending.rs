@@ -5,9 +5,13 @@ use serde_json::{Value as Json, json};
 use super::kind;
 use crate::json::Value;
 use crate::surface::ending::{openai_error, own_id};
-use crate::surface::{Ending, Mark, Refusal, Shown, Stage};
+use crate::surface::{Ending, Mark, Refusal, Shown, Soft, Stage};
 
-pub(super) const ENDING: Ending = Ending { error: error_event, refusal: refusal_events, document: refusal_document };
+pub(super) const ENDING: Ending = Ending {
+    error: |refusal, shown| error_event(refusal, shown).into(),
+    in_ok: None,
+    soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
+};
 
 pub(super) fn mark(root: Value<'_>) -> Mark {
     let kind = kind(root);

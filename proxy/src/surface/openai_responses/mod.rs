@@ -13,13 +13,14 @@ use std::borrow::Cow;
 use super::{Address, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, text_of};
 use crate::json::{Kind, Value};
 
+pub(super) use tables::kept;
+
 pub(super) static SURFACE: Surface = Surface {
-    id: "openai.responses",
-    dialect: Dialect::OpenAi,
     serves: |path| path.ends_with("/responses"),
     request: || &tables::REQUEST,
     response: || &tables::RESPONSE,
     event,
+    events: tables::events,
     repeats: true,
     request_facts,
     note_response,
@@ -27,7 +28,7 @@ pub(super) static SURFACE: Surface = Surface {
     mark: ending::mark,
     ending: ending::ENDING,
     again: Some(again::AGAIN),
-    choices: None,
+    ..Surface::plain("openai.responses", Dialect::OpenAi, &["POST /v1/responses"])
 };
 
 /// Clients go by the `type` in the data.

@@ -73,6 +73,11 @@ pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
 pub(super) static RESPONSE: LazyLock<Table> = LazyLock::new(|| response(Join::Whole));
 
 /// A response object, plain or inside an event.
+/// What a provider has kept: an answer, or a list of items that were asked or answered.
+pub(in crate::surface) fn kept() -> Table {
+    response(Join::Whole).with("data.*", item(Join::Whole, "kept"))
+}
+
 fn response(join: Join) -> Table {
     use Channel::{Content, Metadata, System, ToolDefinition};
     Table::build(
@@ -260,6 +265,12 @@ pub(super) static EVENTS: LazyLock<BTreeMap<&'static str, Table>> = LazyLock::ne
     }
     events
 });
+
+/// Every kind of event with its table.
+pub(super) fn events() -> Vec<(String, &'static Table)> {
+    let known = EVENTS.iter().map(|(kind, table)| (format!(r#"{{"type":"{kind}"}}"#), table));
+    known.chain([(r#"{"type":"unforeseen"}"#.to_owned(), &*UNKNOWN)]).collect()
+}
 
 /// Of an event that is not in the list, what is called `delta` is read as if it continued.
 pub(super) static UNKNOWN: LazyLock<Table> = LazyLock::new(|| {
