@@ -236,7 +236,8 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
     })
 }
 
-/// Choices that were ended alone: the format of receipts has no member for them.
+/// What the format of receipts has no member for: choices that were ended alone, and the kinds of damage that would have been
+/// mended where nothing is touched.
 fn ext(record: &Record) -> Ext {
     let mut ext = Ext::default();
     let ended = &record.response.report.schema.ended;
@@ -244,6 +245,11 @@ fn ext(record: &Record) -> Ext {
         let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
         // Digits in ASCII: there is nothing to refuse.
         let _ = ext.insert("choices_ended", Value::from(list));
+    }
+    let would = &record.response.report.schema.would_repair;
+    if !would.is_empty() {
+        let kinds = would.keys().copied().collect::<Vec<_>>().join(",");
+        let _ = ext.insert("would_repair", Value::from(kinds));
     }
     ext
 }

@@ -78,6 +78,15 @@ fn a_choice_is_judged_before_a_client_hears_that_it_is_over() {
         assert_eq!(shown(over.released().as_bytes())[&1], "x.y.");
         assert!(!over.released().contains('c') || !shown(over.released().as_bytes())[&0].contains('c'));
     }
+    // An empty reason is none.
+    let empty = |index: u8, text: &str| {
+        frame(json!({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": ""}]}))
+    };
+    let over = run(
+        &apart(VERIFIED, 2),
+        &[empty(0, "a"), empty(1, "x"), empty(0, "b."), ended(0, "stop"), empty(1, "."), ended(1, "stop")],
+    );
+    assert_eq!((over.end, over.report.schema.ended.len()), (Ok(()), 0));
     // A good one that says once more that it is over is still good; one that goes on behind its end is not.
     let again = frame(json!({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": null}]}));
     let good = [delta(0, "ab."), delta(1, "x."), ended(0, "stop"), again, ended(1, "stop")];

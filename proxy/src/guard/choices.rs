@@ -21,6 +21,7 @@ pub(super) struct Ended {
     /// Why each ended that did.
     blocks: BTreeMap<u64, Block>,
     seen: BTreeSet<u64>,
+    finished: BTreeSet<u64>,
 }
 
 /// What becomes of a choice.
@@ -36,6 +37,11 @@ impl Ended {
     pub(super) fn note(&mut self, indices: &[u64]) {
         let room = CHOICES_MAX.saturating_sub(self.seen.len());
         self.seen.extend(indices.iter().take(room));
+    }
+
+    /// The provider says that a choice is over: true the first time. Beyond [`CHOICES_MAX`] they are over with the answer.
+    pub(super) fn finish(&mut self, index: u64) -> bool {
+        self.seen.contains(&index) && !self.has(index) && self.finished.insert(index)
     }
 
     pub(super) fn end(&mut self, index: u64, block: Block) {
@@ -171,6 +177,7 @@ mod tests {
         let mut ended = Ended::default();
         ended.note(&[0, 1]);
         assert!(ended.all().is_none());
+        assert!(ended.finish(0) && !ended.finish(0) && !ended.finish(7));
         ended.end(1, block("b"));
         assert!(ended.all().is_none() && ended.has(1) && ended.has_place("1/0") && !ended.has_place("0/1"));
         ended.end(0, block("a"));

@@ -11,6 +11,7 @@ use super::judge::{Block, Cause};
 use super::locks::Desk;
 use super::mended::Mended;
 use super::schema::{Schema, TextLock};
+use super::shadow::Shadow;
 use super::splice::Span;
 use crate::surface::Channel;
 
@@ -56,6 +57,8 @@ pub(super) struct One {
     /// Edits that not all locks of the text have decided on.
     pub(super) edits: VecDeque<Edit>,
     pub(super) state: State,
+    /// Where nothing is touched: what repair would have come to.
+    pub(super) shadow: Option<Shadow>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

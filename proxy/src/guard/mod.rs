@@ -17,6 +17,7 @@ mod mended;
 mod repairs;
 mod said;
 mod schema;
+mod shadow;
 mod splice;
 mod stream;
 mod whole;

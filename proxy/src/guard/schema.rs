@@ -162,6 +162,8 @@ pub struct SchemaReport {
     pub checked: BTreeSet<(String, String)>,
     /// What was mended, where something was.
     pub repairs: Repairs,
+    /// Where nothing is touched: the edits by kind of damage with which a refused answer would have passed.
+    pub would_repair: BTreeMap<&'static str, u64>,
     /// Numbers of the choices that were ended alone.
     pub ended: BTreeSet<u64>,
     /// Most bytes of one text that were held at one time.

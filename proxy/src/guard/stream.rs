@@ -7,26 +7,32 @@
 //!
 //! Time is told by whoever feeds the bytes, as the time since the answer began.
 
+mod apart;
+mod held;
+mod release;
+mod texts;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clyra_detectors::{Engine, View};
+use clyra_detectors::Engine;
 
-use super::calls::{Calls, TooMany};
-use super::channel::{Piece, Text, hide_names, view};
-use super::choices::{self, Ended, Fate};
+use self::held::{Held, shows};
+use super::calls::Calls;
+use super::channel::{Text, hide_names};
+use super::choices::Ended;
 use super::count::{Ours, ours};
-use super::document::{broken, cannot_redact, decoded, is_clients_call, scan_viewed, scan_whole};
+use super::document::{cannot_redact, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report};
 use super::locks::{Desk, Locks};
-use super::said::{Origin, Said, edits_again};
+use super::said::{Origin, Said};
 use super::schema::Binding;
-use super::splice::{Span, add_span, all_edits_for, apply, patch, replace};
+use super::splice::add_span;
 use super::witness::Released;
-use crate::json::{Doc, Limits, TextDecoder, Value};
-use crate::surface::{Channel, Form, Join, Mark, Replaced, ResponseFacts, Segment, Shown, Signal, Surface};
+use crate::json::{Doc, Limits};
+use crate::surface::{Form, Join, Mark, ResponseFacts, Segment, Shown, Signal, Surface};
 use crate::wire::{Frame, FrameError, Framer};
 
 /// Most bytes of an answer that may be held back at one time, whatever holds them. Buffer mode holds a whole answer; today's
@@ -77,61 +83,6 @@ pub struct StreamGuard<J> {
     first_shown: Option<usize>,
     /// The client did not ask for the count of tokens that comes.
     hides_count: bool,
-}
-
-/// An event that waits.
-#[derive(Debug)]
-struct Held {
-    frame: Frame,
-    segments: Vec<HeldSegment>,
-    /// Values to become `null` if anything in this event is redacted.
-    repeats: Vec<Replaced>,
-    mark: Mark,
-    /// Holds until the answer is complete.
-    terminal: bool,
-    /// A client shows something of it.
-    shows: bool,
-    /// What of it was not asked for by the client.
-    ours: Ours,
-    /// Choices that are said to have ended here.
-    ends: Vec<u64>,
-}
-
-#[derive(Debug)]
-struct HeldSegment {
-    segment: Segment,
-    text: Option<(usize, Piece)>,
-    /// Where this text was said first, if it may be said several times.
-    origin: Option<Origin>,
-    spans: Vec<Span>,
-    /// Locks that hold a text that stands alone, and its length.
-    lock: Option<(usize, u64)>,
-    /// Held until the rules have judged the call.
-    judged: bool,
-    /// Held until a lock vouches for something of the call.
-    vouched: bool,
-    /// Its choice has ended: it does not leave.
-    gone: bool,
-}
-
-impl Held {
-    /// Something in it is of this choice.
-    fn tells(&self, choice: u64) -> bool {
-        self.mark.opens.contains(&choice) || self.mark.closes.contains(&choice)
-    }
-
-    fn tells_any(&self, ended: &Ended) -> bool {
-        ended.any() && self.mark.opens.iter().chain(&self.mark.closes).any(|choice| ended.has(*choice))
-    }
-}
-
-/// An event as it may leave.
-#[derive(Debug, Default)]
-struct Dressed {
-    /// Where that is not how it came.
-    data: Option<Bytes>,
-    /// Nothing of it is left to be sent.
-    empty: bool,
 }
 
 /// The end of an inspected stream.
@@ -422,12 +373,6 @@ impl<J: Judge> StreamGuard<J> {
         Ok(())
     }
 
-    /// Whether a text ended with its choice. Some providers say once more that nothing comes of it.
-    fn is_over(&self, segment: &Segment) -> bool {
-        let text = self.by_key.get(&segment.key).and_then(|index| self.texts.get(*index));
-        self.locks.apart() && text.is_some_and(Text::ended)
-    }
-
     /// An event that is not strict JSON: nobody knows what a client makes of it. Where the policy lets it pass, its bytes
     /// are looked at as they are.
     fn unreadable(&mut self, data: &Bytes, batch: &mut Batch) -> Result<(), Block> {
@@ -441,308 +386,6 @@ impl<J: Judge> StreamGuard<J> {
         found.iter_mut().for_each(|f| f.contained = false);
         batch.failed |= failed;
         batch.add(found, Target::Fields);
-        Ok(())
-    }
-
-    fn whole(
-        &mut self,
-        segment: Segment,
-        raw: &[u8],
-        root: Value<'_>,
-        position: usize,
-        batch: &mut Batch,
-    ) -> Result<HeldSegment, Block> {
-        let text = decoded(&segment, raw);
-        let noted = self.calls.note_part(&segment, &text);
-        self.follow(noted)?;
-        self.locks.note(segment.channel, &text);
-        let as_json = self.locks.reads_json(segment.channel);
-        let view = if as_json { View::Json } else { view(segment.form) };
-        let (mut found, failed) = scan_viewed(&self.engine, view, &segment, &text, &mut self.report);
-        self.calls.name(&segment.path_index, &mut found);
-        batch.failed |= failed;
-        batch.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name && !found.is_empty()));
-        let (lock, vouched) = self.lock_whole(&segment, &text, root, &found, batch)?;
-        batch.add(found, Target::Whole { position });
-        let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        Ok(HeldSegment { segment, text: None, origin: None, spans: Vec::new(), lock, judged, vouched, gone: false })
-    }
-
-    /// A text that may have been said before: then what was decided of it holds here as well.
-    fn again(
-        &mut self,
-        segment: Segment,
-        raw: &[u8],
-        root: Value<'_>,
-        position: usize,
-        batch: &mut Batch,
-    ) -> Result<HeldSegment, Block> {
-        if let Some(index) = self.by_key.get(&segment.key).copied() {
-            self.end_into(index, batch)?;
-        }
-        let text = decoded(&segment, raw);
-        let Some(origin) = self.said.find(&segment, &text) else {
-            let origin = self.said.whole(&segment, &text);
-            let held = self.whole(segment, raw, root, position, batch)?;
-            if let Some(Origin::Whole(index)) = origin {
-                self.said.bind(index, held.lock.map(|(lock, _)| lock));
-            }
-            return Ok(HeldSegment { origin, ..held });
-        };
-        let lock = self.lock_at(origin).map(|lock| (lock, text.len() as u64));
-        let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        let vouched =
-            segment.channel == Channel::ToolName && self.locks.bind_tools() && !self.free.contains(&segment.path_index);
-        let origin = Some(origin);
-        Ok(HeldSegment { segment, text: None, origin, spans: Vec::new(), lock, judged, vouched, gone: false })
-    }
-
-    /// The locks of a text that was said before.
-    fn lock_at(&self, origin: Origin) -> Option<usize> {
-        match origin {
-            Origin::Streamed(index) => self.lock_of.get(index).copied().flatten(),
-            Origin::Whole(index) => self.said.lock(index),
-        }
-    }
-
-    /// Locks for a text that stands alone, and whether a lock must vouch for its call first.
-    fn lock_whole(
-        &mut self,
-        segment: &Segment,
-        text: &str,
-        root: Value<'_>,
-        found: &[Found],
-        batch: &mut Batch,
-    ) -> Result<(Option<(usize, u64)>, bool), Block> {
-        let place = &segment.path_index;
-        if segment.channel == Channel::ToolName && self.locks.bind_tools() {
-            if !is_clients_call(root, &segment.pointer) {
-                self.free.insert(place.clone());
-                return Ok((None, false));
-            }
-            if self.free.remove(place) {
-                // A call that turns into another under way.
-                self.desk_into(batch, |locks, desk| locks.refuse_call(desk))?;
-            }
-            let tool = self.calls.called(place);
-            self.desk_into(batch, |locks, desk| locks.named(place, tool.as_deref(), desk))?;
-            return Ok((None, true));
-        }
-        let free = self.is_free(segment, root);
-        // What a block begins with is an empty object where pieces follow, and means no arguments where none do.
-        let placeholder = segment.channel.is_tool_call() && segment.form == Form::JsonValue && text == "{}";
-        if !self.locks.binds(segment) || free || placeholder {
-            return Ok((None, false));
-        }
-        let lock = self.desk_into(batch, |locks, desk| {
-            let lock = locks.open(segment, None, desk)?;
-            locks.found(lock, found);
-            locks.feed(lock, text, None, desk)?;
-            Ok(lock)
-        })?;
-        Ok((Some((lock, text.len() as u64)), false))
-    }
-
-    /// Whether this is part of a call that no schema binds; remembers that it is.
-    fn is_free(&mut self, segment: &Segment, root: Value<'_>) -> bool {
-        if !segment.channel.is_tool_call() || !self.locks.bind_tools() {
-            return false;
-        }
-        if !is_clients_call(root, &segment.pointer) {
-            self.free.insert(segment.path_index.clone());
-        }
-        self.free.contains(&segment.path_index)
-    }
-
-    /// Where calls are judged, one that is not followed is not inspected.
-    fn follow(&mut self, noted: Result<(), TooMany>) -> Result<(), Block> {
-        if noted.is_err() && self.locks.bind_tools() {
-            self.desk(|locks, desk| locks.refuse_call(desk))?;
-        }
-        if noted.is_ok() || !self.judge.wants_tool_calls() {
-            return Ok(());
-        }
-        self.report.gaps.insert(Gap::Oversize);
-        self.judge.gap(Gap::Oversize, Cause::BadAnswer).map_or(Ok(()), Err)
-    }
-
-    fn streamed(
-        &mut self,
-        segment: Segment,
-        raw: &[u8],
-        root: Value<'_>,
-        batch: &mut Batch,
-    ) -> Result<HeldSegment, Block> {
-        let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        let bound = self.locks.binds(&segment) && !self.is_free(&segment, root);
-        if tool || bound && segment.channel.is_tool_call() {
-            let noted = self.calls.note(&segment.path_index);
-            self.follow(noted)?;
-        }
-        let index = self.text_for(&segment, tool, bound, batch)?;
-        if bound && segment.channel.is_tool_call() && self.lock_of.get(index).copied().flatten().is_none() {
-            self.desk_into(batch, |locks, desk| locks.refuse_call(desk))?;
-        }
-        let mut found = Vec::new();
-        let Some(text) = self.texts.get_mut(index) else { return Err(too_much()) };
-        let (piece, decoded) = text.feed(raw, &segment, &mut found, &mut self.report);
-        batch.failed |= text.failed();
-        self.calls.name(&segment.path_index, &mut found);
-        // The locks judge the text as it came; redactions are applied to what was accepted.
-        self.locks.note(segment.channel, &decoded);
-        if let Some(lock) = self.lock_of.get(index).copied().flatten() {
-            let called = self.calls.called(&segment.path_index).filter(|_| segment.channel.is_tool_call());
-            self.desk_into(batch, |locks, desk| {
-                locks.found(lock, &found);
-                locks.feed(lock, &decoded, called.as_deref(), desk)
-            })?;
-        }
-        batch.add(found, Target::Text(index));
-        Ok(HeldSegment {
-            segment,
-            text: Some((index, piece)),
-            origin: None,
-            spans: Vec::new(),
-            lock: None,
-            judged: tool,
-            vouched: false,
-            gone: false,
-        })
-    }
-
-    /// The text that this segment continues.
-    fn text_for(&mut self, segment: &Segment, keep: bool, bound: bool, batch: &mut Batch) -> Result<usize, Block> {
-        if let Some(index) = self.by_key.get(&segment.key).copied() {
-            if self.texts.get(index).is_some_and(|t| !t.ended()) {
-                return Ok(index);
-            }
-            let mut gone = false;
-            if let Some(lock) = self.lock_of.get(index).copied().flatten() {
-                self.desk_into(batch, |locks, desk| locks.reopened(lock, desk))?;
-                gone = self.locks.is_gone(lock);
-            }
-            // A block that goes on after its end: clients put it together, so it was never settled.
-            if !gone {
-                self.report.gaps.insert(Gap::Unreadable);
-                if let Some(block) = self.judge.gap(Gap::Unreadable, Cause::BadAnswer) {
-                    return Err(block);
-                }
-            }
-        }
-        if self.texts.len() >= CHANNELS_MAX {
-            batch.failed = true;
-            return Err(too_much());
-        }
-        let index = self.texts.len();
-        let goes_on = self.by_key.contains_key(&segment.key);
-        let view = if self.locks.reads_json(segment.channel) { View::Json } else { view(segment.form) };
-        let loose = self.locks.only_record(segment.channel);
-        let lock = match bound && !goes_on {
-            true => Some(self.desk_into(batch, |locks, desk| locks.open(segment, None, desk))?),
-            false => None,
-        };
-        let text = Text::new(&self.engine, segment, view, keep).loosely(loose);
-        self.texts.push(if self.surface.repeats { text.hashed() } else { text });
-        self.places.push(segment.path_index.clone());
-        self.lock_of.push(lock);
-        self.choice_of.push(choices::choice_of(self.surface.choices.as_ref(), segment));
-        self.by_key.insert(segment.key.clone(), index);
-        Ok(index)
-    }
-
-    fn end_text(&mut self, index: usize) -> Result<(), Block> {
-        let mut batch = Batch::default();
-        self.end_into(index, &mut batch)?;
-        self.rule(batch)
-    }
-
-    fn end_into(&mut self, index: usize, batch: &mut Batch) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(index).filter(|t| !t.ended()) else { return Ok(()) };
-        let mut found = Vec::new();
-        let rest = text.end(&mut found, &mut self.report);
-        batch.failed |= text.failed();
-        let place = self.places.get(index).map_or("", String::as_str);
-        if let Some(hash) = text.hash() {
-            self.said.streamed(index, text.channel(), place, hash);
-        }
-        self.calls.name(place, &mut found);
-        if let Some(lock) = self.lock_of.get(index).copied().flatten() {
-            self.desk_into(batch, |locks, desk| {
-                locks.found(lock, &found);
-                locks.feed(lock, &rest, None, desk)?;
-                locks.end(lock, desk)
-            })?;
-        }
-        batch.add(found, Target::Text(index));
-        Ok(())
-    }
-
-    /// Holds what redactions leave of a text to its schemas.
-    fn recheck(&mut self, facts: &ResponseFacts) -> Result<(), Block> {
-        for index in 0..self.texts.len() {
-            let (Some(text), Some(lock)) = (self.texts.get(index), self.lock_of.get(index).copied().flatten()) else {
-                continue;
-            };
-            let spans = text.spans().to_vec();
-            self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
-        }
-        let whole = self.queue.iter().flat_map(|held| &held.segments);
-        let mut whole: Vec<_> = whole.filter_map(|one| Some((one.lock?.0, one.spans.clone()))).collect();
-        whole.extend(self.said.redacted().map(|(lock, spans)| (lock, spans.to_vec())));
-        for (lock, spans) in whole {
-            self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
-        }
-        Ok(())
-    }
-
-    /// Places of calls that are still to be judged.
-    fn pending_calls(&self) -> Vec<String> {
-        let mut places = self.calls.pending();
-        places.retain(|place| !self.ended.has_place(place));
-        places
-    }
-
-    /// The calls that clients make at these places, with their tools.
-    fn called(&self, at: impl Fn(&str) -> bool) -> BTreeMap<String, Option<String>> {
-        let mut calls = self.calls.called_all(&self.free);
-        calls.retain(|place, _| at(place) && !self.ended.has_place(place));
-        calls
-    }
-
-    /// A choice is complete, where choices end alone.
-    fn finish_choice(&mut self, choice: u64) -> Result<(), Block> {
-        if self.ended.has(choice) {
-            return Ok(());
-        }
-        for index in 0..self.texts.len() {
-            if self.choice_of.get(index).copied().flatten() == Some(choice) {
-                self.end_text(index)?;
-            }
-        }
-        let number = choice.to_string();
-        let calls = self.called(|place| is_in(place, &number));
-        let facts = self.facts.clone();
-        self.desk(|locks, desk| locks.finish_choice(choice, &facts, &calls, desk))?;
-        self.recheck(&facts)
-    }
-
-    /// Takes what is still here of choices that broke their schemas out of the events that wait. The newest of these says that
-    /// the choice has ended; where none is left to say it, the answer ends.
-    fn end_choices(&mut self) -> Result<(), Block> {
-        for (choice, block) in self.locks.take_ended() {
-            let Some(held) = self.queue.iter_mut().rfind(|held| held.tells(choice)) else { return Err(block) };
-            held.ends.push(choice);
-            self.ended.end(choice, block);
-            for held in &mut self.queue {
-                for one in &mut held.segments {
-                    one.gone |= choices::choice_of(self.surface.choices.as_ref(), &one.segment) == Some(choice);
-                }
-                held.shows = held.segments.iter().any(|one| !one.gone && shows(&one.segment));
-            }
-            if !self.opened {
-                self.first_shown = self.queue.iter().position(|held| held.shows);
-            }
-        }
         Ok(())
     }
 
@@ -809,146 +452,11 @@ impl<J: Judge> StreamGuard<J> {
         }
         Ok(())
     }
-
-    /// Lets go of the events at the front that nothing holds any more.
-    fn release(&mut self, complete: bool, out: &mut Vec<Released>) -> Result<(), Block> {
-        if !complete && !self.opens() {
-            return Ok(());
-        }
-        while let Some(held) = self.queue.front() {
-            if self.waits(held) && !complete {
-                break;
-            }
-            let Some(mut held) = self.queue.pop_front() else { break };
-            self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
-            let Dressed { data, empty } = self.dress(&mut held)?;
-            if empty || held.ours == Ours::Everything {
-                continue;
-            }
-            self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
-            let bytes = match data {
-                Some(data) => held.frame.with_data(&data).ok_or_else(broken)?,
-                None => held.frame.raw.clone(),
-            };
-            out.push(Released::new(bytes));
-        }
-        Ok(())
-    }
-
-    /// An answer that is held to a schema begins with an event that shows something: until then a violation is an error of
-    /// HTTP, and not one in the middle of a stream.
-    fn opens(&mut self) -> bool {
-        if self.opened || !self.locks.any() || !self.judge.enforces() {
-            return true;
-        }
-        if self.locks.may_ask() {
-            return false;
-        }
-        // That one first: in most cases it is what is waited for.
-        let waits = |at: usize| self.queue.get(at).is_none_or(|held| self.waits(held));
-        self.opened = self.first_shown.is_some_and(|at| !waits(at) && !(0..at).any(waits));
-        self.opened
-    }
-
-    fn waits(&self, held: &Held) -> bool {
-        held.terminal || self.judge.enforces() && held.segments.iter().any(|one| self.holds(one))
-    }
-
-    fn holds(&self, one: &HeldSegment) -> bool {
-        let place = &one.segment.path_index;
-        if one.gone {
-            return false;
-        }
-        if one.judged && self.calls.is_pending(place) || one.vouched && !self.locks.calls(place) {
-            return true;
-        }
-        if one.lock.is_some_and(|(lock, length)| length > self.locks.settled(lock)) {
-            return true;
-        }
-        let Some((index, piece)) = &one.text else { return false };
-        self.texts.get(*index).is_none_or(|text| piece.reach > text.settled())
-            || self.lock_of.get(*index).copied().flatten().is_some_and(|lock| piece.reach > self.locks.settled(lock))
-    }
-
-    /// The data of an event as it may leave, where that is not how it came.
-    fn dress(&mut self, held: &mut Held) -> Result<Dressed, Block> {
-        let Some(data) = held.frame.data.clone() else { return Ok(Dressed::default()) };
-        let edited = self.edit(&data, held)?;
-        let Some(of) = self.surface.choices.as_ref().filter(|_| held.tells_any(&self.ended)) else {
-            return Ok(Dressed { data: edited, empty: false });
-        };
-        let fate = |choice| match held.ends.contains(&choice) {
-            true => Fate::Ends((of.in_stream)(choice, self.shown.begun(choice), self.ended.reason(choice))),
-            false if self.ended.has(choice) => Fate::Goes,
-            false => Fate::Stays,
-        };
-        let rest = choices::rest(of, edited.as_ref().unwrap_or(&data), fate).ok_or_else(broken)?;
-        held.mark.opens.retain(|choice| !self.ended.has(*choice));
-        held.mark.closes.retain(|choice| !self.ended.has(*choice));
-        held.mark.closes.append(&mut held.ends);
-        Ok(Dressed { data: Some(rest.data), empty: rest.empty })
-    }
-
-    fn edit(&mut self, data: &Bytes, held: &mut Held) -> Result<Option<Bytes>, Block> {
-        let mut patches = Vec::new();
-        for one in held.segments.iter_mut().filter(|one| !one.gone) {
-            let mut none = [];
-            let (before, edits) = match (&one.text, one.origin) {
-                (Some((index, piece)), _) => {
-                    let mend = match self.lock_of.get(*index).copied().flatten() {
-                        Some(lock) => self.locks.edits(lock),
-                        None => &mut none,
-                    };
-                    let Some(text) = self.texts.get_mut(*index) else { continue };
-                    (piece.before.clone(), text.edits(piece, mend))
-                }
-                (None, Some(origin)) => {
-                    let redact = match origin {
-                        Origin::Streamed(index) => self.texts.get(index).map_or(&[][..], Text::spans),
-                        Origin::Whole(index) => self.said.spans(index),
-                    };
-                    let mend = match one.lock {
-                        Some((lock, _)) => self.locks.edits(lock),
-                        None => &mut none,
-                    };
-                    (TextDecoder::default(), edits_again(redact, mend))
-                }
-                (None, None) => {
-                    let mend = match one.lock {
-                        Some((lock, _)) => self.locks.edits(lock),
-                        None => &mut none,
-                    };
-                    (TextDecoder::default(), all_edits_for(&mut one.spans, mend, 0, u64::MAX))
-                }
-            };
-            let edits = edits.ok_or_else(broken)?;
-            if !edits.is_empty() {
-                patches.push(patch(data, &one.segment, before, &edits));
-            }
-        }
-        if !patches.is_empty() {
-            patches.extend(held.repeats.drain(..).map(replace));
-        }
-        if let Ours::Member(range) = &held.ours {
-            patches.push(replace(Replaced { range: range.clone(), with: "" }));
-        }
-        if patches.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(apply(data, patches, Limits::default()).ok_or_else(broken)?.into()))
-    }
 }
 
 /// A place is that of a block, or lies in it.
 fn is_in(place: &str, block: &str) -> bool {
     place.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Whether clients show this text.
-fn shows(segment: &Segment) -> bool {
-    use Channel::{Content, FunctionCall, Reasoning, Refusal, ToolArguments, ToolName};
-    let shown = matches!(segment.channel, Content | FunctionCall | Reasoning | Refusal | ToolArguments | ToolName);
-    shown && !segment.range.is_empty()
 }
 
 fn too_much() -> Block {

@@ -52,7 +52,7 @@ fn schema(record: &Record) -> Option<Value> {
     Some(json!({
         "lock": lock, "digest": digest, "verdict": verdict,
         "violation": breach.map(|b| json!({"kind": b.kind, "keyword": b.keyword, "pointer": b.pointer, "offset": b.at})),
-        "repairs": schema.repairs.by_class, "choices_ended": schema.ended,
+        "repairs": schema.repairs.by_class, "would_repair": schema.would_repair, "choices_ended": schema.ended,
         "held_bytes": schema.held_bytes_max, "hold_ms": schema.held_max.as_millis() as u64, "enforce_us": schema.enforce_us,
     }))
 }

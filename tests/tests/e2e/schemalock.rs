@@ -538,6 +538,38 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
     simulator.stop().await;
 }
 
+/// Where the policy only observes, an answer leaves as it came, and what would have become of it is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_have_been_mended_is_on_record() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let entry = "schema: invoice.schema.json, repair: { local: [fences, trailing_commas], coerce: [numbers] }";
+    let policy = policy(entry).replace("mode: enforce", "mode: observe");
+    let sidecar = Sidecar::start_with(&policy, &simulator.url(), &[("invoice.schema.json", INVOICE)], |_| {}).await;
+    let damaged = format!("```json\n{}\n```", VALID.replace("19.5}", "\"19.5\"}").replace("7}]", "7},]"));
+    let broken = damaged.replace("INV-2026", "behind");
+    for surface in Surface::ALL {
+        for stream in [false, true] {
+            for (document, would, verdict) in [
+                (damaged.as_str(), Some("fences,numbers,trailing_commas"), "invalid"),
+                (broken.as_str(), None, "invalid"),
+                (VALID, None, "valid"),
+            ] {
+                let body = surface.ask(stream, &json!({"content": document, "split": 3}));
+                let answer = post(sidecar.address, surface.at(stream), &[], body).await;
+                assert_eq!((answer.status.as_u16(), content(&answer.text()).as_str()), (200, document));
+                let (_, outcome) = sidecar.pair(answer.request_id());
+                assert_eq!((&outcome["verdict"], &outcome["schema"]["verdict"]), (&json!("executed"), &json!(verdict)));
+                assert_eq!(outcome["ext"]["would_repair"].as_str(), would, "{surface:?} {stream} {outcome}");
+                let event = sidecar.event(answer.request_id()).await;
+                let kinds = event["schema"]["would_repair"].as_object().unwrap();
+                assert_eq!(kinds.len(), would.map_or(0, |would| would.split(',').count()), "{event}");
+            }
+        }
+    }
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
 /// The policy's schema and the request's own: both bind.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_schemas_bind_one_answer() {
