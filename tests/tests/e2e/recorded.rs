@@ -128,12 +128,14 @@ async fn replay_to(
     let verdict = stopped.verify();
     assert!(verdict.ok, "{:?}", verdict.findings);
     simulator.stop().await;
-    let by_id = |all: Vec<Value>, kind: &str, of: &str| -> BTreeMap<String, Value> {
+    let by_id = |all: Vec<Value>, (of, kind): (&str, &str), id: &str| -> BTreeMap<String, Value> {
         let all = all.into_iter().filter(|one| one[of] == kind);
-        all.filter_map(|one| Some((one["request_id"].as_str()?.to_owned(), one))).collect()
+        all.filter_map(|one| Some((one[id].as_str()?.to_owned(), one))).collect()
     };
-    let (events, outcomes) =
-        (by_id(stopped.events(), "exchange", "type"), by_id(stopped.receipts(), "outcome", "kind"));
+    let (events, outcomes) = (
+        by_id(stopped.events(), ("type", "exchange"), "request_id"),
+        by_id(stopped.receipts(), ("kind", "outcome"), "id"),
+    );
     for (request_id, exchange) in &asked {
         let (Some(event), Some(outcome)) = (events.get(request_id), outcomes.get(request_id)) else {
             faults.push(format!("{}: neither event nor outcome", exchange.id));
