@@ -242,6 +242,13 @@ impl Lock {
         let read = self.syntax.feed(&self.document, &mut self.falsifier);
         self.settle();
         if let Err(fault) = read {
+            if fault.kind == ViolationKind::TrailingBytes && !self.accepted {
+                // The document ended before: what is wrong with it comes first, as it does where the rest comes later.
+                let text = self.document.get(..fault.at).unwrap_or_default();
+                if let Ok(value) = serde_json::from_str(text) {
+                    self.judge_value(text, &value)?;
+                }
+            }
             let violation = self.violation(fault, true);
             // Only what is refused as soon as it begins is of the wrong kind.
             let is_wrong_kind = fault.kind == ViolationKind::Schema
@@ -411,7 +418,7 @@ impl Lock {
         if self.contract.authority.is_valid(value) {
             return Ok(());
         }
-        let end = self.source_offset(self.document.len() as u64);
+        let end = self.source_offset(text.trim_ascii_end().len() as u64);
         let found = if self.contract.can_explain(values, deepest) {
             self.contract.authority.validate(value).err().map(|error| self.contract.explained(text, value, &error))
         } else {

@@ -496,3 +496,22 @@ fn a_scalar_of_the_wrong_kind_changes_if_it_can_only_mean_one_other() {
         }
     }
 }
+
+/// What is wrong with a document comes before what stands behind it, however the text was cut.
+#[test]
+fn a_document_that_ends_and_goes_on_is_judged_first() {
+    let contract = contract(&json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "prefixItems": [{"const": "foo"}],
+        "not": {"not": {"prefixItems": [true, {"const": "bar"}]}},
+        "unevaluatedItems": false
+    }));
+    for text in [r#"["foo","bar"]x"#, "[\"foo\",\"bar\"] \n x", r#"["foo","bar"]"#] {
+        let (whole, _) = run(&contract, text, text.len(), End::Stop);
+        let Outcome::Block(violation) = &whole else { panic!("{text}: {whole:?}") };
+        assert_eq!(violation.kind, ViolationKind::Schema, "{text}");
+        for size in 1..text.len() {
+            assert_eq!(run(&contract, text, size, End::Stop).0, whole, "{text} in pieces of {size}");
+        }
+    }
+}
