@@ -10,10 +10,10 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-long bench-peers test-rust test-go test-thirdparty test-clients test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
+.PHONY: help build quickstart test test-long bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the clyra binary, optimised (target/release/clyra)
 	@$(SCRIPTS)/prerequisites.sh build
@@ -23,7 +23,7 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
 
-test: test-rust test-go test-ts test-thirdparty test-clients test-anchors ## run all tests; what is skipped is said
+test: test-rust test-go test-ts test-thirdparty test-clients-core test-anchors ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build trace
@@ -40,7 +40,10 @@ test-thirdparty: ## evidence before libraries that others wrote (Go's sumdb, DSS
 	@$(SCRIPTS)/prerequisites.sh build
 	@$(SCRIPTS)/thirdparty.sh
 
-test-clients: ## run the OpenAI, Anthropic and Google SDKs against a real Clyra
+test-clients-core: ## run the OpenAI, Anthropic, Google and Ollama SDKs against a real Clyra
+	@$(SCRIPTS)/clients.sh core
+
+test-clients: ## the same, and Bedrock, Cohere, LangChain, LiteLLM and Vercel's AI SDK
 	@$(SCRIPTS)/clients.sh
 
 test-ts: ## test the TypeScript verifier, in Node and in a browser
