@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-long bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
+.PHONY: help build quickstart test test-long bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench demo-model clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,8 +63,8 @@ lint: ## check format, lints, docs, dependencies and scripts
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(SCRIPTS)/tools.sh cargo deny --locked check --hide-inclusion-graph bans licenses sources
-	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh deploy/github-action/*/*.sh
-	$(SCRIPTS)/check-javascript.sh k6/*.js
+	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh tests/demo-model/*.sh deploy/github-action/*/*.sh
+	$(SCRIPTS)/check-javascript.sh k6/*.js tests/clients/node/*.mjs tests/clients/node/more/*.mjs tests/demo-model/*.mjs
 
 test-long: ## SchemaLock over a million documents made by chance, in release (SCHEMAS=130000, eight documents each)
 	@$(SCRIPTS)/prerequisites.sh build
@@ -96,6 +96,9 @@ seeded-bugs: ## put known bugs into a copy of the journal; each must be caught
 	@$(SCRIPTS)/prerequisites.sh build trace
 	$(CAMPAIGN) seeded-bugs
 
+demo-model: ## see a real small language model behind Clyra (Linux on x86-64; fetches 100 MB of weights)
+	@$(SCRIPTS)/demo-model.sh
+
 bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) bench --workspace --locked --bench '*'
@@ -106,5 +109,5 @@ bench-peers: ## measure other libraries on the documents of SchemaLock's benchma
 
 clean: ## remove everything that was built or installed here
 	$(CARGO) clean
-	rm -rf target/clients target/tools
+	rm -rf target/clients target/demo-model target/tools
 	rm -rf receipts/verifiers/ts/node_modules receipts/verifiers/ts/dist receipts/verifiers/ts/build
