@@ -43,6 +43,8 @@ class Answer:
         self.tools = []
         self.finish = None
         self.error = None
+        # The tokens of the text as the provider lists them with their probabilities.
+        self.tokens = ""
 
     def add(self, text):
         self.text += text
@@ -56,6 +58,8 @@ class Sdk:
     raises_errors_in_streams = True
     # Whether the event with which Clyra stops a stream does.
     raises_blocks_in_streams = True
+    # Whether answers list their tokens.
+    tells_tokens = False
     # Names of cases that the SDK has no way to express, each with its reason beside it.
     without = ()
     # A JSON Schema that the next requests ask the answer to keep to.
@@ -265,6 +269,16 @@ def redaction_in_response(sdk, base_url, way):
     equal(answer.finish, sdk.finish["text"], "the reason to finish")
 
 
+def redaction_beside_tokens(sdk, base_url, way):
+    """Tokens and their probabilities say the text again, and must not say what was taken out of it."""
+    ask = directive(content=f"The key is {SECRET}, keep it.", split=4, logprobs=True)
+    answer = getattr(sdk(base_url), way)(ask)
+    equal(answer.text, f"The key is {REPLACEMENT}, keep it.", "the text")
+    check(SECRET not in answer.tokens, "the tokens spell the secret")
+    kept = getattr(sdk(base_url), way)(directive(content="Füchse are red.", split=4, logprobs=True))
+    equal(kept.tokens, "Füchse are red.", "the tokens of a text that is left alone")
+
+
 CLEAN_CASES = {
     "plain": plain,
     "streamed": streamed,
@@ -290,6 +304,11 @@ POLICY_CASES = {
     "redaction in the request, streamed": lambda *to: redaction_in_request(*to, "stream"),
     "redaction in the response": lambda *to: redaction_in_response(*to, "ask"),
     "redaction in the response, streamed": lambda *to: redaction_in_response(*to, "stream"),
+}
+
+TOKEN_CASES = {
+    "redaction beside tokens": lambda *to: redaction_beside_tokens(*to, "ask"),
+    "redaction beside tokens, streamed": lambda *to: redaction_beside_tokens(*to, "stream"),
 }
 
 
@@ -319,11 +338,12 @@ def main(sdks):
     if not base_url:
         print("clients.py: set CLYRA_BASE_URL to where Clyra listens, such as http://127.0.0.1:8080", file=sys.stderr)
         return 2
-    cases = dict(CLEAN_CASES)
-    if os.environ.get("CLYRA_CASES", "all") != "clean":
-        cases.update(POLICY_CASES)
+    with_policy = os.environ.get("CLYRA_CASES", "all") != "clean"
     failed = 0
     for sdk in sdks:
+        cases = {**CLEAN_CASES, **(POLICY_CASES if with_policy else {})}
+        if with_policy and sdk.tells_tokens:
+            cases.update(TOKEN_CASES)
         for name, case in cases.items():
             if name in sdk.without:
                 continue

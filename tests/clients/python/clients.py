@@ -1,7 +1,7 @@
 """The SDKs for Python that applications use, as they are, against Clyra.
 
 Usage: clients.py core|more
-  core   OpenAI (chat completions and responses), Anthropic, Google, Ollama
+  core   OpenAI (chat completions, responses, completions), Anthropic, Google, Ollama (chat, generate)
   more   Bedrock (boto3), Cohere, LangChain, LiteLLM
 
 Environment:
@@ -20,10 +20,10 @@ import cases
 
 # Each is imported where it is asked for: the packages of the others may be missing.
 def core():
-    from ollama_sdk import Ollama
-    from providers import Anthropic, Google, OpenAi, Responses
+    from ollama_sdk import Generate, Ollama
+    from providers import Anthropic, Completions, Google, OpenAi, Responses
 
-    return [OpenAi, Responses, Anthropic, Google, Ollama]
+    return [OpenAi, Responses, Completions, Anthropic, Google, Ollama, Generate]
 
 
 def more():

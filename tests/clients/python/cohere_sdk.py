@@ -12,6 +12,7 @@ from cases import CASE_SECONDS_MAX, TOOL_SCHEMA, Answer, Sdk
 
 class Cohere(Sdk):
     name = "cohere"
+    tells_tokens = True
     api_error = ApiError
     # The end of the message says that it failed, and is handed to the application like any other event.
     raises_errors_in_streams = False
@@ -45,6 +46,7 @@ class Cohere(Sdk):
         for call in response.message.tool_calls or []:
             answer.tools.append((call.function.name, json.loads(call.function.arguments)))
         answer.finish = response.finish_reason
+        answer.tokens = "".join(token.text for token in response.logprobs or [])
         return answer
 
     def stream(self, user, system=None, tools=False, answer=None):
@@ -53,6 +55,7 @@ class Cohere(Sdk):
         for event in self.client.chat_stream(**self.arguments(user, system, tools)):
             if event.type == "content-delta":
                 answer.add(event.delta.message.content.text)
+                answer.tokens += event.logprobs.text if event.logprobs else ""
             elif event.type == "tool-call-start":
                 names[event.index] = event.delta.message.tool_calls.function.name
             elif event.type == "tool-call-delta":

@@ -1,4 +1,4 @@
-"""The `ollama` package."""
+"""The `ollama` package: chat and generate."""
 
 import ollama
 
@@ -7,6 +7,7 @@ from cases import CASE_SECONDS_MAX, TOOL_SCHEMA, Answer, Sdk
 
 class Ollama(Sdk):
     name = "ollama"
+    tells_tokens = True
     api_error = ollama.ResponseError
 
     def __init__(self, base_url, max_retries=None):
@@ -47,9 +48,13 @@ class Ollama(Sdk):
     def add(self, line, answer):
         if line.message.content:
             answer.add(line.message.content)
+        answer.tokens += self.tokens(line)
         for call in line.message.tool_calls or []:
             answer.tools.append((call.function.name, dict(call.function.arguments)))
         answer.finish = line.done_reason or answer.finish
+
+    def tokens(self, line):
+        return "".join(token.token for token in line.logprobs or [])
 
     def kind(self, _name):
         return ollama.ResponseError
@@ -71,3 +76,36 @@ class Ollama(Sdk):
         return [str(error), error.error]
 
     finish = {"text": "stop", "tools": "stop"}
+
+
+class Generate(Ollama):
+    """One text, not a conversation."""
+
+    name = "ollama-generate"
+    # It has no tools.
+    without = ("tools plain", "tools streamed", "tool call block")
+
+    def arguments(self, user, system, tools):
+        arguments = {"model": "simulated-llama", "prompt": user}
+        if system:
+            arguments["system"] = system
+        if self.schema:
+            arguments["format"] = self.schema
+        return arguments
+
+    def ask(self, user, system=None, tools=False):
+        answer = Answer()
+        self.add(self.client.generate(**self.arguments(user, system, tools)), answer)
+        return answer
+
+    def stream(self, user, system=None, tools=False, answer=None):
+        answer = answer or Answer()
+        for line in self.client.generate(stream=True, **self.arguments(user, system, tools)):
+            self.add(line, answer)
+        return answer
+
+    def add(self, line, answer):
+        if line.response:
+            answer.add(line.response)
+        answer.tokens += self.tokens(line)
+        answer.finish = line.done_reason or answer.finish

@@ -15,6 +15,7 @@ class OpenAi(Sdk):
 
     name = "openai"
     sdk = openai
+    tells_tokens = True
 
     def __init__(self, base_url, max_retries=None):
         self.calls = 0
@@ -49,6 +50,7 @@ class OpenAi(Sdk):
         answer = Answer()
         answer.text = choice.message.content or ""
         answer.finish = choice.finish_reason
+        answer.tokens = self.tokens(choice)
         for call in choice.message.tool_calls or []:
             answer.tools.append((call.function.name, json.loads(call.function.arguments)))
         return answer
@@ -60,12 +62,17 @@ class OpenAi(Sdk):
             for choice in chunk.choices:
                 if choice.delta.content:
                     answer.add(choice.delta.content)
+                answer.tokens += self.tokens(choice)
                 for call in choice.delta.tool_calls or []:
                     name, arguments = calls.get(call.index, ("", ""))
                     calls[call.index] = (name + (call.function.name or ""), arguments + (call.function.arguments or ""))
                 answer.finish = choice.finish_reason or answer.finish
         answer.tools = [(name, json.loads(arguments)) for name, arguments in calls.values()]
         return answer
+
+    def tokens(self, choice):
+        listed = choice.logprobs.content if choice.logprobs else None
+        return "".join(token.token for token in listed or [])
 
     def error_message(self, error):
         return error.body["message"]
@@ -116,6 +123,8 @@ class Responses(OpenAi):
 
     def read(self, response, answer):
         answer.text = response.output_text
+        parts = [part for item in response.output if item.type == "message" for part in item.content]
+        answer.tokens = "".join(token.token for part in parts for token in getattr(part, "logprobs", None) or [])
         answer.finish = response.status
         for item in response.output:
             if item.type == "function_call":
@@ -123,6 +132,41 @@ class Responses(OpenAi):
         return answer
 
     finish = {"text": "completed", "tools": "completed", "error": "error"}
+
+
+class Completions(OpenAi):
+    """The `openai` package, completions: the older endpoint, which knows one text and nothing else."""
+
+    name = "openai-completions"
+    without = (
+        "tools plain",
+        "tools streamed",
+        "tool call block",
+        "system prompt",
+        "system prompt block",
+        "schema violation in a stream",
+        "schema kept in a stream",
+    )
+
+    def ask(self, user, system=None, tools=False):
+        choice = self.client.completions.create(model="simulated-gpt", prompt=user).choices[0]
+        answer = Answer()
+        answer.text, answer.finish = choice.text, choice.finish_reason
+        answer.tokens = self.tokens(choice)
+        return answer
+
+    def stream(self, user, system=None, tools=False, answer=None):
+        answer = answer or Answer()
+        for chunk in self.client.completions.create(model="simulated-gpt", prompt=user, stream=True):
+            for choice in chunk.choices:
+                if choice.text:
+                    answer.add(choice.text)
+                answer.tokens += self.tokens(choice)
+                answer.finish = choice.finish_reason or answer.finish
+        return answer
+
+    def tokens(self, choice):
+        return "".join(choice.logprobs.tokens or []) if choice.logprobs else ""
 
 
 class Anthropic(Sdk):
@@ -197,6 +241,7 @@ class Google(Sdk):
 
     name = "google"
     sdk = genai
+    tells_tokens = True
     api_error = genai_errors.APIError
 
     def __init__(self, base_url, max_retries=None):
@@ -242,6 +287,8 @@ class Google(Sdk):
                     answer.add(part.text)
                 if part.function_call:
                     answer.tools.append((part.function_call.name, part.function_call.args))
+            listed = candidate.logprobs_result.chosen_candidates if candidate.logprobs_result else None
+            answer.tokens += "".join(token.token for token in listed or [])
             answer.finish = candidate.finish_reason.value if candidate.finish_reason else answer.finish
 
     def kind(self, name):
