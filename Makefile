@@ -72,7 +72,7 @@ test-long: ## SchemaLock over a million documents made by chance, in release (SC
 
 leak-matrix: ## print where a forbidden text could leak and that it does not
 	@$(SCRIPTS)/prerequisites.sh build
-	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test e2e leak_matrix -- --nocapture
+	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test e2e matrix -- --nocapture --test-threads=1
 
 crash: ## kill -9 under load 200 times (CYCLES=200); no completed answer may lose its receipts
 	@$(SCRIPTS)/prerequisites.sh build

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::expr::Program;
-use crate::model::{DetectorSettings, Matcher, SchemaSource, Threat};
+use crate::model::{DetectorSettings, Matcher, SchemaSource, StoredState, Threat};
 use crate::policy::{Document, LoadedSchema};
 
 /// Integers beyond this do not survive the double that RFC 8785 writes numbers as.
@@ -22,7 +22,7 @@ pub(crate) fn jcs(value: &Value) -> String {
 
 fn value(document: &Document) -> Value {
     let defaults = &document.defaults;
-    json!({
+    let mut canonical = json!({
         "version": 1,
         "metadata": {
             "name": document.metadata.name,
@@ -86,7 +86,14 @@ fn value(document: &Document) -> Value {
         "threat_map": document.threats.iter()
             .map(|(class, ids)| (class.clone(), threat(ids)))
             .collect::<Map<_, _>>(),
-    })
+    });
+    // Came later: left out where it says what always held, so that no older policy has another hash.
+    if defaults.stored_state != StoredState::Allow
+        && let Some(members) = canonical.get_mut("defaults").and_then(Value::as_object_mut)
+    {
+        members.insert("stored_state".into(), defaults.stored_state.as_str().into());
+    }
+    canonical
 }
 
 fn detector(settings: &DetectorSettings) -> Value {

@@ -51,6 +51,6 @@ pub use lint::{Advice, AdviceCode};
 pub use model::{
     Action, BlockStyle, BodyStorage, CSV_REPAIR_CLASSES, Caller, Choices, Coercion, Defaults, DetectorSettings,
     HoldRule, Matcher, Metadata, Mode, OnFailure, Pattern, Phase, REPAIR_CLASSES, RepairRule, SchemaFormat, SchemaRule,
-    SchemaSource, StreamMode, Threat, UnknownSurface,
+    SchemaSource, StoredState, StreamMode, Threat, UnknownSurface,
 };
 pub use policy::{ANONYMOUS, EvalError, Policy};

@@ -136,7 +136,15 @@ fn baseline() -> (Arc<Engine>, Arc<Context>) {
     let engine = gateway::engine(&policy).unwrap();
     let caller = policy.caller(None);
     let request = RequestFacts { route: CHAT.into(), model: "gpt-5".into(), ..RequestFacts::default() };
-    let context = Context { policy: Arc::new(policy), caller, request, now_unix_s: 1_800_000_000 };
+    let context = Context {
+        policy: Arc::new(policy),
+        caller,
+        request,
+        now_unix_s: 1_800_000_000,
+        calls: false,
+        kept: None,
+        pins: None,
+    };
     (Arc::new(engine), Arc::new(context))
 }
 

@@ -131,7 +131,7 @@ pub(crate) fn outcome(attempt: &Attempt, attempt_seq: u64) -> Outcome {
             finish_reason: Some("stop".into()),
             received: Some(BodyRecord { bytes: 3000, commit: Some(commitment()) }),
             released: Some(BodyRecord { bytes: 2990, commit: Some(commitment()) }),
-            usage: Some(Usage { cached: 1, input: 2, output: 3, reasoning: 4 }),
+            usage: Some(Usage { cached: 1, estimated: false, input: 2, output: 3, reasoning: 4 }),
         }),
         stream: Some(StreamRecord { events: 20, held_max_bytes: 64, root: "01".repeat(32) }),
         checks: vec![check()],

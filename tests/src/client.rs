@@ -187,11 +187,21 @@ impl Body for Chunks {
 
 /// Writes bytes as they are and reads to the end of the connection.
 pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    raw_until(address, bytes, false).await
+}
+
+/// Like [`raw`]; `leaves` says that the client closes its side behind the bytes.
+pub async fn raw_until(address: SocketAddr, bytes: &[u8], leaves: bool) -> Vec<u8> {
     in_time("a raw connection", async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(bytes).await?;
+        // It may be closed to us before all is written.
+        let _ = stream.write_all(bytes).await;
+        if leaves {
+            let _ = stream.shutdown().await;
+        }
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
+        // A reset behind an answer is a close, too.
+        let _ = stream.read_to_end(&mut answer).await;
         Ok(answer)
     })
     .await

@@ -4,9 +4,11 @@
 
 pub mod ask;
 pub mod client;
+pub mod encode;
 pub use clyra_campaigns::journal;
 pub mod process;
 pub mod puppet;
 pub mod recorded;
+pub mod recorder;
 pub mod sidecar;
 pub mod texts;

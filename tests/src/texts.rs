@@ -28,6 +28,97 @@ pub fn texts(body: &str) -> Texts {
     out
 }
 
+/// The events of a stream in whatever framing it came, as JSON; a whole document is one event.
+pub fn events(body: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8_lossy(body);
+    if let Ok(value) = serde_json::from_str::<Value>(&text) {
+        return vec![value];
+    }
+    let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+    let lines = if data.is_empty() { text.lines().collect() } else { data };
+    let read: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line.trim()).ok()).collect();
+    if read.is_empty() { messages(body) } else { read }
+}
+
+/// Every member of an answer that holds text, by its path; over the events of a stream, whose arrays hold one element at a
+/// time, the pieces are put together. For formats that [`texts`] does not know.
+pub fn members(body: &[u8]) -> Texts {
+    const TEXT: [&str; 16] = [
+        "text",
+        "content",
+        "thinking",
+        "response",
+        "completion",
+        "outputText",
+        "generation",
+        "tool_plan",
+        "partial_json",
+        "arguments",
+        "input",
+        "reasoning",
+        "reasoning_content",
+        "query",
+        "summary",
+        "location",
+    ];
+    fn walk(value: &Value, path: &str, (named, alone): (bool, bool), out: &mut Texts) {
+        match value {
+            Value::String(text) if named => out.entry(path.to_owned()).or_default().push_str(text),
+            Value::Array(all) => {
+                for (position, one) in all.iter().enumerate() {
+                    let position = if alone { position } else { 0 };
+                    walk(one, &format!("{path}/{position}"), (named, alone), out);
+                }
+            }
+            Value::Object(all) => {
+                for (name, one) in all {
+                    // What is being counted apart is a text apart.
+                    let index = ["index", "contentBlockIndex"].iter().find_map(|i| all.get(*i)?.as_u64()).unwrap_or(0);
+                    walk(one, &format!("{path}/{index}/{name}"), (TEXT.contains(&name.as_str()), alone), out);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut out = Texts::new();
+    let events = events(body);
+    events.iter().for_each(|event| walk(event, "", (false, events.len() == 1), &mut out));
+    out
+}
+
+/// The payloads of AWS's event stream: total length, length of the headers, a checksum; headers; payload; a checksum. What a
+/// payload has under `bytes` is base64 of the event.
+fn messages(mut body: &[u8]) -> Vec<Value> {
+    let mut out = Vec::new();
+    while let (Some(total), Some(headers)) = (number(body, 0), number(body, 4)) {
+        let (Some(payload), Some(rest)) = (body.get(12 + headers..total.saturating_sub(4)), body.get(total..)) else {
+            break;
+        };
+        if let Ok(value) = serde_json::from_slice::<Value>(payload) {
+            let inner = value.get("bytes").and_then(Value::as_str).map(base64);
+            out.push(inner.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(value));
+        }
+        body = rest;
+    }
+    out
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<usize> {
+    let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes) as usize)
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits: Vec<u32> = text.bytes().filter_map(|b| DIGITS.iter().position(|d| *d == b)).map(|d| d as u32).collect();
+    let mut out = Vec::new();
+    for group in digits.chunks(4) {
+        let bits = group.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - group.len()));
+        out.extend(bits.to_be_bytes().into_iter().skip(1).take(group.len() - 1));
+    }
+    out
+}
+
 /// True if the answer ends in an error that Clyra made.
 pub fn is_clyra_error(body: &str) -> bool {
     let data = body.lines().filter_map(|line| line.strip_prefix("data: "));

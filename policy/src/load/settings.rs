@@ -1,7 +1,9 @@
 //! `version`, `metadata`, `mode` and `defaults`.
 
 use crate::diagnostic::{Code, Report};
-use crate::model::{BlockStyle, BodyStorage, Defaults, Metadata, Mode, OnFailure, StreamMode, UnknownSurface};
+use crate::model::{
+    BlockStyle, BodyStorage, Defaults, Metadata, Mode, OnFailure, StoredState, StreamMode, UnknownSurface,
+};
 use crate::policy::Document;
 use crate::read::{Fields, Keys};
 use crate::yaml::Kind;
@@ -13,7 +15,16 @@ const REVISION_MAX: i64 = (1 << 53) - 1;
 
 const METADATA: Keys = Keys { known: &["name", "owner", "revision"], unsupported: &[] };
 const DEFAULTS: Keys = Keys {
-    known: &["unknown_surface", "on_error", "on_timeout", "budget_ms", "stream", "block_style", "body_storage"],
+    known: &[
+        "unknown_surface",
+        "on_error",
+        "on_timeout",
+        "budget_ms",
+        "stream",
+        "block_style",
+        "body_storage",
+        "stored_state",
+    ],
     unsupported: &[],
 };
 const BUDGET: Keys = Keys { known: &["request", "response_event"], unsupported: &[] };
@@ -100,6 +111,12 @@ fn defaults(top: &Fields<'_>, report: &mut Report<'_>) -> Defaults {
         let choices = [("none", BodyStorage::None), ("hmac", BodyStorage::Hmac)];
         if let Some(choice) = value.choice(&choices, &["redacted", "full"], report) {
             defaults.body_storage = choice;
+        }
+    }
+    if let Some(value) = fields.get("stored_state") {
+        let choices = [("allow", StoredState::Allow), ("bind", StoredState::Bind), ("forbid", StoredState::Forbid)];
+        if let Some(choice) = value.choice(&choices, &[], report) {
+            defaults.stored_state = choice;
         }
     }
     defaults

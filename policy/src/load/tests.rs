@@ -83,7 +83,7 @@ fn mistakes_are_named_with_what_to_do() {
         ("rule: []", "2:1 unknown_key unknown key `rule`; did you mean `rules`?"),
         (
             "defaults: {colour: red}",
-            "2:12 unknown_key unknown key `colour`; what may stand here: unknown_surface, on_error, on_timeout, budget_ms, stream, block_style, body_storage",
+            "2:12 unknown_key unknown key `colour`; what may stand here: unknown_surface, on_error, on_timeout, budget_ms, stream, block_style, body_storage, stored_state",
         ),
         ("mode: enforcing", "2:7 invalid_value unknown value `enforcing`; write `enforce` or `observe`"),
         ("mode: [enforce]", "2:7 wrong_type text is expected, not a list"),

@@ -137,6 +137,27 @@ impl BlockStyle {
     }
 }
 
+/// What happens to a request that names something which the provider keeps: an earlier answer, a conversation, a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredState {
+    /// It passes; what is named was not inspected, unless it was made here.
+    Allow,
+    /// It passes if what is named was made for the same caller, here and on record.
+    Bind,
+    Forbid,
+}
+
+impl StoredState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Bind => "bind",
+            Self::Forbid => "forbid",
+        }
+    }
+}
+
 /// What of a body is kept in evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +191,7 @@ pub struct Defaults {
     pub stream: StreamMode,
     pub block_style: BlockStyle,
     pub body_storage: BodyStorage,
+    pub stored_state: StoredState,
 }
 
 impl Default for Defaults {
@@ -183,6 +205,7 @@ impl Default for Defaults {
             stream: StreamMode::Buffer,
             block_style: BlockStyle::Error,
             body_storage: BodyStorage::Hmac,
+            stored_state: StoredState::Allow,
         }
     }
 }

@@ -23,7 +23,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder};
 
 use crate::exchange::gateway::Gateway;
-use crate::surface::SURFACES;
+use crate::surface::coverage;
 
 /// Time for one answer; all of them come from memory.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -118,7 +118,9 @@ fn answer(gateway: &Gateway, method: &Method, path: &str) -> Response<Full<Bytes
         }
         "/api/v1/openapi.json" => page(StatusCode::OK, JSON, openapi::document().to_string()),
         "/api/v1/status" => page(StatusCode::OK, JSON, status(gateway).to_string()),
-        "/api/v1/coverage" => page(StatusCode::OK, JSON, coverage(gateway).to_string()),
+        "/api/v1/coverage" => {
+            page(StatusCode::OK, JSON, coverage::map(gateway.policy.defaults().unknown_surface.as_str()).to_string())
+        }
         _ => page(StatusCode::NOT_FOUND, JSON, json!({"error": "no such page; see /api/v1/openapi.json"}).to_string()),
     }
 }
@@ -129,9 +131,16 @@ fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
     let reason = match status.poisoned {
         Some(reason) => format!("the journal has failed: {reason}"),
         None if status.full => "the disk is full; receipts are taken again when there is space".into(),
-        None => return page(StatusCode::OK, TEXT, "ready\n".into()),
+        None => return page(StatusCode::OK, TEXT, format!("ready\n{}", unready_upstreams(gateway))),
     };
     page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {reason}\n"))
+}
+
+/// A line for each upstream of which no endpoint can be called. Clyra stays ready: it answers for them, on record, and
+/// taking it out of service would help nobody.
+fn unready_upstreams(gateway: &Gateway) -> String {
+    let away = gateway.upstreams.iter().filter(|upstream| !upstream.is_ready());
+    away.map(|upstream| format!("upstream {}: no endpoint can be called\n", upstream.name)).collect()
 }
 
 fn status(gateway: &Gateway) -> serde_json::Value {
@@ -148,14 +157,13 @@ fn status(gateway: &Gateway) -> serde_json::Value {
             "full": log.full,
         },
         "upstreams": gateway.upstreams.iter().map(|u| &*u.name).collect::<Vec<_>>(),
+        "endpoints": gateway.upstreams.iter().flat_map(|u| u.states().map(|e| json!({
+            "upstream": &*u.name,
+            "endpoint": &*e.name,
+            "healthy": e.is_healthy,
+            "circuit": e.circuit.as_str(),
+        }))).collect::<Vec<_>>(),
     })
-}
-
-/// What is inspected and what is not, in this version and under this policy.
-fn coverage(gateway: &Gateway) -> serde_json::Value {
-    let surfaces: Vec<_> =
-        SURFACES.iter().map(|s| json!({"surface": s.id, "request": true, "response": true, "stream": true})).collect();
-    json!({"surfaces": surfaces, "unknown_surface": gateway.policy.defaults().unknown_surface.as_str()})
 }
 
 fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -23,10 +23,21 @@ pub(super) fn document() -> Value {
             "full": {"type": "boolean"},
         }},
         "upstreams": {"type": "array", "items": {"type": "string"}},
+        "endpoints": {"type": "array", "items": {"type": "object", "properties": {
+            "upstream": {"type": "string"},
+            "endpoint": {"type": "string"},
+            "healthy": {"type": "boolean"},
+            "circuit": {"enum": ["closed", "half_open", "open"]}
+        }}},
     });
     let coverage = json!({
         "surfaces": {"type": "array", "items": {"type": "object", "properties": {
-            "surface": {"type": "string"}, "request": {"type": "boolean"}, "response": {"type": "boolean"}, "stream": {"type": "boolean"},
+            "surface": {"type": "string"}, "routes": {"type": "array", "items": {"type": "string"}},
+            "request": {"type": "boolean"}, "response": {"type": "boolean"}, "stream": {"type": "boolean"},
+            "channels": {"type": "object", "additionalProperties": {"type": "object", "properties": {
+                "request": {"enum": ["inspected", "declared"]}, "answer": {"enum": ["inspected", "declared"]},
+                "stream": {"enum": ["inspected", "declared"]},
+            }}},
         }}},
         "unknown_surface": {"enum": ["block", "bypass"]},
     });

@@ -5,6 +5,7 @@
 
 mod anchor;
 mod bundle;
+mod coverage;
 mod exit;
 mod key_files;
 mod keys;
@@ -50,6 +51,7 @@ enum Command {
     Keys(keys::Args),
     Witness(witness::Args),
     Policy(policy::Args),
+    Coverage(coverage::Args),
 }
 
 /// Runs the program.
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(&args),
         Command::Witness(args) => witness::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Coverage(args) => coverage::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -80,7 +80,15 @@ struct Scanner {
 impl Scanner {
     fn new(policy: Policy, engine: Engine, channel: Channel, now_unix_s: i64) -> Scanner {
         let caller = policy.caller(None);
-        let context = Context { policy: Arc::new(policy), caller, request: RequestFacts::default(), now_unix_s };
+        let context = Context {
+            policy: Arc::new(policy),
+            caller,
+            request: RequestFacts::default(),
+            now_unix_s,
+            calls: false,
+            kept: None,
+            pins: None,
+        };
         Scanner { engine: Arc::new(engine), context: Arc::new(context), channel }
     }
 

@@ -18,10 +18,11 @@ use crate::evidence::{PublicationPlan, Retaining, Sealing, StreamLeaves, remembe
 use crate::exchange::front::Front;
 use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
 use crate::exchange::ledger::Ledger;
+use crate::exchange::pins::Pins;
 use crate::keys::Access;
 use crate::siem::{LineWriter, WriterOptions};
 use crate::telemetry::Metrics;
-use crate::upstream::{UpstreamOptions, upstream_service};
+use crate::upstream::{Provider, UpstreamOptions, UpstreamService, UpstreamSettings, upstream_service};
 
 /// Size at which the file of salts is put aside; none is ever deleted.
 const COMMITMENTS_ROTATE_BYTES: u64 = 64 << 20;
@@ -40,6 +41,7 @@ pub struct Serving {
     sealing: Sealing,
     retaining: Option<Retaining>,
     anchoring: Anchoring,
+    call: UpstreamService,
     admin_address: SocketAddr,
 }
 
@@ -59,6 +61,12 @@ impl Serving {
     /// Loads, opens and binds. Must run on the runtime that is to serve.
     pub async fn start(settings: Settings) -> Result<Serving, Exit> {
         let (policy, engine) = policy_and_engine(settings.policy.as_deref())?;
+        // Before the journal is opened: a start that a missing key stops is not on record as a crash.
+        let ca_file = settings.ca_file.clone();
+        let provider = |(settings, number): (UpstreamSettings, u64)| {
+            Provider::new(settings, ca_file.as_deref(), number).map(Arc::new).map_err(Exit::usage)
+        };
+        let providers = settings.upstreams.iter().cloned().zip(0..).map(provider).collect::<Result<Vec<_>, _>>()?;
         let build = BuildInfo { digest: None, version: env!("CARGO_PKG_VERSION").into() };
         let key_access: Arc<dyn KeyAccess> = Arc::new(Access::new(settings.key_files.clone()));
         let mut options = LogOptions::new(&settings.data_dir, &settings.origin, build);
@@ -112,10 +120,11 @@ impl Serving {
             commitments,
             streams,
             metrics,
-            upstreams: Upstreams::new(settings.upstreams.clone())
-                .ok_or_else(|| Exit::usage("no upstream is configured"))?,
-            call,
+            upstreams: Upstreams::new(providers.clone()).ok_or_else(|| Exit::usage("no upstream is configured"))?,
+            call: call.clone(),
             limits: settings.limits,
+            pins: Arc::new(Pins::open(&settings.data_dir.join("mcp-pins.json")).map_err(Exit::usage)?),
+            ask_for_usage: settings.ask_for_usage,
         })
         .map_err(Exit::usage)?;
         let gateway = Arc::new(gateway);
@@ -147,7 +156,7 @@ impl Serving {
             &gateway.metrics,
         )
         .map_err(Exit::usage)?;
-        Ok(Serving { gateway, boot, edge, admin, sealing, anchoring, retaining, admin_address })
+        Ok(Serving { gateway, boot, edge, admin, sealing, anchoring, retaining, call, admin_address })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -176,12 +185,14 @@ impl Serving {
         });
         let retaining = self.retaining.map(|retaining| tokio::spawn(retaining.run()));
         let anchoring = tokio::spawn(self.anchoring.run(self.sealing.sealed()));
+        let watching = tokio::spawn(self.call.watch(self.gateway.upstreams.iter().cloned().collect()));
         let stopped = self.edge.run(stop).await;
+        watching.abort();
         sealing.abort();
         anchoring.abort();
         admin.abort();
         // The tasks hold the gateway; their end is awaited so that nothing is appended behind the shutdown receipt.
-        let _ = tokio::join!(sealing, anchoring, admin);
+        let _ = tokio::join!(sealing, anchoring, admin, watching);
         if let Some(retaining) = retaining {
             retaining.abort();
             let _ = retaining.await;
@@ -230,11 +241,9 @@ pub fn print_start(serving: &Serving) {
     eprintln!("clyra {} listens on http://{}", env!("CARGO_PKG_VERSION"), serving.address());
     eprintln!("  admin     http://{} (/readyz, /metrics, /api/v1/openapi.json)", serving.admin_address());
     for upstream in serving.gateway.upstreams.iter() {
-        let scheme = if upstream.tls { "https" } else { "http" };
-        eprintln!(
-            "  upstream  {} = {scheme}://{}:{}{}",
-            upstream.name, upstream.host, upstream.port, upstream.path_prefix
-        );
+        for endpoint in upstream.endpoints() {
+            eprintln!("  upstream  {} = {}", endpoint.label, endpoint.url());
+        }
     }
     let short = policy.hash().get(..12).unwrap_or_default();
     eprintln!("  policy    {short} in mode {}", policy.mode().as_str());

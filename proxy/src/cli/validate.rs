@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clyra_schemas::{
-    Contract, ContractError, ContractSource, CsvContract, CsvLock, Judgement, Limits, Lock, Mode, Outcome as Judged,
-    RepairClass, RepairPolicy, Verdict, Violation, ViolationKind,
+    Coercion, Contract, ContractError, ContractSource, CsvContract, CsvLock, Judgement, Limits, Lock, Mode,
+    Outcome as Judged, RepairClass, RepairPolicy, Verdict, Violation, ViolationKind,
 };
 use serde_json::json;
 
@@ -45,14 +45,20 @@ use crate::json::{Doc, Limits as JsonLimits};
 ///
 /// Example: clyra validate --schema invoice.schema.json --repair fences,quotes < answer.txt
 ///
+/// With --coerce, a scalar of a kind that the schema refuses there stands for the one that it can mean, of every kind of coercion or of those
+/// that are named: numbers ("42" for 42), booleans ("true" for true), single_to_list (1 for [1]). The document goes to stdout as with
+/// --repair.
+///
+/// Example: clyra validate --schema invoice.schema.json --coerce numbers < answer.json
+///
 /// With --follow, what may leave goes to stdout as soon as it may, as a client would receive it; what is held, and in the end the
 /// verdict, goes to stderr. With --json each step is a line {"text","held"} on stdout, and the last line is the verdict.
 ///
 /// Example: my-agent | clyra validate --schema invoice.schema.json --follow --mode cutoff
 ///
-/// With --batch, each line of stdin is {"id","schema","document","chunk","repair"}: the document is a string with the text, or
+/// With --batch, each line of stdin is {"id","schema","document","chunk","repair","coerce"}: the document is a string with the text, or
 /// any other JSON value as it is written there; without "schema" the one of --schema is used; "chunk" feeds the document
-/// in pieces of about so many bytes; "repair" is true, false or a list of kinds of damage, without it --repair holds. Each line out
+/// in pieces of about so many bytes; "repair" is true, false or a list of kinds of damage, without it --repair holds; "coerce" likewise, with --coerce. Each line out
 /// is {"id","verdict","offset","pointer","keyword","early"}, and "repaired", the document as it would be released, if it passes
 /// with edits.
 ///
@@ -71,6 +77,9 @@ pub(super) struct Args {
     /// Mend damage, of these kinds or of every kind
     #[arg(long, value_name = "KINDS", num_args = 0..=1, value_delimiter = ',', value_parser = mended::class())]
     repair: Option<Vec<RepairClass>>,
+    /// Let a scalar stand for the one that it can mean, in these ways or in every way
+    #[arg(long, value_name = "KINDS", num_args = 0..=1, value_delimiter = ',', value_parser = mended::coercion())]
+    coerce: Option<Vec<Coercion>>,
     /// Show the document as it may leave
     #[arg(long, conflicts_with = "batch")]
     follow: bool,
@@ -110,6 +119,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let missing = || Exit::usage("--schema is missing");
     let formats = !args.no_formats;
     let repair = args.repair.as_deref().map_or(RepairPolicy::NONE, mended::policy);
+    let coerce = args.coerce.as_deref().map_or_else(Vec::new, mended::coercions);
+    if args.format == Format::Csv && args.coerce.is_some() {
+        return Err(Exit::usage(
+            "--coerce is for JSON documents: in CSV every field is text, and its column says what it means",
+        ));
+    }
     let mode = match args.mode {
         _ if !args.follow => Mode::Buffer,
         Some(FollowMode::Buffer) => Mode::Buffer,
@@ -125,9 +140,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         Format::Json => {
             let contract = args.schema.as_deref().map(|path| contract_of(path, formats)).transpose()?;
             if args.batch {
-                return batch::run(contract, formats, repair);
+                return batch::run(contract, formats, (repair, coerce));
             }
-            Box::new(Lock::new(contract.ok_or_else(missing)?, mode, repair))
+            Box::new(Lock::new(contract.ok_or_else(missing)?, mode, repair.coercing(coerce)))
         }
     };
     let fault = if args.follow { follow(args, lock.as_mut())? } else { hold(args, lock.as_mut())? };
@@ -138,11 +153,12 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn hold(args: &Args, lock: &mut dyn Judge) -> Result<Option<Fault>, Exit> {
     let (mut excerpt, mut mended) = (Excerpt::default(), Mended::default());
     let mut watches: Vec<&mut dyn Watch> = vec![&mut excerpt];
-    if args.repair.is_some() {
+    let mends = args.repair.is_some() || args.coerce.is_some();
+    if mends {
         watches.push(&mut mended);
     }
     let fault = judge(lock, io::stdin(), &mut watches).map_err(unreadable)?;
-    if args.repair.is_some() {
+    if mends {
         mended.print(fault.as_ref(), args.json)?;
     } else {
         print::result(|out| match (&fault, args.json) {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::evidence::EvidenceEntries;
+use super::upstreams::UpstreamEntry;
+use crate::exchange::run::AskForUsage;
 
 /// Largest settings file; a real one has a page.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -33,15 +35,9 @@ pub(super) struct FileSettings {
     pub(super) limits: LimitEntries,
     pub(super) timeouts: TimeoutEntries,
     pub(super) events: EventEntries,
+    pub(super) usage: UsageEntries,
     pub(super) evidence: EvidenceEntries,
     pub(super) seal_every_s: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UpstreamEntry {
-    pub(super) name: String,
-    pub(super) url: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +46,7 @@ pub(super) struct LimitEntries {
     pub(super) request_bytes_max: Option<usize>,
     pub(super) response_bytes_max: Option<usize>,
     pub(super) in_flight_max: Option<usize>,
+    pub(super) held_bytes_max: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +56,12 @@ pub(super) struct TimeoutEntries {
     pub(super) head_s: Option<u64>,
     pub(super) idle_s: Option<u64>,
     pub(super) drain_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UsageEntries {
+    pub(super) inject: AskForUsage,
 }
 
 #[derive(Debug, Default, Deserialize)]

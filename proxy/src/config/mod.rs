@@ -4,6 +4,7 @@
 
 mod evidence;
 mod file;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,16 @@ use clyra_receipts::witness::WitnessKey;
 pub use evidence::{EvidenceError, EvidenceSettings};
 pub use file::FileError;
 use file::FileSettings;
+pub use upstreams::UpstreamFault;
 
 use crate::anchor::{AnchorConfigError, AnchorSettings};
 use crate::evidence::WitnessEntry;
 use crate::evidence::lock::{LockPlace, LockPlaceError};
 use crate::exchange::gateway::Limits;
 use crate::exchange::ports::UpstreamTarget;
+use crate::exchange::run::AskForUsage;
 use crate::keys::KeyFiles;
-use crate::upstream::TargetError;
+use crate::upstream::{TargetError, UpstreamSettings};
 
 /// Settings as flags or environment give them; `None` where they are silent.
 #[derive(Debug, Clone, Default)]
@@ -42,13 +45,15 @@ pub struct Overrides {
 pub struct Settings {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
-    pub upstreams: Vec<UpstreamTarget>,
+    pub upstreams: Vec<UpstreamSettings>,
     /// `None`: the built-in `observe` policy.
     pub policy: Option<PathBuf>,
     pub data_dir: PathBuf,
     /// Name of the log in checkpoints (C2SP origin).
     pub origin: String,
     pub limits: Limits,
+    /// Which providers are asked to count the tokens of a stream.
+    pub ask_for_usage: AskForUsage,
     pub upstream_connect_timeout: Duration,
     pub upstream_head_timeout: Duration,
     pub upstream_idle_timeout: Duration,
@@ -81,7 +86,7 @@ pub enum ConfigError {
     #[error("--upstream {given}: write it as NAME=URL, for example openai=https://api.openai.com")]
     UpstreamForm { given: String },
     #[error("upstream {name}: {source}")]
-    Upstream { name: String, source: TargetError },
+    Upstream { name: String, source: UpstreamFault },
     #[error("upstream {name} is configured twice; give each upstream its own name")]
     UpstreamTwice { name: String },
     #[error(transparent)]
@@ -115,23 +120,21 @@ impl Settings {
     }
 
     fn merge(flags: Overrides, file: FileSettings, base: &Path) -> Result<Settings, ConfigError> {
-        let pairs: Vec<(String, String)> = if flags.upstreams.is_empty() {
-            file.upstreams.into_iter().map(|u| (u.name, u.url)).collect()
+        let given = if flags.upstreams.is_empty() {
+            let entries = file.upstreams.into_iter().map(|entry| {
+                let name = entry.name.clone();
+                entry.settings(base).map_err(|source| ConfigError::Upstream { name, source })
+            });
+            entries.collect::<Result<Vec<_>, _>>()?
         } else {
-            let pair = |given: &String| {
-                let (name, url) = given.split_once('=')?;
-                Some((name.trim().to_owned(), url.trim().to_owned()))
-            };
-            let form = |given: &String| pair(given).ok_or_else(|| ConfigError::UpstreamForm { given: given.clone() });
-            flags.upstreams.iter().map(form).collect::<Result<_, _>>()?
+            flags.upstreams.iter().map(|given| from_flag(given)).collect::<Result<Vec<_>, _>>()?
         };
-        let mut upstreams: Vec<UpstreamTarget> = Vec::with_capacity(pairs.len());
-        for (name, url) in pairs {
-            if upstreams.iter().any(|u| *u.name == *name) {
-                return Err(ConfigError::UpstreamTwice { name });
+        let mut upstreams: Vec<UpstreamSettings> = Vec::with_capacity(given.len());
+        for upstream in given {
+            if upstreams.iter().any(|other| other.name == upstream.name) {
+                return Err(ConfigError::UpstreamTwice { name: upstream.name.to_string() });
             }
-            let target = UpstreamTarget::parse(&name, &url).map_err(|source| ConfigError::Upstream { name, source })?;
-            upstreams.push(target);
+            upstreams.push(upstream);
         }
         if upstreams.is_empty() {
             return Err(ConfigError::NoUpstream);
@@ -161,7 +164,9 @@ impl Settings {
                 request_bytes_max: file.limits.request_bytes_max.unwrap_or(defaults.request_bytes_max),
                 response_bytes_max: file.limits.response_bytes_max.unwrap_or(defaults.response_bytes_max),
                 in_flight_max: file.limits.in_flight_max.unwrap_or(defaults.in_flight_max),
+                held_bytes_max: file.limits.held_bytes_max.unwrap_or(defaults.held_bytes_max),
             },
+            ask_for_usage: file.usage.inject,
             upstream_connect_timeout: seconds(file.timeouts.connect_s, 5),
             upstream_head_timeout: seconds(file.timeouts.head_s, 600),
             upstream_idle_timeout: seconds(file.timeouts.idle_s, 300),
@@ -189,6 +194,15 @@ impl Settings {
     }
 }
 
+/// `NAME=URL`
+fn from_flag(given: &str) -> Result<UpstreamSettings, ConfigError> {
+    let (name, url) = given.split_once('=').ok_or_else(|| ConfigError::UpstreamForm { given: given.to_owned() })?;
+    let (name, url) = (name.trim(), url.trim());
+    let target = UpstreamTarget::parse(name, url)
+        .map_err(|source| ConfigError::Upstream { name: name.to_owned(), source: source.into() })?;
+    Ok(target.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +221,7 @@ mod tests {
         let settings = load(Overrides::default(), FILE).unwrap();
         assert_eq!(settings.listen.port(), 1);
         assert_eq!(settings.admin, ADMIN);
-        assert!(settings.upstreams[0].tls);
+        assert!(settings.upstreams[0].endpoints[0].target.tls);
         let overrides = Overrides {
             listen: Some(([127, 0, 0, 1], 2).into()),
             upstreams: vec!["local=http://127.0.0.1:9".into()],
@@ -216,7 +230,8 @@ mod tests {
         let settings = load(overrides, FILE).unwrap();
         assert_eq!(settings.listen.port(), 2);
         assert_eq!(settings.upstreams.len(), 1);
-        assert_eq!((&*settings.upstreams[0].name, settings.upstreams[0].port), ("local", 9));
+        let upstream = &settings.upstreams[0];
+        assert_eq!((&*upstream.name, upstream.endpoints[0].target.port), ("local", 9));
     }
 
     #[test]
@@ -242,6 +257,8 @@ mod tests {
         assert!(message(with("x=ftp://h"), "{}").contains("upstream x"));
         let typo = message(Overrides::default(), "listn: 127.0.0.1:1\n");
         assert!(typo.contains("listn") && typo.contains("clyra.yaml"), "{typo}");
+        let word = message(Overrides::default(), &format!("{FILE}usage: {{ inject: sometimes }}\n"));
+        assert!(word.contains("sometimes") || word.contains("inject"), "{word}");
         let missing = Settings::load(Overrides { config: Some("/nowhere/clyra.yaml".into()), ..Overrides::default() });
         assert!(missing.unwrap_err().to_string().contains("/nowhere/clyra.yaml"));
         let twice = Overrides { upstreams: vec!["a=http://h".into(), "a=http://i".into()], ..Overrides::default() };

@@ -58,7 +58,7 @@ pub(super) async fn serve<H: Handler>(mut tcp: TcpStream, peer: SocketAddr, shar
     let socket = ClientSocket::new(tcp, peer, again);
     match protocol {
         Protocol::Http1 => http1(socket, shared).await,
-        Protocol::Http2 => http2(socket, shared).await,
+        Protocol::Http2 => http2(socket.without_framing(), shared).await,
     }
 }
 

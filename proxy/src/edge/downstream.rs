@@ -15,7 +15,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::limits;
+use super::socket::ClientSocket;
 use crate::exchange::answer::OwnAnswer;
+use crate::exchange::held::Share;
 use crate::exchange::ports::{BodyError, ClientGone, Downstream, ResponseHead};
 use crate::guard::Released;
 use crate::upstream::headers;
@@ -107,6 +109,11 @@ impl<'a> Client<'a> {
         self.session.get_header(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
     }
 
+    fn is_malformed(&self) -> bool {
+        let socket = self.session.stream().and_then(ClientSocket::of);
+        socket.is_some_and(ClientSocket::is_malformed)
+    }
+
     async fn ask_for_body(&mut self) -> Result<(), BodyError> {
         // Writing any head while a body is due makes pingora close the connection afterwards; this head asks for it.
         self.session.set_close_on_response_before_downstream_finish(false);
@@ -120,11 +127,14 @@ impl<'a> Client<'a> {
     }
 
     /// Reads the body as it comes, within its limits.
-    async fn receive_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError> {
+    async fn receive_body(&mut self, limit_bytes: usize, room: &mut Share) -> Result<Bytes, BodyError> {
         let announced = self.announced_bytes();
         if announced.is_some_and(|bytes| bytes > limit_bytes) {
             return Err(BodyError::TooLarge { limit_bytes });
         }
+        // Taken at once where the length is known: bodies that grew side by side would find no room half-way, all of them. Who
+        // announces a body and does not send it loses its room with the time limit.
+        room.grow(announced.unwrap_or(0)).map_err(|_| BodyError::NoRoom)?;
         if self.holds_body_back {
             self.ask_for_body().await?;
         }
@@ -139,12 +149,16 @@ impl<'a> Client<'a> {
             };
             let chunk = match read {
                 Err(_) => return Err(BodyError::Timeout),
+                Ok(Err(_)) if self.is_malformed() => return Err(BodyError::Malformed),
                 Ok(Err(error)) => return Err(body_error(&error)),
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(chunk))) => chunk,
             };
             if chunk.len() > limit_bytes.saturating_sub(first.len() + whole.len()) {
                 return Err(BodyError::TooLarge { limit_bytes });
+            }
+            if announced.is_none() {
+                room.grow(chunk.len()).map_err(|_| BodyError::NoRoom)?;
             }
             if first.is_empty() && whole.is_empty() {
                 first = chunk;
@@ -193,11 +207,11 @@ enum Piece {
 
 #[async_trait]
 impl Downstream for Client<'_> {
-    async fn read_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError> {
+    async fn read_body(&mut self, limit_bytes: usize, room: &mut Share) -> Result<Bytes, BodyError> {
         if self.body_read {
             return Ok(Bytes::new());
         }
-        let body = self.receive_body(limit_bytes).await;
+        let body = self.receive_body(limit_bytes, room).await;
         match &body {
             Ok(_) => self.body_read = true,
             // Where the next request begins is unknown, or not worth finding out; pingora would take the rest of a

@@ -6,17 +6,18 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 
 use crate::exchange::answer::OwnAnswer;
-use crate::exchange::ports::{Downstream, RequestHead, UpstreamTarget};
+use crate::exchange::ports::{Downstream, RequestHead};
+use crate::upstream::Provider;
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
 pub enum Route {
     /// Through the exchange pipeline.
     Inspect,
-    /// Straight to the target, uninspected and on record.
+    /// Straight to the provider, uninspected and on record.
     Bypass {
-        target: Arc<UpstreamTarget>,
-        /// Path below the target's prefix, without the query.
+        provider: Arc<Provider>,
+        /// Path below the endpoint's prefix, without the query.
         path: String,
     },
     /// Nowhere: this is the answer.
@@ -28,6 +29,10 @@ pub enum Route {
 pub struct BypassEnd {
     /// Status that the client saw, once there was one.
     pub status: Option<u16>,
+    /// Calls that were begun.
+    pub attempts: u32,
+    /// The endpoint that was called last, as it is named on record.
+    pub upstream: Option<Arc<str>>,
     /// Body bytes from the client, upgraded bytes included.
     pub request_bytes: u64,
     /// Body bytes to the client, upgraded bytes included.
@@ -49,6 +54,8 @@ pub enum BypassFailure {
     Timeout,
     /// The target's answer was no HTTP, or broke off before its head was complete.
     Broken,
+    /// There are no credentials to call it with.
+    Credentials,
 }
 
 impl BypassFailure {
@@ -56,7 +63,7 @@ impl BypassFailure {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Resolve | Self::Connect | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Resolve | Self::Connect | Self::Broken | Self::Credentials => StatusCode::BAD_GATEWAY,
         }
     }
 }
@@ -74,13 +81,13 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A bypass is about to begin: whatever must be durable before a byte passes is made durable here. The headers are
     /// added to the answer.
-    async fn bypass_opened(&self, head: &RequestHead, target: &UpstreamTarget) -> Result<HeaderMap, OwnAnswer>;
+    async fn bypass_opened(&self, head: &RequestHead, provider: &Provider) -> Result<HeaderMap, OwnAnswer>;
 
     /// The bypass ended. Called exactly once for each that was opened, however it ended.
     async fn bypass_closed(&self, head: &RequestHead, end: BypassEnd);
 
     /// The answer to a bypassed request whose target gave none.
-    fn bypass_failed(&self, head: &RequestHead, target: &UpstreamTarget, failure: BypassFailure) -> OwnAnswer;
+    fn bypass_failed(&self, head: &RequestHead, provider: &Provider, failure: BypassFailure) -> OwnAnswer;
 
     /// The answer to a request that is not well formed (status 400); the reason contains nothing that the client sent.
     fn malformed(&self, reason: &'static str) -> OwnAnswer;

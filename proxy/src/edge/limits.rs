@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(super) const HEADER_FIELDS_MAX: usize = 100;
 /// Bytes of a header section, request line included. Large enough for a URL and a token of 8 KiB each.
 pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// The line before a chunk, with its extension, which nobody uses.
+pub(super) const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+/// One chunk: no body that is taken is larger.
+pub(super) const CHUNK_BYTES_MAX: u64 = u32::MAX as u64;
 /// From the first byte of a request to the end of its header section: ends slow drips.
 pub(super) const HEAD_MAX: Duration = Duration::from_secs(30);
 /// An idle connection stays open that long: longer than the idle limits of common SDKs' pools (httpx 5 s, aiohttp 15 s,

@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | listening | – (panics when the address is taken) | an error that names the problem; a bound on connections (`listen`) |
 //! | protocols | HTTP/1.0, HTTP/1.1, HTTP/2, chunked bodies, pipelining in order | told by the first bytes, within a time limit (`connection`) |
-//! | request heads | one authority, one length, no CONNECT; answers 400 or 405 by itself | a `Host`, no length beside a transfer coding, bounds on size and time (`head`, `socket`) |
-//! | request bodies | replay up to 64 KiB | bodies of any size up to the caller's limit, `100-continue`, bounds on time (`downstream`) |
+//! | request heads | one authority, one length, no CONNECT; answers 400 or 405 by itself | a `Host`, one length, line ends of two bytes, bounds on size and time (`head`, `socket`) |
+//! | request bodies | replay up to 64 KiB | bodies of any size up to the caller's limit, `100-continue`, bounds on time (`downstream`), chunks that can be read in one way (`framing`) |
 //! | answers | framing, keep-alive | an answer that breaks off never looks complete; slow readers are cut (`downstream`) |
 //! | client leaves | an error on the next read | [`Downstream::gone`](crate::exchange::ports::Downstream::gone), at any time; the exchange itself runs on |
 //! | bypass | the proxy loop | the target's authority, none of our headers leaves, one report for each; WebSockets in a loop of our own (`adapter`) |
@@ -18,6 +18,7 @@
 mod adapter;
 mod connection;
 mod downstream;
+mod framing;
 mod handler;
 mod head;
 mod in_flight;

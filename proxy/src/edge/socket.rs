@@ -1,5 +1,5 @@
 //! A client's TCP connection as pingora sees it: writes are collected until they are flushed, bytes that were read to
-//! tell the protocol are read again, and a request head must be complete within [`HEAD_MAX`].
+//! tell the protocol are read again, a request head must be complete within [`HEAD_MAX`], and chunks must be well framed.
 
 use std::future::Future;
 use std::io;
@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::framing::Framing;
 use super::limits::HEAD_MAX;
 
 /// Collects the pieces of one message (chunk size, data, line end) into one packet; larger writes pass by.
@@ -34,6 +35,10 @@ pub(super) struct ClientSocket {
     /// Counts heads, so that a deadline is never taken for that of the head before.
     heads: AtomicU64,
     deadline: Option<(u64, Pin<Box<Sleep>>)>,
+    /// Follows HTTP/1.
+    framing: Option<Framing>,
+    /// A byte came that cannot stand where it stands; it was not passed on, and nothing is any more.
+    malformed: AtomicBool,
 }
 
 impl ClientSocket {
@@ -49,7 +54,25 @@ impl ClientSocket {
             in_head: AtomicBool::new(true),
             heads: AtomicU64::new(0),
             deadline: None,
+            framing: Some(Framing::default()),
+            malformed: AtomicBool::new(false),
         }
+    }
+
+    /// The connection does not speak HTTP/1.
+    pub(super) fn without_framing(mut self) -> Self {
+        self.framing = None;
+        self
+    }
+
+    /// Whether a request line came that pingora may have rewritten.
+    pub(super) fn has_odd_line(&self) -> bool {
+        self.framing.as_ref().is_some_and(Framing::has_odd_line)
+    }
+
+    /// Whether the client has broken the framing of a body.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.malformed.load(Ordering::Relaxed)
     }
 
     /// The socket behind a pingora stream of ours.
@@ -90,11 +113,26 @@ impl AsyncRead for ClientSocket {
         if self.is_too_slow(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        if self.is_malformed() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let before = buf.filled().len();
         if self.again.is_empty() {
             ready!(Pin::new(self.io.get_mut()).poll_read(cx, buf))?;
         } else {
             let count = self.again.len().min(buf.remaining());
             buf.put_slice(&self.again.split_to(count));
+        }
+        if let Some(framing) = &mut self.framing {
+            let new = buf.filled().get(before..).unwrap_or_default();
+            let (came, good) = (new.len(), framing.follow(new));
+            if good < came {
+                self.malformed.store(true, Ordering::Relaxed);
+                buf.set_filled(before + good);
+                if good == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
+            }
         }
         if self.deadline.is_none()
             && let Some(head) = self.current_head()

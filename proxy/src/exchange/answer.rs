@@ -30,6 +30,8 @@ pub enum Reason<'a> {
     NoReceipt,
     /// Too many exchanges in flight.
     Overloaded,
+    /// Too many bytes of bodies held.
+    NoRoom,
     /// An endpoint that Clyra cannot inspect, where the policy wants it blocked.
     UnknownSurface,
     /// The request as such is not acceptable; the text says why.
@@ -64,6 +66,7 @@ impl Reason<'_> {
                 Cause::Policy => row(S::BAD_REQUEST, "content_policy_violation", INVALID, INVALID, false),
                 Cause::Schema => row(S::BAD_REQUEST, "schema_violation", INVALID, INVALID, false),
                 Cause::BadRequest => row(S::BAD_REQUEST, "invalid_request", INVALID, INVALID, false),
+                Cause::HeaderMismatch => row(S::BAD_REQUEST, "header_mismatch", INVALID, INVALID, false),
                 Cause::BadAnswer => row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false),
                 Cause::Unavailable => row(S::SERVICE_UNAVAILABLE, "clyra_unavailable", "api_error", "api_error", true),
             },
@@ -71,6 +74,9 @@ impl Reason<'_> {
                 row(S::PAYLOAD_TOO_LARGE, "request_too_large", INVALID, "request_too_large", false)
             }
             Self::Body(BodyError::Timeout) => row(S::REQUEST_TIMEOUT, "request_timeout", INVALID, INVALID, true),
+            Self::Body(BodyError::NoRoom) | Self::NoRoom => {
+                row(S::SERVICE_UNAVAILABLE, "clyra_unavailable", "api_error", "overloaded_error", true)
+            }
             Self::Body(BodyError::Gone | BodyError::Malformed) | Self::Malformed(_) => {
                 row(S::BAD_REQUEST, "invalid_request", INVALID, INVALID, false)
             }
@@ -79,6 +85,18 @@ impl Reason<'_> {
             }
             Self::Upstream(UpstreamError::Overloaded { .. }) => {
                 row(S::SERVICE_UNAVAILABLE, "upstream_overloaded", "api_error", "overloaded_error", true)
+            }
+            Self::Upstream(UpstreamError::Coding { .. }) => {
+                row(S::BAD_GATEWAY, "upstream_unreadable", "api_error", "api_error", false)
+            }
+            Self::Upstream(UpstreamError::UnknownKey { .. }) => {
+                row(S::UNAUTHORIZED, "invalid_api_key", INVALID, "authentication_error", false)
+            }
+            Self::Upstream(UpstreamError::Unavailable { .. }) => {
+                row(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "api_error", "overloaded_error", true)
+            }
+            Self::Upstream(UpstreamError::Credentials { .. }) => {
+                row(S::BAD_GATEWAY, "upstream_credentials", "api_error", "api_error", true)
             }
             Self::Upstream(UpstreamError::Body { .. }) => {
                 row(S::BAD_GATEWAY, "upstream_interrupted", "api_error", "api_error", true)
@@ -107,6 +125,13 @@ impl Reason<'_> {
                 "the provider did not answer in time".into()
             }
             Self::Upstream(UpstreamError::Overloaded { .. }) => "too many calls to the provider are in flight".into(),
+            Self::Upstream(UpstreamError::Coding { .. }) => "the provider's answer cannot be decoded".into(),
+            Self::NoRoom => BodyError::NoRoom.to_string(),
+            Self::Upstream(UpstreamError::UnknownKey { .. }) => "the API key is not known here".into(),
+            Self::Upstream(UpstreamError::Unavailable { .. }) => {
+                "the provider has failed repeatedly and is left alone for a moment".into()
+            }
+            Self::Upstream(UpstreamError::Credentials { .. }) => "there are no credentials for the provider".into(),
             Self::Upstream(UpstreamError::Body { .. }) => "the provider's answer broke off".into(),
             Self::Upstream(_) | Self::ProviderAway => "the provider cannot be reached".into(),
             Self::NoReceipt => "the exchange cannot be recorded, and an unrecorded answer is not shown".into(),
@@ -149,10 +174,30 @@ impl Reason<'_> {
             );
         }
         if row.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s()));
         }
         let body = self.refusal(dialect, request_id, |r| guard::own(r, Shape::Error(dialect)));
         OwnAnswer { status: row.status, headers, body }
+    }
+
+    /// A block as clients of JSON-RPC read it: the error is the answer.
+    pub fn in_ok(&self, surface: &Surface, shown: &Shown, request_id: &str) -> Option<OwnAnswer> {
+        let write = surface.ending.in_ok.filter(|_| self.may_be_refusal())?;
+        let body = self.refusal(surface.dialect, request_id, |r| guard::own(r, Shape::InOk(write, shown)));
+        if body.bytes().is_empty() {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(OwnAnswer { status: StatusCode::OK, headers, body })
+    }
+
+    /// Seconds after which it is worth asking again.
+    fn retry_after_s(&self) -> u64 {
+        match self {
+            Self::Upstream(UpstreamError::Unavailable { for_another, .. }) => for_another.as_secs().saturating_add(1),
+            _ => 1,
+        }
     }
 
     /// The event that ends a stream which has begun.
@@ -207,6 +252,7 @@ pub enum Asked {
 fn rpc_status(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "INVALID_ARGUMENT",
+        StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
         _ => "INTERNAL",

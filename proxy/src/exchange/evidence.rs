@@ -1,8 +1,9 @@
 //! Receipts of an exchange: what was asked before the answer, what came of it after.
 
 use clyra_detectors::Engine;
+use clyra_receipts::canonical::Value;
 use clyra_receipts::receipt::{
-    Attempt, Automation, BodyRecord, Bypass, Caller, Check, CheckOutcome, Coverage, CoverageRecord, FindingRecord,
+    Attempt, Automation, BodyRecord, Bypass, Caller, Check, CheckOutcome, Coverage, CoverageRecord, Ext, FindingRecord,
     Identity, MessageCount, Outcome, Place, PolicyRecord, RepairRecord, Request, Response, RuleRecord, RunRef,
     SchemaRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
@@ -48,7 +49,7 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
         policy: policy(record),
         coverage: coverage(record),
         verdict: record.verdict,
-        ext: Default::default(),
+        ext: ext(record),
     }
 }
 
@@ -125,7 +126,7 @@ fn upstream(record: &Record) -> Option<Upstream> {
 
 fn response(record: &Record) -> Option<Response> {
     record.called.status?;
-    let usage = record.facts.usage;
+    let (usage, estimated) = record.usage();
     let known = usage.input.is_some() || usage.output.is_some();
     Some(Response {
         cost_microusd: None,
@@ -134,6 +135,7 @@ fn response(record: &Record) -> Option<Response> {
         released: Some(body(&record.released)),
         usage: known.then(|| Usage {
             cached: usage.cached.unwrap_or(0),
+            estimated,
             input: usage.input.unwrap_or(0),
             output: usage.output.unwrap_or(0),
             reasoning: usage.reasoning.unwrap_or(0),
@@ -232,6 +234,24 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
             pointer: b.pointer.clone(),
         }),
     })
+}
+
+/// What the format of receipts has no member for: choices that were ended alone, and the kinds of damage that would have been
+/// mended where nothing is touched.
+fn ext(record: &Record) -> Ext {
+    let mut ext = Ext::default();
+    let ended = &record.response.report.schema.ended;
+    if !ended.is_empty() {
+        let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
+        // Digits in ASCII: there is nothing to refuse.
+        let _ = ext.insert("choices_ended", Value::from(list));
+    }
+    let would = &record.response.report.schema.would_repair;
+    if !would.is_empty() {
+        let kinds = would.keys().copied().collect::<Vec<_>>().join(",");
+        let _ = ext.insert("would_repair", Value::from(kinds));
+    }
+    ext
 }
 
 fn findings(side: &Side) -> Vec<FindingRecord> {

@@ -11,13 +11,14 @@ use uuid::Uuid;
 
 use super::answer::{OwnAnswer, Reason};
 use super::gateway::Gateway;
-use super::ports::{Downstream, RequestHead, UpstreamTarget};
+use super::ports::{Downstream, RequestHead, UpstreamError};
 use super::record::{Record, UNKNOWN_SURFACE};
 use super::{evidence, run};
 use crate::edge::{BypassEnd, BypassFailure, Handler, Route};
 use crate::guard::Gap;
 use crate::siem;
 use crate::surface::{Dialect, Found, find};
+use crate::upstream::Provider;
 
 /// The handler that the edge drives.
 #[derive(Debug)]
@@ -30,6 +31,21 @@ pub struct Front {
 impl Front {
     pub fn new(gateway: Arc<Gateway>) -> Front {
         Front { gateway, open: Mutex::default() }
+    }
+
+    /// Refuses what is not inspected. One receipt tells the whole story: nothing was read, nothing was sent.
+    fn refuse(&self, head: &RequestHead, reason: Reason<'_>) -> Route {
+        let mut record = run::record(&self.gateway, head, UNKNOWN_SURFACE);
+        record.verdict = match reason {
+            Reason::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
+            _ => Verdict::Blocked,
+        };
+        record.code = Some(reason.code());
+        record.request.report.gaps.insert(Gap::UnknownSurface);
+        drop(self.gateway.ledger.append(evidence::bypass(&record, true)));
+        self.gateway.events.send(siem::bypass_line(&record, (None, None)));
+        self.gateway.metrics.ended(&record);
+        Route::Refuse(self.own(reason, dialect_of(head), &head.request_id.to_string()))
     }
 
     fn own(&self, reason: Reason<'_>, dialect: Dialect, id: &str) -> OwnAnswer {
@@ -48,18 +64,14 @@ impl Handler for Front {
         }
         let dialect = dialect_of(head);
         if self.gateway.policy.defaults().unknown_surface == UnknownSurface::Block {
-            let mut record = run::record(&self.gateway, head, UNKNOWN_SURFACE);
-            record.verdict = Verdict::Blocked;
-            record.code = Some(Reason::UnknownSurface.code());
-            record.request.report.gaps.insert(Gap::UnknownSurface);
-            // One receipt tells the whole story: nothing was read, nothing was sent.
-            drop(self.gateway.ledger.append(evidence::bypass(&record, true)));
-            self.gateway.events.send(siem::bypass_line(&record, (None, None)));
-            self.gateway.metrics.ended(&record);
-            return Route::Refuse(self.own(Reason::UnknownSurface, dialect, &id));
+            return self.refuse(head, Reason::UnknownSurface);
         }
         match self.gateway.upstreams.select(&head.path, None) {
-            Some((target, path)) => Route::Bypass { target, path },
+            Some((provider, _)) if !provider.admits(head) => {
+                let unknown = UpstreamError::UnknownKey { name: Arc::clone(&provider.name) };
+                self.refuse(head, Reason::Upstream(&unknown))
+            }
+            Some((provider, path)) => Route::Bypass { provider, path },
             None => Route::Refuse(self.own(Reason::UnknownSurface, dialect, &id)),
         }
     }
@@ -70,10 +82,10 @@ impl Handler for Front {
         }
     }
 
-    async fn bypass_opened(&self, head: &RequestHead, target: &UpstreamTarget) -> Result<HeaderMap, OwnAnswer> {
+    async fn bypass_opened(&self, head: &RequestHead, provider: &Provider) -> Result<HeaderMap, OwnAnswer> {
         let id = head.request_id.to_string();
         let mut record = Box::new(run::record(&self.gateway, head, UNKNOWN_SURFACE));
-        record.upstream = Some(Arc::clone(&target.name));
+        record.upstream = Some(Arc::clone(&provider.name));
         record.request.report.gaps.insert(Gap::UnknownSurface);
         let entry = evidence::bypass(&record, false);
         if let Err(error) = self.gateway.ledger.append(entry).durable().await {
@@ -91,7 +103,8 @@ impl Handler for Front {
     async fn bypass_closed(&self, head: &RequestHead, end: BypassEnd) {
         let Some(mut record) = self.open.lock().ok().and_then(|mut open| open.remove(&head.request_id)) else { return };
         record.called.status = end.status;
-        record.called.attempts = 1;
+        record.called.attempts = end.attempts;
+        record.upstream = end.upstream.or(record.upstream);
         record.status = end.status;
         record.request_body.bytes = end.request_bytes;
         record.received.bytes = end.response_bytes;
@@ -105,8 +118,13 @@ impl Handler for Front {
         self.gateway.metrics.ended(&record);
     }
 
-    fn bypass_failed(&self, head: &RequestHead, _: &UpstreamTarget, failure: BypassFailure) -> OwnAnswer {
-        let reason = if failure == BypassFailure::Timeout { Reason::ProviderSlow } else { Reason::ProviderAway };
+    fn bypass_failed(&self, head: &RequestHead, provider: &Provider, failure: BypassFailure) -> OwnAnswer {
+        let credentials = UpstreamError::Credentials { name: Arc::clone(&provider.name), detail: String::new() };
+        let reason = match failure {
+            BypassFailure::Timeout => Reason::ProviderSlow,
+            BypassFailure::Credentials => Reason::Upstream(&credentials),
+            BypassFailure::Resolve | BypassFailure::Connect | BypassFailure::Broken => Reason::ProviderAway,
+        };
         self.own(reason, dialect_of(head), &head.request_id.to_string())
     }
 

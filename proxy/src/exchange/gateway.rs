@@ -8,16 +8,19 @@ use clyra_detectors::{Engine, EngineConfig, EngineError, Rule};
 use clyra_policy::Policy;
 use tokio::sync::Semaphore;
 
+use super::held::Budget;
 use super::inspect::Inspect;
 use super::ledger::Ledger;
-use super::lineage::ToolCalls;
+use super::lineage::Remembered;
 use super::lock::{Contracts, SchemaError};
-use super::ports::{RequestHead, UpstreamTarget};
+use super::ports::RequestHead;
+use super::run::AskForUsage;
 use crate::evidence::StreamLeaves;
+use crate::exchange::pins::Pins;
 use crate::siem::LineWriter;
 use crate::surface::Dialect;
 use crate::telemetry::{Metrics, WriterKind};
-use crate::upstream::UpstreamService;
+use crate::upstream::{Provider, UpstreamService};
 
 /// Bounds of the data plane. Each has a default that suits one application beside one sidecar.
 #[derive(Debug, Clone, Copy)]
@@ -28,42 +31,49 @@ pub struct Limits {
     pub response_bytes_max: usize,
     /// Exchanges in flight; more get 503 with `Retry-After`.
     pub in_flight_max: usize,
+    /// Bytes of bodies held at one time, over all exchanges: 16 of the largest. What goes beyond gets 503 with `Retry-After`.
+    pub held_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes_max: 32 << 20, response_bytes_max: 32 << 20, in_flight_max: 1_024 }
+        Self {
+            request_bytes_max: 32 << 20,
+            response_bytes_max: 32 << 20,
+            in_flight_max: 1_024,
+            held_bytes_max: 512 << 20,
+        }
     }
 }
 
 /// The configured providers.
 #[derive(Debug, Clone)]
 pub struct Upstreams {
-    targets: Vec<Arc<UpstreamTarget>>,
+    providers: Vec<Arc<Provider>>,
 }
 
 impl Upstreams {
-    /// `None` without a single target: there is nothing to be a proxy for.
-    pub fn new(targets: Vec<UpstreamTarget>) -> Option<Upstreams> {
-        (!targets.is_empty()).then(|| Upstreams { targets: targets.into_iter().map(Arc::new).collect() })
+    /// `None` without a single one: there is nothing to be a proxy for.
+    pub fn new(providers: Vec<Arc<Provider>>) -> Option<Upstreams> {
+        (!providers.is_empty()).then_some(Upstreams { providers })
     }
 
     /// The provider for a path, and the path below it. The first segment may name one (`/anthropic/v1/messages`);
     /// otherwise the one that is named like the dialect serves it, otherwise the first. A client can only name what is
     /// configured: it never chooses an address.
-    pub fn select(&self, path: &str, dialect: Option<Dialect>) -> Option<(Arc<UpstreamTarget>, String)> {
+    pub fn select(&self, path: &str, dialect: Option<Dialect>) -> Option<(Arc<Provider>, String)> {
         let mut parts = path.splitn(3, '/');
         let (_, first, rest) = (parts.next(), parts.next().unwrap_or_default(), parts.next());
-        if let Some(target) = self.targets.iter().find(|t| *t.name == *first) {
-            return Some((Arc::clone(target), format!("/{}", rest.unwrap_or_default())));
+        if let Some(provider) = self.providers.iter().find(|p| *p.name == *first) {
+            return Some((Arc::clone(provider), format!("/{}", rest.unwrap_or_default())));
         }
         let named = dialect.map_or("", Dialect::upstream);
-        let target = self.targets.iter().find(|t| *t.name == *named).or_else(|| self.targets.first())?;
-        Some((Arc::clone(target), path.to_owned()))
+        let provider = self.providers.iter().find(|p| *p.name == *named).or_else(|| self.providers.first())?;
+        Some((Arc::clone(provider), path.to_owned()))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<UpstreamTarget>> {
-        self.targets.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.iter()
     }
 }
 
@@ -85,7 +95,12 @@ pub struct Gateway {
     pub contracts: Arc<Contracts>,
     pub limits: Limits,
     pub in_flight: Arc<Semaphore>,
-    pub tool_calls: ToolCalls,
+    pub held: Budget,
+    pub ask_for_usage: AskForUsage,
+    pub tool_calls: Remembered,
+    /// What providers keep: answers, files, batches.
+    pub kept: Arc<Remembered>,
+    pub pins: Arc<Pins>,
 }
 
 /// The parts that a gateway is made of.
@@ -101,6 +116,8 @@ pub struct Parts {
     pub upstreams: Upstreams,
     pub call: UpstreamService,
     pub limits: Limits,
+    pub pins: Arc<Pins>,
+    pub ask_for_usage: AskForUsage,
 }
 
 impl Gateway {
@@ -111,7 +128,9 @@ impl Gateway {
         Ok(Gateway {
             inspect: Inspect::new(budget),
             contracts,
-            tool_calls: ToolCalls::default(),
+            tool_calls: Remembered::default(),
+            kept: Arc::default(),
+            held: Budget::new(parts.limits.held_bytes_max),
             in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
             policy: parts.policy,
             engine: parts.engine,
@@ -123,6 +142,8 @@ impl Gateway {
             upstreams: parts.upstreams,
             call: parts.call,
             limits: parts.limits,
+            pins: parts.pins,
+            ask_for_usage: parts.ask_for_usage,
         })
     }
 
@@ -147,6 +168,8 @@ impl Gateway {
         for (kind, writer) in [(WriterKind::Events, &self.events), (WriterKind::Commitments, &self.commitments)] {
             self.metrics.lines_dropped(kind, writer.stats().dropped.load(Ordering::Relaxed));
         }
+        self.metrics.bodies_held.set(i64::try_from(self.held.used()).unwrap_or(i64::MAX));
+        self.upstreams.iter().for_each(|provider| self.metrics.upstream(provider));
         let free = self.in_flight.available_permits();
         self.metrics.in_flight.set(self.limits.in_flight_max.saturating_sub(free) as i64);
     }
@@ -187,17 +210,18 @@ pub fn engine(policy: &Policy) -> Result<Engine, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::ports::UpstreamTarget;
 
-    fn target(name: &str) -> UpstreamTarget {
-        UpstreamTarget { name: name.into(), host: "h".into(), port: 1, tls: false, path_prefix: String::new() }
+    fn provider(name: &str) -> Arc<Provider> {
+        Provider::of(UpstreamTarget::parse(name, "http://h:1").unwrap())
     }
 
     #[test]
     fn a_client_names_a_provider_and_never_an_address() {
-        let upstreams = Upstreams::new(vec![target("local"), target("anthropic")]).unwrap();
+        let upstreams = Upstreams::new(vec![provider("local"), provider("anthropic")]).unwrap();
         let select = |path: &str, dialect| {
-            let (target, path) = upstreams.select(path, dialect).unwrap();
-            (target.name.to_string(), path)
+            let (provider, path) = upstreams.select(path, dialect).unwrap();
+            (provider.name.to_string(), path)
         };
         let is = |name: &str, path: &str| (name.to_owned(), path.to_owned());
         assert_eq!(select("/v1/chat/completions", Some(Dialect::OpenAi)), is("local", "/v1/chat/completions"));

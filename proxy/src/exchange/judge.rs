@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clyra_policy::{
-    Action, Caller, Decision, Facts, FindingFacts, Mode, OnFailure, Phase, Policy, RequestFacts, SchemaFacts, Threat,
-    ToolFacts,
+    Action, Caller, Decision, Facts, FindingFacts, Mode, OnFailure, Phase, Policy, RequestFacts, SchemaFacts,
+    StoredState, Threat, ToolFacts,
 };
 
+use super::lineage::Remembered;
+use super::pins::Pins;
 use crate::guard::{Block, Cause, Found, Gap, Judge, Ruling, SchemaBreach, ToolCall};
 use crate::json::{Doc, Limits};
-use crate::surface::{Channel, ResponseFacts};
+use crate::surface::{Channel, Definition, ResponseFacts};
 
 /// Earlier findings of one direction that rules look at, and that receipts list. More of the same tells nobody anything
 /// new; new ones are always judged, and the count goes on.
@@ -45,6 +47,8 @@ pub struct Decided {
     pub findings: Vec<Judged>,
     pub findings_total: u64,
     pub breaches: Vec<SchemaBreach>,
+    /// The outcomes that made what the request names as kept.
+    pub made_by: Vec<u64>,
 }
 
 /// Everything that stays the same for all decisions of one exchange.
@@ -54,6 +58,12 @@ pub struct Context {
     pub caller: Caller,
     pub request: RequestFacts,
     pub now_unix_s: i64,
+    /// Requests call tools themselves, and are judged like calls.
+    pub calls: bool,
+    /// What providers keep of answers on record.
+    pub kept: Option<Arc<Remembered>>,
+    /// Tools that servers offer, and the server that is asked.
+    pub pins: Option<(Arc<Pins>, Arc<str>)>,
 }
 
 /// Whether the arguments of a call are all there.
@@ -93,6 +103,7 @@ impl PolicyJudge {
             findings: Vec::new(),
             findings_total: 0,
             breaches: Vec::new(),
+            made_by: Vec::new(),
         };
         Self { context, answering, status, on_violation, complete: false, decided }
     }
@@ -148,8 +159,11 @@ impl PolicyJudge {
             let threat = self.context.policy.threat(&one.class);
             self.decided.findings.push(Judged { found: one.clone(), threat });
         }
-        let (first, special) =
-            if self.answering { (Phase::Response, Phase::ToolCall) } else { (Phase::Request, Phase::ToolResult) };
+        let first = if self.answering { Phase::Response } else { Phase::Request };
+        let calls = (self.answering || self.context.calls) && self.context.policy.has_rules(Phase::ToolCall);
+        // Tools that a provider or a server runs bring their results in an answer.
+        let results = tool_results || self.answering && found.iter().any(|f| f.channel == Channel::ToolResult);
+        let results = results && self.context.policy.has_rules(Phase::ToolResult);
         let mut ruling = Ruling::default();
         let mut take = |judge: &Self, decision: &Decision, redact: Vec<usize>| {
             if ruling.block.is_none() {
@@ -159,21 +173,21 @@ impl PolicyJudge {
         };
         let (decision, redact) = self.decide(first, |_| true, None, answer);
         take(self, &decision, redact);
-        if self.context.policy.has_rules(special) {
-            if self.answering {
-                let tools: BTreeSet<Option<String>> =
-                    found.iter().filter(|f| f.channel.is_tool_call()).map(|f| f.tool.clone()).collect();
-                for tool in tools {
-                    let args = serde_json::Value::Null;
-                    let facts = tool.as_deref().map(|name| (ToolFacts { name, args: &args }, Arguments::Pending));
-                    let of = |f: &Found| f.channel.is_tool_call() && f.tool == tool;
-                    let (decision, redact) = self.decide(special, of, facts, answer);
-                    take(self, &decision, redact);
-                }
-            } else if tool_results {
-                let (decision, redact) = self.decide(special, |f| f.channel == Channel::ToolResult, None, answer);
+        if calls {
+            let tools: BTreeSet<Option<String>> =
+                found.iter().filter(|f| f.channel.is_tool_call()).map(|f| f.tool.clone()).collect();
+            for tool in tools {
+                let args = serde_json::Value::Null;
+                let facts = tool.as_deref().map(|name| (ToolFacts { name, args: &args }, Arguments::Pending));
+                let of = |f: &Found| f.channel.is_tool_call() && f.tool == tool;
+                let (decision, redact) = self.decide(Phase::ToolCall, of, facts, answer);
                 take(self, &decision, redact);
             }
+        }
+        if results {
+            let of = |f: &Found| f.channel == Channel::ToolResult;
+            let (decision, redact) = self.decide(Phase::ToolResult, of, None, answer);
+            take(self, &decision, redact);
         }
         self.decided.findings.truncate(FINDINGS_MAX);
         ruling.redact.sort_unstable();
@@ -236,7 +250,7 @@ impl Judge for PolicyJudge {
     }
 
     fn wants_tool_calls(&self) -> bool {
-        self.answering && self.context.policy.has_rules(Phase::ToolCall)
+        (self.answering || self.context.calls) && self.context.policy.has_rules(Phase::ToolCall)
     }
 
     fn tool_call(&mut self, call: &ToolCall, facts: &ResponseFacts) -> Option<Block> {
@@ -287,6 +301,31 @@ impl Judge for PolicyJudge {
         Some(Block { cause: side, rule: None, reason: reason.into(), detectors: Vec::new() })
     }
 
+    fn stored(&mut self, ids: &[String]) -> Result<bool, Block> {
+        let policy = self.context.policy.defaults().stored_state;
+        let Some(kept) = &self.context.kept else { return Ok(false) };
+        let made: Vec<Option<u64>> = ids.iter().map(|id| kept.maker(&self.context.caller.id, id)).collect();
+        let unknown = made.iter().any(Option::is_none);
+        self.decided.made_by.extend(made.into_iter().flatten());
+        let reason = match policy {
+            StoredState::Forbid => "the request names something that the provider keeps, which the policy forbids",
+            StoredState::Bind if unknown => {
+                "the request names something that the provider keeps and that no answer on record made for this caller"
+            }
+            StoredState::Allow | StoredState::Bind => return Ok(!unknown),
+        };
+        self.decided.action = Action::Block;
+        if !self.enforces() {
+            return Ok(false);
+        }
+        Err(Block { cause: Cause::Policy, rule: None, reason: reason.into(), detectors: Vec::new() })
+    }
+
+    fn definitions(&mut self, tools: &[Definition]) -> Vec<Found> {
+        let Some((pins, server)) = &self.context.pins else { return Vec::new() };
+        pins.compare(server, tools)
+    }
+
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block> {
         if self.decided.breaches.len() < BREACHES_MAX {
             self.decided.breaches.push(breach.clone());
@@ -315,7 +354,15 @@ mod tests {
         let policy = Policy::parse(&text, "policy.yaml", &|_| Err("no files".into())).unwrap();
         let request = RequestFacts { model: "m".into(), ..RequestFacts::default() };
         let caller = policy.caller(None);
-        PolicyJudge::request(Arc::new(Context { policy: Arc::new(policy), caller, request, now_unix_s: 0 }))
+        PolicyJudge::request(Arc::new(Context {
+            policy: Arc::new(policy),
+            caller,
+            request,
+            now_unix_s: 0,
+            calls: false,
+            kept: None,
+            pins: None,
+        }))
     }
 
     fn found(class: &str, channel: Channel) -> Found {

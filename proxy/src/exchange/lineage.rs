@@ -1,4 +1,5 @@
-//! Which outcome made which tool call, so that the request which brings the result names it as its parent.
+//! Which outcome made which tool call, so that the request which brings the result names it as its parent; and which made
+//! what a provider keeps, so that an id can be bound to it.
 //!
 //! Ids are kept as keyed digests, for as long as there is room: an agent answers a call within minutes. Only this process's
 //! own outcomes are known.
@@ -14,9 +15,9 @@ const RESULTS_MAX: usize = 64;
 
 type CallDigest = [u8; 16];
 
-/// The tool calls of recent answers.
+/// Ids of recent answers: tool calls, or what is kept of them.
 #[derive(Debug)]
-pub struct ToolCalls {
+pub struct Remembered {
     /// Random at each start: what is kept says nothing to anybody else.
     key: [u8; 32],
     calls: Mutex<Calls>,
@@ -28,7 +29,7 @@ struct Calls {
     oldest: VecDeque<CallDigest>,
 }
 
-impl Default for ToolCalls {
+impl Default for Remembered {
     fn default() -> Self {
         let mut key = [0; 32];
         for part in key.chunks_mut(16) {
@@ -38,7 +39,7 @@ impl Default for ToolCalls {
     }
 }
 
-impl ToolCalls {
+impl Remembered {
     /// An id is the caller's or the provider's own; only within one caller it means the same call.
     fn digest(&self, caller: &str, id: &str) -> CallDigest {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -64,6 +65,12 @@ impl ToolCalls {
         }
     }
 
+    /// The outcome that made what this id stands for, for this caller.
+    pub(super) fn maker(&self, caller: &str, id: &str) -> Option<u64> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.by_id.get(&self.digest(caller, id)).copied()
+    }
+
     /// The outcomes whose calls these results answer, ascending. Results come in the order of the conversation.
     pub(super) fn answered(&self, caller: &str, ids: &[String]) -> Vec<u64> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_result_leads_to_the_outcome_that_made_the_call() {
-        let calls = ToolCalls::default();
+        let calls = Remembered::default();
         calls.made("a", &ids(0..2), 7);
         calls.made("a", &ids(2..3), 9);
         assert_eq!(calls.answered("a", &ids(0..4)), [7, 9]);
@@ -95,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_oldest_calls_are_forgotten_first() {
-        let calls = ToolCalls::default();
+        let calls = Remembered::default();
         calls.made("a", &ids(0..1), 1);
         calls.made("a", &ids(1..CALLS_MAX + 1), 2);
         assert_eq!(calls.answered("a", &ids(0..1)), [0; 0]);

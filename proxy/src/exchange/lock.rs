@@ -45,9 +45,6 @@ pub enum Unusable {
     Contract(#[from] ContractError),
     #[error(transparent)]
     Csv(#[from] CsvContractError),
-    /// The policy language has it, and exchanges are not held to it.
-    #[error("`{setting}` is not enforced by this version; remove it")]
-    NotEnforced { setting: &'static str },
 }
 
 impl Unusable {
@@ -56,7 +53,6 @@ impl Unusable {
         match self {
             Self::Contract(error) => error.code(),
             Self::Csv(error) => error.code(),
-            Self::NotEnforced { .. } => "unsupported",
         }
     }
 }
@@ -129,6 +125,7 @@ impl Bound {
         for binding in &mut self.bindings {
             binding.terms.repair = RepairPolicy::NONE;
             binding.terms.ask_again = None;
+            binding.terms.choices = 1;
         }
         self
     }
@@ -139,9 +136,6 @@ impl Contracts {
     pub fn new(policy: &Policy) -> Result<Contracts, SchemaError> {
         let mut compiled = BTreeMap::new();
         for rule in policy.schemas() {
-            if let Some(setting) = not_enforced(rule) {
-                return Err(SchemaError { id: rule.id.clone(), source: Unusable::NotEnforced { setting } });
-            }
             if let SchemaSource::Policy { text, digest } = &rule.source {
                 let contract = of_policy(rule, text).map_err(|source| SchemaError { id: rule.id.clone(), source })?;
                 compiled.insert(rule.id.clone(), Schema { digest: digest.clone(), contract });
@@ -202,7 +196,7 @@ impl Plan {
             self.entries.push(Entry {
                 id: rule.id.clone(),
                 on_violation: if observes { Action::Allow } else { rule.on_violation },
-                terms: terms(rule),
+                terms: terms(rule, request.map_or(1, |r| r.choices)),
                 formats: rule.formats,
                 source,
             });
@@ -287,7 +281,7 @@ fn compile(text: &str, source: ContractSource, formats: bool, limits: &Limits) -
 }
 
 /// The terms of a policy's entry in the words of the locks.
-fn terms(rule: &SchemaRule) -> Terms {
+fn terms(rule: &SchemaRule, choices: u32) -> Terms {
     let mode = match rule.stream {
         StreamMode::Buffer => Mode::Buffer,
         StreamMode::Verified => Mode::Verified,
@@ -310,12 +304,8 @@ fn terms(rule: &SchemaRule) -> Terms {
         // Calls are never asked for twice.
         ask_again: (rule.repair.ask_again > 0 && rule.source != SchemaSource::ToolParameters)
             .then(|| Duration::from_millis(rule.repair.ask_again_timeout_ms)),
+        choices: if rule.choices == Choices::Each { choices.max(1) } else { 1 },
     }
-}
-
-/// What a schema of the policy asks for and no exchange would do. It stops the start: nothing is ignored.
-fn not_enforced(rule: &SchemaRule) -> Option<&'static str> {
-    (rule.choices != Choices::All).then_some("choices")
 }
 
 #[cfg(test)]
@@ -325,26 +315,6 @@ mod tests {
     fn policy(schema: &str) -> Policy {
         let text = format!("version: 1\nschemas: [{{id: a, {schema}}}]");
         Policy::parse(&text, "p.yaml", &|_| Ok("{}".to_owned())).unwrap()
-    }
-
-    #[test]
-    fn what_no_exchange_does_stops_the_start() {
-        let refused =
-            |schema: &str| Contracts::new(&policy(schema)).err().map(|error| (error.source.code(), error.to_string()));
-        for schema in [
-            "schema: from_request",
-            "schema: a.json, formats: true, choices: all, stream: verified, and: from_request",
-            "schema: tool_parameters",
-            "schema: a.json, repair: {ask_again: 1}",
-            "schema: a.json, repair: {coerce: [numbers]}",
-            "schema: a.json, repair: {local: [fences]}, hold: {bytes: 2048}, formats: false",
-            "format: csv, csv: {columns: [{name: n, type: integer}]}",
-        ] {
-            assert_eq!(refused(schema), None, "{schema}");
-        }
-        let message = "schema 'a' of the policy cannot be used: `choices` is not enforced by this version; remove it";
-        let refused = refused("schema: a.json, choices: each");
-        assert_eq!(refused, Some(("unsupported", message.to_owned())));
     }
 
     fn bound(schema: &str, request: Option<&RequestFacts>) -> Result<Bound, BindError> {
@@ -383,6 +353,19 @@ mod tests {
         let twice = bound("schema: tool_parameters", Some(&request(vec![tool("true"), tool("{}")]))).unwrap();
         let Scope::Tools(tools) = &twice.bindings[0].scope else { panic!() };
         assert_eq!(tools.by_name["secret-name"].len(), 2);
+    }
+
+    #[test]
+    fn choices_end_alone_where_several_were_asked_for() {
+        let asked = |choices: u32| RequestFacts { choices, ..RequestFacts::default() };
+        let choices =
+            |schema: &str, request: Option<&RequestFacts>| bound(schema, request).unwrap().bindings[0].terms.choices;
+        assert_eq!(choices("schema: a.json, choices: each", Some(&asked(3))), 3);
+        assert_eq!(choices("schema: a.json, choices: each", Some(&asked(0))), 1);
+        assert_eq!(choices("schema: a.json, choices: each", None), 1);
+        assert_eq!(choices("schema: a.json", Some(&asked(3))), 1);
+        let strict = bound("schema: a.json, choices: each", Some(&asked(3))).unwrap().strict();
+        assert_eq!(strict.bindings[0].terms.choices, 1);
     }
 
     #[test]

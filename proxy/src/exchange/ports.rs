@@ -5,13 +5,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::held::Share;
 use crate::guard::{Inspected, Released};
+use crate::upstream::Provider;
+use crate::wire::encoding::Fault;
 
 /// The head of a client's request, as it came in.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub enum BodyError {
     Gone,
     #[error("the request body is not well framed")]
     Malformed,
+    #[error("too many bytes of other requests and answers are held at this moment")]
+    NoRoom,
 }
 
 /// The client is no longer there to be written to.
@@ -59,8 +65,9 @@ pub struct ClientGone;
 /// answer: every later one fails, and the client sees that the answer broke off.
 #[async_trait]
 pub trait Downstream: Send {
-    /// The whole request body, at most `limit_bytes`. Answers `Expect: 100-continue` first.
-    async fn read_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError>;
+    /// The whole request body, at most `limit_bytes`, for which `room` grows as it comes. Answers `Expect: 100-continue`
+    /// first, unless the body could not be taken.
+    async fn read_body(&mut self, limit_bytes: usize, room: &mut Share) -> Result<Bytes, BodyError>;
 
     /// Sends the response head together with the first released bytes. `body_bytes` is the exact length of the body if
     /// it is known already (then it is framed by `Content-Length`), otherwise the body is chunked.
@@ -77,7 +84,7 @@ pub trait Downstream: Send {
     async fn gone(&mut self);
 }
 
-/// One configured provider address.
+/// One configured address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTarget {
     /// Name from the configuration; appears in receipts, events and metrics.
@@ -93,13 +100,15 @@ pub struct UpstreamTarget {
 /// A request that passed inspection, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct UpstreamRequest {
-    pub target: Arc<UpstreamTarget>,
+    pub provider: Arc<Provider>,
     pub method: Method,
-    /// Path and query below the target's prefix, as the client sent them.
+    /// Path and query below the endpoint's prefix, as the client sent them.
     pub path_and_query: String,
     /// End-to-end headers chosen by the pipeline; `host`, framing and `accept-encoding` are set by the client.
     pub headers: HeaderMap,
     pub body: Inspected,
+    /// Counts the calls that are made for it, those that fail included.
+    pub made: Arc<AtomicU32>,
 }
 
 /// What went wrong between Clyra and the provider. The variants are what retry, receipts and the client's answer
@@ -119,11 +128,23 @@ pub enum UpstreamError {
     /// The body broke off after the head had arrived.
     #[error("upstream {name}: the answer broke off: {detail}")]
     Body { name: Arc<str>, detail: String },
+    /// The body is not in the coding that its head names, or breaks its limits.
+    #[error("upstream {name}: the answer cannot be decoded: {fault}")]
+    Coding { name: Arc<str>, fault: Fault },
     /// Something came that is not an HTTP answer, or only a part of one. The provider may have acted on the request.
     #[error("upstream {name}: the answer is not usable HTTP: {detail}")]
     Protocol { name: Arc<str>, detail: String },
     #[error("too many calls in flight to upstream {name}")]
     Overloaded { name: Arc<str> },
+    /// Nobody was called: every endpoint has failed too often just now.
+    #[error("upstream {name}: every endpoint has failed; none is called for another {for_another:?}")]
+    Unavailable { name: Arc<str>, for_another: Duration },
+    /// Nobody was called: there are no credentials to call with.
+    #[error("upstream {name}: no credentials: {detail}")]
+    Credentials { name: Arc<str>, detail: String },
+    /// Nobody was called: the client's key is none of the virtual keys.
+    #[error("upstream {name}: the client's key is not among its virtual keys")]
+    UnknownKey { name: Arc<str> },
 }
 
 /// The provider's answer: its head, and a body to be read.
@@ -131,6 +152,8 @@ pub enum UpstreamError {
 pub struct UpstreamReply {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Who answered: the provider's name, with the endpoint's where there are several.
+    pub upstream: Arc<str>,
     /// Calls that were made for this answer, retries included (1 is the ordinary case).
     pub attempts: u32,
     /// From sending the request to having read the response head.

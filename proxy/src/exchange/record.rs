@@ -9,10 +9,10 @@ use clyra_policy::{Action, Caller, Mode};
 use clyra_receipts::receipt::Verdict;
 use uuid::Uuid;
 
-use super::judge::{Decided, Fired, Judged};
+use super::judge::{Decided, FINDINGS_MAX, Fired, Judged};
 use super::ports::RequestHead;
 use crate::guard::{Gap, Report, SchemaBreach};
-use crate::surface::ResponseFacts;
+use crate::surface::{Channel, ResponseFacts, Usage};
 
 /// Name of an endpoint that is not inspected, in the place of a surface.
 pub const UNKNOWN_SURFACE: &str = "unknown";
@@ -33,6 +33,10 @@ pub struct Labels {
 
 /// Longest label or name that goes on record; the receipt has room for a few dozen.
 const LABEL_BYTES_MAX: usize = 128;
+
+/// Bytes of text for one token, where nobody counts: what tokenizers of today make of English and of JSON. Other scripts have
+/// more tokens than this says, code fewer.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// What stands for a name that is withheld.
 const WITHHELD: &str = "*";
@@ -65,6 +69,23 @@ pub struct Side {
     pub decided: Option<Decided>,
     /// The checks that were due here did run.
     pub inspected: bool,
+}
+
+impl Side {
+    /// What was seen and found in another answer to the same request, of which nothing is shown.
+    pub fn add(&mut self, other: &Side) {
+        for (channel, bytes) in &other.report.bytes {
+            *self.report.bytes.entry(*channel).or_default() += bytes;
+        }
+        self.report.gaps.extend(other.report.gaps.iter().copied());
+        self.report.scan_us += other.report.scan_us;
+        let (Some(own), Some(other)) = (&mut self.decided, &other.decided) else { return };
+        own.findings_total += other.findings_total;
+        own.findings.extend(other.findings.iter().cloned());
+        own.findings.truncate(FINDINGS_MAX);
+        own.rules.extend(other.rules.iter().cloned());
+        own.exceptions.extend(other.exceptions.iter().cloned());
+    }
 }
 
 /// The upstream call.
@@ -141,12 +162,18 @@ impl Record {
     /// What was done, in the words of `x-clyra-decision`.
     pub fn decision(&self) -> &'static str {
         match self.verdict {
-            Verdict::Blocked => "block",
+            Verdict::Blocked | Verdict::Denied => "block",
             _ if self.surface == UNKNOWN_SURFACE => "bypass",
-            _ if self.request.report.redactions + self.response.report.redactions > 0 => "redact",
+            _ if self.takes_out() => "redact",
             _ if self.response.report.schema.repairs.any() => "repair",
             _ => "allow",
         }
+    }
+
+    /// Something was taken out: texts in either direction, or choices of the answer.
+    pub fn takes_out(&self) -> bool {
+        let redactions = self.request.report.redactions + self.response.report.redactions;
+        redactions > 0 || !self.response.report.schema.ended.is_empty()
     }
 
     /// The first schema that the answer broke.
@@ -169,6 +196,23 @@ impl Record {
             (Some(by), _) => Some(of("repaired", by)),
             (None, first) => Some(of("valid", first?)),
         }
+    }
+
+    /// Tokens as the provider counted them; where it did not say, an estimate of input and output, and true.
+    pub fn usage(&self) -> (Usage, bool) {
+        let counted = self.facts.usage;
+        let answered = self.called.status.is_some_and(|status| (200..300).contains(&status));
+        let text = |side: &Side, counts: fn(Channel) -> bool| {
+            let bytes = side.report.bytes.iter().filter(|(channel, _)| counts(**channel));
+            bytes.map(|(_, bytes)| *bytes).sum::<u64>().div_ceil(BYTES_PER_TOKEN)
+        };
+        let read = self.request.inspected && self.response.inspected;
+        if counted.input.is_some() || counted.output.is_some() || !answered || !read {
+            return (counted, false);
+        }
+        let input = text(&self.request, |channel| channel != Channel::Metadata);
+        let output = text(&self.response, |channel| !matches!(channel, Channel::Metadata | Channel::Logprobs));
+        (Usage { input: Some(input), output: Some(output), ..counted }, true)
     }
 
     pub fn rules(&self) -> BTreeSet<Fired> {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::whole::Answer;
 use super::witness::Released;
-use crate::surface::{Surface, again};
+use crate::surface::Surface;
+use crate::surface::again::{self, Streamed};
 
 /// The text of an answer that broke its schema, for the model to correct. It is content: nothing shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,8 +27,8 @@ impl fmt::Debug for Invalid {
     }
 }
 
-/// An answer that was checked whole, as the events of a stream; `None` where it cannot be told as one.
-pub fn as_events(surface: &Surface, answer: &Answer) -> Option<Vec<Released>> {
-    let events = again::events(surface, answer.body.bytes())?;
+/// An answer that was checked whole, as a stream; `None` where it cannot be told as one.
+pub fn as_stream(surface: &Surface, answer: &Answer, streamed: Streamed) -> Option<Vec<Released>> {
+    let events = again::stream(surface, answer.body.bytes(), streamed)?;
     Some(events.into_iter().map(|event| Released::new(event.into())).collect())
 }

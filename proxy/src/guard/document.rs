@@ -9,14 +9,18 @@ use clyra_detectors::{Engine, View};
 
 use super::calls::Calls;
 use super::channel::{Piece, Text, hide_names, place, view};
+use super::choices::{self, Ended, Fate};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report, Ruling};
 use super::locks::{Desk, Locks};
 use super::splice::{Patch, Span, add_span, all_edits_for, apply, patch, replace};
 use crate::json::{Doc, Kind, Limits, TextDecoder, Value};
-use crate::surface::{Channel, Form, Join, ResponseFacts, Segment, Table, segments};
+use crate::surface::{Channel, Choices, Form, Join, ResponseFacts, Segment, Table, segments};
 
 /// Texts of one document. A request of a million messages is an attack on the inspector, not a conversation.
 const SEGMENTS_MAX: usize = 200_000;
+
+/// Ids in one request that are looked up. One that is unknown among more than this is as many as all.
+const STORED_MAX: usize = 4_096;
 
 /// A document that may leave.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(super) struct Subject<'d> {
     /// What `document` was read as.
     pub(super) doc: &'d Doc,
     pub(super) facts: &'d ResponseFacts,
+    /// Where an answer has choices, one of which may be ended alone.
+    pub(super) choices: Option<&'d Choices>,
     pub(super) direction: Direction,
 }
 
@@ -67,7 +73,7 @@ pub(super) fn check(
     judge: &mut dyn Judge,
     report: &mut Report,
 ) -> Result<Checked, Block> {
-    let Subject { table, document, doc, facts, direction } = subject;
+    let Subject { table, document, doc, facts, choices, direction } = subject;
     let root = doc.root(document);
     let segments = segments(table, root);
     let (mut bound, mut mended, mut mended_failed) = (Bound::default(), Vec::new(), false);
@@ -75,6 +81,10 @@ pub(super) fn check(
         && let Some(block) = judge.gap(note(report, Gap::Oversize), direction.too_much())
     {
         return Err(block);
+    }
+    if direction == Direction::Request {
+        let of = |segment: &Segment| decoded(segment, document.get(segment.range.clone()).unwrap_or_default());
+        stored(segments.iter().filter(|segment| segment.stored).map(of), judge, report)?;
     }
     let mut scan = Scan::default();
     // Whether the answer calls tools is to be known before its text is judged, wherever the calls stand.
@@ -152,10 +162,18 @@ pub(super) fn check(
         }
         mended.extend(desk.found);
         mended_failed |= desk.failed;
-        rule_on_mended(&mended, mended_failed, facts, judge, report)?;
+        rule_on_apart(&mended, mended_failed, facts, judge, report)?;
+    }
+    let mut ended = Ended::default();
+    for (choice, block) in locks.take_ended() {
+        ended.end(choice, block);
+    }
+    ended.note(&choices.map_or_else(Vec::new, |choices| choices::listed(choices, root)));
+    if let Some(block) = ended.all() {
+        return Err(block);
     }
     if judge.wants_tool_calls() {
-        for place in scan.calls.pending() {
+        for place in scan.calls.pending().into_iter().filter(|place| !ended.has_place(place)) {
             let readings = scan.calls.readings(&place, Vec::new());
             if let Some(block) = readings.iter().find_map(|call| judge.tool_call(call, facts)) {
                 return Err(block);
@@ -163,15 +181,33 @@ pub(super) fn check(
         }
     }
     let bytes = scan.rewrite(document, &segments, &bound, &mut locks)?;
-    Ok(Checked { bytes })
+    let Some(choices) = choices.filter(|_| ended.any()) else { return Ok(Checked { bytes }) };
+    let fate = |choice| match ended.has(choice) {
+        true => Fate::Ends((choices.whole)(choice, ended.reason(choice))),
+        false => Fate::Stays,
+    };
+    Ok(Checked { bytes: choices::rest(choices, &bytes, fate).ok_or_else(broken)?.data })
+}
+
+/// Asks about what the request names and does not hold.
+pub(super) fn stored(
+    ids: impl Iterator<Item = String>,
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<(), Block> {
+    let ids: Vec<String> = ids.filter(|id| !id.is_empty()).take(STORED_MAX + 1).collect();
+    if !ids.is_empty() && !judge.stored(&ids)? {
+        report.gaps.insert(Gap::Stored);
+    }
+    Ok(())
 }
 
 fn desk<'d>(engine: &'d Arc<Engine>, judge: &'d mut dyn Judge, report: &'d mut Report) -> Desk<'d> {
     Desk { engine, judge, report, now: Duration::ZERO, found: Vec::new(), failed: false }
 }
 
-/// Rules on what only the mended texts show. They stand in no text that could be rewritten.
-fn rule_on_mended(
+/// Rules on what stands in no text that could be rewritten: what only mended texts show, or what a tool has become.
+pub(super) fn rule_on_apart(
     found: &[Found],
     failed: bool,
     facts: &ResponseFacts,

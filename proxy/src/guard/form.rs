@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clyra_detectors::Engine;
 
-use super::document::{Direction, Subject, check};
+use super::document::{Direction, Subject, check, stored};
 use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::locks::Locks;
 use super::witness::Inspected;
@@ -53,8 +53,14 @@ fn one(
         Block { cause: Cause::BadRequest, rule: None, reason, detectors: Vec::new() }
     })?;
     let facts = ResponseFacts::default();
-    let subject = Subject { table, document: &document, doc: &doc, facts: &facts, direction: Direction::Request };
+    let subject =
+        Subject { table, document: &document, doc: &doc, facts: &facts, choices: None, direction: Direction::Request };
     Ok(check(engine, subject, Locks::default(), judge, report)?.bytes)
+}
+
+/// What stands in the path of an endpoint for what a provider keeps.
+pub fn kept(id: Option<String>, judge: &mut dyn Judge, report: &mut Report) -> Result<(), Block> {
+    stored(id.into_iter(), judge, report)
 }
 
 /// A request without a body: there is nothing to inspect, but rules may be about the request as such.

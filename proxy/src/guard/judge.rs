@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::schema::SchemaReport;
-use crate::surface::{Channel, ResponseFacts};
+use crate::surface::{Channel, Definition, ResponseFacts};
 
 /// A finding with its place in the exchange; never the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub enum Cause {
     BadRequest,
     /// The provider's answer cannot be read and so cannot be inspected.
     BadAnswer,
+    /// Headers of the request say something else than its body.
+    HeaderMismatch,
     /// Clyra itself could not do what the policy demands.
     Unavailable,
 }
@@ -86,6 +88,8 @@ pub enum Gap {
     UnknownSurface,
     /// The stream broke off, so that what was held was never judged as a whole.
     Truncated,
+    /// Something that the provider keeps and an id stands for, which is not in the request.
+    Stored,
 }
 
 impl Gap {
@@ -99,6 +103,7 @@ impl Gap {
             Self::DetectorTimeout => "detector_timeout",
             Self::UnknownSurface => "unknown_surface",
             Self::Truncated => "truncated",
+            Self::Stored => "stored_state",
         }
     }
 }
@@ -134,6 +139,11 @@ pub trait Judge: Send {
     /// block that results.
     fn gap(&mut self, gap: Gap, side: Cause) -> Option<Block>;
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block>;
+    /// The request names these things that the provider keeps. False where it is not known what they are, and the policy lets
+    /// that pass.
+    fn stored(&mut self, ids: &[String]) -> Result<bool, Block>;
+    /// Compares the tools that a server offers with what it offered before; what differs is a finding.
+    fn definitions(&mut self, tools: &[Definition]) -> Vec<Found>;
 }
 
 /// What an inspection saw, for the receipt.

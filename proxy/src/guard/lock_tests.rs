@@ -90,13 +90,13 @@ impl TextLock for Sentence {
     }
 }
 
-const VERIFIED: Terms = Terms { mode: Mode::Verified, ..BUFFERED };
+pub(super) const VERIFIED: Terms = Terms { mode: Mode::Verified, ..BUFFERED };
 
 fn schema(contract: impl Contracted + 'static) -> Schema {
     Schema { digest: "0".repeat(64), contract: Arc::new(contract) }
 }
 
-fn sentences(terms: Terms) -> Binding {
+pub(super) fn sentences(terms: Terms) -> Binding {
     Binding { id: "lock".into(), scope: Scope::Content(schema(Sentences { mends_more: false })), terms }
 }
 
@@ -104,7 +104,7 @@ fn contract(schema: &Value, source: ContractSource) -> JsonContract {
     JsonContract(Contract::compile(schema, None, source, &Limits::default()).unwrap())
 }
 
-fn chat() -> &'static Surface {
+pub(super) fn chat() -> &'static Surface {
     SURFACES.into_iter().find(|s| s.id == "openai.chat").unwrap()
 }
 
@@ -112,20 +112,20 @@ fn messages() -> &'static Surface {
     SURFACES.into_iter().find(|s| s.id == "anthropic.messages").unwrap()
 }
 
-fn delta(index: u8, text: &str) -> String {
+pub(super) fn delta(index: u8, text: &str) -> String {
     frame(json!({"choices": [{"index": index, "delta": {"content": text}}]}))
 }
 
-fn ended(index: u8, reason: &str) -> String {
+pub(super) fn ended(index: u8, reason: &str) -> String {
     frame(json!({"choices": [{"index": index, "delta": {}, "finish_reason": reason}]}))
 }
 
-fn frame(event: Value) -> String {
+pub(super) fn frame(event: Value) -> String {
     format!("data: {event}\n\n")
 }
 
 /// What a client makes of a stream of chat: the text of each choice.
-fn shown(released: &[u8]) -> BTreeMap<u64, String> {
+pub(super) fn shown(released: &[u8]) -> BTreeMap<u64, String> {
     let mut out = BTreeMap::<u64, String>::new();
     for data in std::str::from_utf8(released).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
         let Ok(event) = serde_json::from_str::<Value>(data) else { continue };
@@ -137,21 +137,27 @@ fn shown(released: &[u8]) -> BTreeMap<u64, String> {
     out
 }
 
-struct Run {
+pub(super) struct Run {
     /// What was released after each piece, and at the end.
-    steps: Vec<String>,
-    end: Result<(), Block>,
-    report: Report,
-    breaches: Vec<(String, String)>,
+    pub(super) steps: Vec<String>,
+    pub(super) end: Result<(), Block>,
+    pub(super) report: Report,
+    pub(super) breaches: Vec<(String, String)>,
 }
 
 impl Run {
-    fn released(&self) -> String {
+    pub(super) fn released(&self) -> String {
         self.steps.concat()
     }
 }
 
-fn run_on(setup: &Setup, surface: &'static Surface, bindings: &[Binding], allow: bool, pieces: &[&[u8]]) -> Run {
+pub(super) fn run_on(
+    setup: &Setup,
+    surface: &'static Surface,
+    bindings: &[Binding],
+    allow: bool,
+    pieces: &[&[u8]],
+) -> Run {
     let on_violation = bindings.iter().filter(|_| allow).map(|b| (b.id.clone(), Action::Allow)).collect();
     let judge = judge_with(setup, on_violation);
     let mut guard = StreamGuard::new(surface, Arc::clone(&setup.engine), judge, bindings.to_vec());
@@ -174,7 +180,7 @@ fn run_on(setup: &Setup, surface: &'static Surface, bindings: &[Binding], allow:
     Run { steps, end, report: guard.report, breaches }
 }
 
-fn run(bindings: &[Binding], events: &[String]) -> Run {
+pub(super) fn run(bindings: &[Binding], events: &[String]) -> Run {
     let pieces: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
     run_on(&TEXT, chat(), bindings, false, &pieces)
 }

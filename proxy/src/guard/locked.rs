@@ -11,6 +11,7 @@ use super::judge::{Block, Cause};
 use super::locks::Desk;
 use super::mended::Mended;
 use super::schema::{Schema, TextLock};
+use super::shadow::Shadow;
 use super::splice::Span;
 use crate::surface::Channel;
 
@@ -35,6 +36,8 @@ pub(super) struct LockedText {
     /// Where the text ended at each time that something came of it, as far as that has not left.
     pub(super) arrivals: VecDeque<(u64, Duration)>,
     pub(super) ended: bool,
+    /// It belongs to a choice that was ended alone: nothing more of it leaves.
+    pub(super) gone: bool,
 }
 
 /// Whose schemas bind a text.
@@ -54,6 +57,8 @@ pub(super) struct One {
     /// Edits that not all locks of the text have decided on.
     pub(super) edits: VecDeque<Edit>,
     pub(super) state: State,
+    /// Where nothing is touched: what repair would have come to.
+    pub(super) shadow: Option<Shadow>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +87,15 @@ impl One {
 }
 
 impl LockedText {
+    /// The number of its choice, where the answer has choices.
+    pub(super) fn choice(&self) -> Option<u64> {
+        self.index.parse().ok()
+    }
+
     pub(super) fn settled(&self) -> u64 {
+        if self.gone {
+            return u64::MAX;
+        }
         if self.whose == Whose::SomeTool {
             return 0;
         }
@@ -153,6 +166,16 @@ impl LockedText {
             }
             desk.found.push(found);
         }
+    }
+
+    /// Nothing more is wanted of it: what has left was mended, what has not leaves as it came or not at all. Gives how many
+    /// bytes are kept no longer.
+    pub(super) fn give_up(&mut self) -> usize {
+        let written = self.edits.iter().take_while(|edit| edit.written).count();
+        self.edits.truncate(written);
+        self.classes.truncate(written);
+        self.mended = None;
+        std::mem::take(&mut self.text).len()
     }
 
     pub(super) fn arrive(&mut self, now: Duration) {

@@ -3,20 +3,23 @@
 //! A lock that speaks against its text is heard by the judge. Where the policy only records, the lock is done with: the text
 //! goes on as it comes, without what was still to be mended in it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod calls;
+mod verdict;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clyra_detectors::Engine;
-use clyra_schemas::{End, Mode, Outcome, RepairPolicy, Step};
+use clyra_schemas::{Mode, RepairPolicy, Step};
 
 use super::again::Invalid;
 use super::judge::{Block, Cause, Found, Judge, Report};
-use super::locked::{LockedText, One, State, Whose, conflicting};
-use super::repairs;
-use super::schema::{Binding, Schema, SchemaReport, Scope, breach, breach_of};
-use super::splice::{Span, redacted};
-use crate::surface::{Channel, ResponseFacts, Segment};
+use super::locked::{LockedText, One, State, Whose};
+use super::schema::{Binding, Schema, Scope, breach, breach_of};
+use super::shadow::{Cure, Shadow};
+use super::splice::Span;
+use crate::surface::{Channel, Segment};
 
 /// Text of one answer that is kept for its locks: what is mended or redacted is judged as a whole. Sixteen documents of the
 /// largest size.
@@ -50,11 +53,31 @@ pub(super) struct Locks {
     /// The model refused or called a tool instead: then an empty text breaks nothing.
     excused: bool,
     done: bool,
+    /// The answer has choices that may be ended alone.
+    apart: bool,
+    cure: Cure,
+    ended: BTreeMap<u64, Block>,
 }
 
 impl Locks {
     pub(super) fn new(bindings: Vec<Binding>, enforces: bool) -> Locks {
         Locks { bindings, enforces, ..Locks::default() }
+    }
+
+    /// The same for an answer with choices, where `apart` says that one of them may be ended alone.
+    pub(super) fn with_choices(mut self, apart: bool) -> Locks {
+        self.apart = apart && self.enforces && self.bindings.iter().any(|bound| bound.terms.choices > 1);
+        self
+    }
+
+    /// True if a choice that breaks its schema may be ended alone.
+    pub(super) fn apart(&self) -> bool {
+        self.apart
+    }
+
+    /// The choices that were ended since this was asked last, and why.
+    pub(super) fn take_ended(&mut self) -> BTreeMap<u64, Block> {
+        std::mem::take(&mut self.ended)
     }
 
     pub(super) fn any(&self) -> bool {
@@ -99,6 +122,7 @@ impl Locks {
             return Err(too_much());
         }
         let content = segment.channel == Channel::Content;
+        let gone = self.apart && segment.index.parse().is_ok_and(|index| desk.report.schema.ended.contains(&index));
         self.texts.push(LockedText {
             channel: segment.channel,
             pointer: segment.pointer.clone(),
@@ -113,9 +137,13 @@ impl Locks {
             found: Vec::new(),
             mended: None,
             arrivals: VecDeque::new(),
-            ended: false,
+            ended: gone,
+            gone,
         });
         let at = self.texts.len() - 1;
+        if gone {
+            return Ok(at);
+        }
         if content {
             for (binding, schema) in self.schemas_of_content() {
                 self.add(at, binding, schema, desk.report);
@@ -136,88 +164,45 @@ impl Locks {
 
     fn add(&mut self, at: usize, binding: usize, schema: Schema, report: &mut Report) {
         let (Some(text), Some(bound)) = (self.texts.get_mut(at), self.bindings.get(binding)) else { return };
-        let (mode, repair) = match self.enforces {
-            true => (bound.terms.mode, bound.terms.repair),
-            false => (Mode::Observe, RepairPolicy::NONE),
-        };
         let repair = if text.channel == Channel::Content {
-            repair
+            bound.terms.repair
         } else {
             // Arguments that were cut off are never made to look whole.
-            repair.without(clyra_schemas::RepairClass::CloseBrackets)
+            bound.terms.repair.without(clyra_schemas::RepairClass::CloseBrackets)
         };
         report.schema.checked.insert((bound.id.clone(), schema.digest.clone()));
-        let lock = schema.contract.lock(mode, repair);
-        text.locks.push(One { binding, schema, lock, edits: VecDeque::new(), state: State::Open });
+        let (lock, shadow) = if self.enforces {
+            (schema.contract.lock(bound.terms.mode, repair), None)
+        } else {
+            let mends = !repair.is_none() || repair.coerces_any();
+            let shadow = mends.then(|| Shadow::new(schema.contract.lock(Mode::Buffer, repair)));
+            (schema.contract.lock(Mode::Observe, RepairPolicy::NONE), shadow)
+        };
+        text.locks.push(One { binding, schema, lock, edits: VecDeque::new(), state: State::Open, shadow });
     }
 
-    /// The text at `at` is the arguments of `tool`.
-    fn call(&mut self, at: usize, tool: &str, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
-        match &text.whose {
-            Whose::Tool(known) if known == tool => return Ok(()),
-            Whose::SomeTool => text.whose = Whose::Tool(tool.to_owned()),
-            // The name goes on when the arguments have begun: clients that read it whole call another tool.
-            Whose::Tool(_) | Whose::Content => return self.refuse_tool(at, desk),
-        }
-        let mut schemas = Vec::new();
-        let mut unknown = false;
-        for (binding, bound) in self.bindings.iter().enumerate() {
-            let Scope::Tools(tools) = &bound.scope else { continue };
-            match tools.by_name.get(tool) {
-                Some(of_tool) => schemas.extend(of_tool.iter().map(|schema| (binding, schema.clone()))),
-                None => unknown = true,
+    /// What a breach in this choice ends: the choice, where others are left, else the answer.
+    fn end_or_block(
+        &mut self,
+        choice: Option<u64>,
+        choices: u32,
+        block: Block,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Block> {
+        let ended = &mut desk.report.schema.ended;
+        let Some(choice) = choice.filter(|_| self.apart && ended.len() as u64 + 1 < u64::from(choices)) else {
+            return Err(block);
+        };
+        ended.insert(choice);
+        self.ended.insert(choice, block);
+        for text in self.texts.iter_mut().filter(|text| text.choice() == Some(choice)) {
+            (text.gone, text.ended) = (true, true);
+            for one in &mut text.locks {
+                one.state = State::Waived;
+                one.edits.clear();
             }
-        }
-        if unknown {
-            self.refuse_tool(at, desk)?;
-        }
-        for (binding, schema) in schemas {
-            self.add(at, binding, schema, desk.report);
-        }
-        let waiting = self.texts.get_mut(at).map(|text| {
-            text.fed = 0;
-            std::mem::take(&mut text.text)
-        });
-        let waiting = waiting.unwrap_or_default();
-        self.kept -= waiting.len().min(self.kept);
-        if waiting.is_empty() { Ok(()) } else { self.take(at, &waiting, desk) }
-    }
-
-    /// A call of a tool that was not offered breaks every schema that would have bound it.
-    fn refuse_tool(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
-        self.refuse_call(desk)?;
-        for one in self.texts.get_mut(at).into_iter().flat_map(|text| &mut text.locks) {
-            one.state = State::Waived;
-        }
-        Ok(())
-    }
-
-    /// A call of which nobody can say what it calls.
-    pub(super) fn refuse_call(&mut self, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let of_tools = self.bindings.iter().filter_map(|bound| match &bound.scope {
-            Scope::Tools(tools) => Some((bound.id.clone(), tools.digest.clone())),
-            Scope::Content(_) => None,
-        });
-        for (id, digest) in of_tools.collect::<Vec<_>>() {
-            desk.report.schema.checked.insert((id.clone(), digest.clone()));
-            if let Some(block) = desk.judge.schema(&breach_of(&id, &digest, "schema", "tool", 0)) {
-                return Err(block);
-            }
-        }
-        Ok(())
-    }
-
-    /// The name of the tool that is called at `place` has become known, or has gone on.
-    pub(super) fn named(&mut self, place: &str, tool: Option<&str>, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let Some(tool) = tool else { return Ok(()) };
-        for at in 0..self.texts.len() {
-            let Some(text) = self.texts.get(at).filter(|t| t.place == place && t.whose != Whose::Content) else {
-                continue;
-            };
-            if text.fed > 0 || text.whose != Whose::SomeTool {
-                self.call(at, tool, desk)?;
-            }
+            text.arrivals.clear();
+            self.kept -= text.give_up().min(self.kept);
         }
         Ok(())
     }
@@ -242,7 +227,7 @@ impl Locks {
 
     fn take(&mut self, at: usize, fragment: &str, desk: &mut Desk<'_>) -> Result<(), Block> {
         let clock = Instant::now();
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         text.fed += fragment.len() as u64;
         // Where nothing is touched, nothing is needed twice.
         let wanted = text.whose == Whose::SomeTool || self.enforces && text.locks.iter().any(One::counts);
@@ -255,6 +240,9 @@ impl Locks {
         text.arrive(desk.now);
         let mut broken = Vec::new();
         for (number, one) in text.locks.iter_mut().enumerate() {
+            if let Some(shadow) = &mut one.shadow {
+                shadow.feed(fragment);
+            }
             if one.state == State::Waived {
                 continue;
             }
@@ -281,10 +269,14 @@ impl Locks {
         breach: impl FnOnce(&str, &str) -> super::SchemaBreach,
         desk: &mut Desk<'_>,
     ) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         let Some(one) = text.locks.get_mut(number) else { return Ok(()) };
         let Some(bound) = self.bindings.get(one.binding) else { return Ok(()) };
         if let Some(block) = desk.judge.schema(&breach(&bound.id, &one.schema.digest)) {
+            if self.apart && bound.terms.choices > 1 {
+                let (choice, choices) = (text.choice(), bound.terms.choices);
+                return self.end_or_block(choice, choices, block, desk);
+            }
             let invalid = bound.terms.ask_again.filter(|_| text.whose == Whose::Content && !self.excused);
             // The model is shown one text and asked for another: where there are more, nobody knows what it would answer.
             if let (Some(patience), [only]) = (invalid, self.texts.as_slice()) {
@@ -295,20 +287,14 @@ impl Locks {
         one.state = State::Waived;
         one.edits.clear();
         if !text.locks.iter().any(One::counts) {
-            // What has left was mended; what has not leaves as it came.
-            let written = text.edits.iter().take_while(|edit| edit.written).count();
-            text.edits.truncate(written);
-            text.classes.truncate(written);
-            self.kept -= text.text.len().min(self.kept);
-            text.text = String::new();
-            text.mended = None;
+            self.kept -= text.give_up().min(self.kept);
         }
         Ok(())
     }
 
     /// What follows from the locks' latest words: edits that all agree on, the mended text, and the bounds of what is held.
     fn follow(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
+        let Some(text) = self.texts.get_mut(at).filter(|text| !text.gone) else { return Ok(()) };
         text.agree()?;
         text.mend(desk);
         let settled = text.settled();
@@ -358,98 +344,9 @@ impl Locks {
         Ok(())
     }
 
-    /// Nothing more will come of a text. Where text leaves as it is checked, one whose document is complete is judged now;
-    /// another waits to hear why it ended. Whole answers that are held leave whole.
-    pub(super) fn end(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let Some(text) = self.texts.get(at).filter(|text| text.whose == Whose::Content) else { return Ok(()) };
-        let complete = text.locks.iter().filter(|one| one.counts()).all(|one| {
-            let mode = self.bindings.get(one.binding).map(|bound| bound.terms.mode);
-            one.state == State::Complete && mode != Some(Mode::Buffer)
-        });
-        if complete && text.fed > 0 { self.finish_text(at, End::Stop, desk) } else { Ok(()) }
-    }
-
-    /// A text goes on after its end, of which its locks would know nothing.
-    pub(super) fn reopened(&mut self, at: usize, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let Some(text) = self.texts.get(at) else { return Ok(()) };
-        let fed = text.fed;
-        let counting: Vec<usize> =
-            text.locks.iter().enumerate().filter(|(_, one)| one.counts()).map(|(number, _)| number).collect();
-        for number in counting {
-            self.break_lock(at, number, |id, digest| breach_of(id, digest, "trailing_bytes", "", fed), desk)?;
-        }
-        Ok(())
-    }
-
-    /// The answer is complete: every lock gives its verdict. `calls` are all tool calls, with the names that are known.
-    pub(super) fn finish(
-        &mut self,
-        facts: &ResponseFacts,
-        calls: &BTreeMap<String, Option<String>>,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), Block> {
-        if self.bind_tools() {
-            let known: BTreeSet<&str> =
-                self.texts.iter().filter(|t| t.whose != Whose::Content).map(|t| t.place.as_str()).collect();
-            let bare: Vec<&String> = calls.keys().filter(|place| !known.contains(place.as_str())).collect();
-            for place in bare {
-                // A call without arguments is one with none: its tool may want some.
-                let segment = Segment {
-                    channel: Channel::ToolArguments,
-                    path_index: place.clone(),
-                    index: place.split('/').next().unwrap_or_default().to_owned(),
-                    ..Segment::loose(crate::surface::Form::Text)
-                };
-                self.open(&segment, None, desk)?;
-            }
-        }
-        for at in 0..self.texts.len() {
-            let Some(text) = self.texts.get(at).filter(|text| !text.ended) else { continue };
-            if text.whose != Whose::Content {
-                match calls.get(&text.place).and_then(Option::as_deref) {
-                    Some(tool) => self.call(at, tool, desk)?,
-                    None => self.refuse_tool(at, desk)?,
-                }
-            }
-            let end = self.texts.get(at).map_or(End::UpstreamError, |text| end(facts.reason_of(&text.index)));
-            self.finish_text(at, end, desk)?;
-        }
-        self.done = true;
-        self.report(&mut desk.report.schema);
-        Ok(())
-    }
-
-    fn finish_text(&mut self, at: usize, end: End, desk: &mut Desk<'_>) -> Result<(), Block> {
-        let clock = Instant::now();
-        let excused = self.excused;
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
-        text.ended = true;
-        let empty = text.fed == 0 && text.whose == Whose::Content;
-        let spared =
-            empty && (excused || matches!(end, End::Length | End::ContentFilter | End::Refusal | End::ToolCalls));
-        let mut broken = Vec::new();
-        for (number, one) in text.locks.iter_mut().enumerate().filter(|(_, one)| one.counts()) {
-            match if spared { Outcome::Pass } else { one.lock.finish(end) } {
-                Outcome::Pass => one.state = State::Passed,
-                Outcome::Block(violation) => broken.push((number, violation)),
-                // A verdict that this version does not know is none.
-                _ => return Err(conflicting()),
-            }
-            one.edits.extend(one.lock.take_edits());
-        }
-        for (number, violation) in broken {
-            self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
-        }
-        let Some(text) = self.texts.get_mut(at) else { return Ok(()) };
-        text.agree()?;
-        if text.locks.iter().any(|one| !one.edits.is_empty()) {
-            return Err(conflicting());
-        }
-        text.mend(desk);
-        text.end_mended(desk);
-        text.depart(u64::MAX, desk);
-        desk.report.schema.enforce_us += clock.elapsed().as_micros() as u64;
-        Ok(())
+    /// True once the choice of a text has been ended alone.
+    pub(super) fn is_gone(&self, at: usize) -> bool {
+        self.texts.get(at).is_some_and(|text| text.gone)
     }
 
     /// Bytes of a text that may be shown, as far as its locks are concerned.
@@ -485,54 +382,6 @@ impl Locks {
             text.found.extend(found.iter().take(room).map(|f| (Arc::clone(&f.detector), f.start, f.end)));
         }
     }
-
-    /// Judges a text as it is about to leave, where redactions have changed it since its locks spoke.
-    pub(super) fn recheck(
-        &mut self,
-        at: usize,
-        redactions: &[Span],
-        facts: &ResponseFacts,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), Block> {
-        let Some(text) = self.texts.get(at).filter(|_| !redactions.is_empty()) else { return Ok(()) };
-        let mut spans: Vec<Span> = redactions.iter().chain(&text.edits).cloned().collect();
-        spans.sort_by_key(|span| (span.start, span.end));
-        let left = redacted(&text.text, &spans);
-        let end = end(facts.reason_of(&text.index));
-        for number in 0..text.locks.len() {
-            let Some(one) = self.texts.get(at).and_then(|text| text.locks.get(number)) else { continue };
-            if one.state != State::Passed {
-                continue;
-            }
-            let mut lock = one.schema.contract.lock(Mode::Buffer, RepairPolicy::NONE);
-            let violation = match lock.feed(&left) {
-                Step::Violation(violation) => Some(violation),
-                _ => match lock.finish(end) {
-                    Outcome::Pass => None,
-                    Outcome::Block(violation) => Some(violation),
-                    _ => return Err(conflicting()),
-                },
-            };
-            if let Some(violation) = violation {
-                self.break_lock(at, number, |id, digest| breach(id, digest, &violation), desk)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn report(&self, report: &mut SchemaReport) {
-        let edited = self.texts.iter().filter(|text| !text.edits.is_empty());
-        let edits = edited.clone().flat_map(|text| {
-            text.edits
-                .iter()
-                .zip(&text.classes)
-                .map(move |(edit, class)| repairs::Line::of(text.channel, &text.place, edit, class))
-        });
-        let by = edited.flat_map(|text| &text.locks).find(|one| one.counts());
-        let by = by.and_then(|one| Some((self.bindings.get(one.binding)?.id.clone(), one.schema.digest.clone())));
-        report.repairs = repairs::summary(edits.collect(), by);
-        report.finished = true;
-    }
 }
 
 fn too_much() -> Block {
@@ -541,19 +390,5 @@ fn too_much() -> Block {
         rule: None,
         reason: "the answer has more text than can be held to its schemas".into(),
         detectors: Vec::new(),
-    }
-}
-
-/// Why an answer ended, in SchemaLock's words. Only what says that the model was done counts as that: an answer that was cut
-/// off must not be closed.
-pub(super) fn end(reason: Option<&str>) -> End {
-    match reason {
-        Some("stop" | "end_turn" | "eos" | "completed" | "STOP") => End::Stop,
-        Some("tool_calls" | "tool_use" | "function_call") => End::ToolCalls,
-        Some("length" | "max_tokens" | "model_length") => End::Length,
-        Some("content_filter") => End::ContentFilter,
-        Some("refusal") => End::Refusal,
-        Some(_) => End::Cancelled,
-        None => End::UpstreamError,
     }
 }

@@ -6,6 +6,8 @@
 mod again;
 mod calls;
 mod channel;
+mod choices;
+mod count;
 mod document;
 mod form;
 mod judge;
@@ -15,18 +17,22 @@ mod mended;
 mod repairs;
 mod said;
 mod schema;
+mod shadow;
 mod splice;
 mod stream;
 mod whole;
 mod witness;
 
 #[cfg(test)]
+mod choice_tests;
+#[cfg(test)]
 mod lock_tests;
 #[cfg(test)]
 mod tests;
 
-pub use again::{Invalid, as_events};
-pub use form::{bodiless, form};
+pub use again::{Invalid, as_stream};
+pub use count::{NotAsked, ask_for_count, not_asked};
+pub use form::{bodiless, form, kept};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,

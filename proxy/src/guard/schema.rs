@@ -141,6 +141,8 @@ pub struct Terms {
     pub blocks: bool,
     /// The model may be asked once more, and how long that may take.
     pub ask_again: Option<Duration>,
+    /// Choices that were asked for, where one that breaks the schema ends alone; else 1.
+    pub choices: u32,
 }
 
 /// A compiled schema that binds this exchange, under the id of the policy's entry.
@@ -160,6 +162,10 @@ pub struct SchemaReport {
     pub checked: BTreeSet<(String, String)>,
     /// What was mended, where something was.
     pub repairs: Repairs,
+    /// Where nothing is touched: the edits by kind of damage with which a refused answer would have passed.
+    pub would_repair: BTreeMap<&'static str, u64>,
+    /// Numbers of the choices that were ended alone.
+    pub ended: BTreeSet<u64>,
     /// Most bytes of one text that were held at one time.
     pub held_bytes_max: u64,
     /// Longest time that a byte was held.

@@ -7,24 +7,32 @@
 //!
 //! Time is told by whoever feeds the bytes, as the time since the answer began.
 
+mod apart;
+mod held;
+mod release;
+mod texts;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clyra_detectors::{Engine, View};
+use clyra_detectors::Engine;
 
-use super::calls::{Calls, TooMany};
-use super::channel::{Piece, Text, hide_names, view};
-use super::document::{broken, cannot_redact, decoded, is_clients_call, scan_viewed, scan_whole};
+use self::held::{Held, shows};
+use super::calls::Calls;
+use super::channel::{Text, hide_names};
+use super::choices::Ended;
+use super::count::{Ours, ours};
+use super::document::{cannot_redact, scan_whole};
 use super::judge::{Block, Cause, Found, Gap, Judge, Report};
 use super::locks::{Desk, Locks};
-use super::said::{Origin, Said, edits_again};
+use super::said::{Origin, Said};
 use super::schema::Binding;
-use super::splice::{Span, add_span, all_edits_for, apply, patch, replace};
+use super::splice::add_span;
 use super::witness::Released;
-use crate::json::{Doc, Limits, TextDecoder, Value};
-use crate::surface::{Channel, Form, Join, Mark, Replaced, ResponseFacts, Segment, Shown, Signal, Surface};
+use crate::json::{Doc, Limits};
+use crate::surface::{Form, Join, Mark, ResponseFacts, Segment, Shown, Signal, Surface};
 use crate::wire::{Frame, FrameError, Framer};
 
 /// Most bytes of an answer that may be held back at one time, whatever holds them. Buffer mode holds a whole answer; today's
@@ -53,9 +61,12 @@ pub struct StreamGuard<J> {
     places: Vec<String>,
     /// The locks of each text, where it has some.
     lock_of: Vec<Option<usize>>,
+    /// The choice of each text, where the answer has some.
+    choice_of: Vec<Option<u64>>,
     calls: Calls,
     said: Said,
     locks: Locks,
+    ended: Ended,
     /// What has been released, as far as an ending has to fit it.
     pub shown: Shown,
     /// Calls that the provider makes itself, or whose arguments are free text: no schema binds them.
@@ -70,35 +81,8 @@ pub struct StreamGuard<J> {
     opened: bool,
     /// Where in the queue the first event stands that shows something, until then.
     first_shown: Option<usize>,
-}
-
-/// An event that waits.
-#[derive(Debug)]
-struct Held {
-    frame: Frame,
-    segments: Vec<HeldSegment>,
-    /// Values to become `null` if anything in this event is redacted.
-    repeats: Vec<Replaced>,
-    mark: Mark,
-    /// Holds until the answer is complete.
-    terminal: bool,
-    /// A client shows something of it.
-    shows: bool,
-}
-
-#[derive(Debug)]
-struct HeldSegment {
-    segment: Segment,
-    text: Option<(usize, Piece)>,
-    /// Where this text was said first, if it may be said several times.
-    origin: Option<Origin>,
-    spans: Vec<Span>,
-    /// Locks that hold a text that stands alone, and its length.
-    lock: Option<(usize, u64)>,
-    /// Held until the rules have judged the call.
-    judged: bool,
-    /// Held until a lock vouches for something of the call.
-    vouched: bool,
+    /// The client did not ask for the count of tokens that comes.
+    hides_count: bool,
 }
 
 /// The end of an inspected stream.
@@ -110,7 +94,7 @@ pub struct StreamEnd {
 
 impl<J: Judge> StreamGuard<J> {
     pub fn new(surface: &'static Surface, engine: Arc<Engine>, judge: J, bindings: Vec<Binding>) -> Self {
-        let locks = Locks::new(bindings, judge.enforces());
+        let locks = Locks::new(bindings, judge.enforces()).with_choices(surface.choices.is_some());
         Self {
             surface,
             engine,
@@ -122,10 +106,12 @@ impl<J: Judge> StreamGuard<J> {
             by_key: BTreeMap::new(),
             places: Vec::new(),
             lock_of: Vec::new(),
+            choice_of: Vec::new(),
             calls: Calls::default(),
             said: Said::default(),
             shown: Shown::default(),
             locks,
+            ended: Ended::default(),
             free: BTreeSet::new(),
             now: Duration::ZERO,
             queue: VecDeque::new(),
@@ -134,12 +120,23 @@ impl<J: Judge> StreamGuard<J> {
             answered: false,
             opened: false,
             first_shown: None,
+            hides_count: false,
         }
+    }
+
+    /// The client is not shown the count of tokens that Clyra has asked for.
+    pub fn hide_count(&mut self) {
+        self.hides_count = true;
     }
 
     /// True once the event that ends the answer for a client has come.
     pub fn done(&self) -> bool {
         self.done
+    }
+
+    /// Bytes of the answer that wait here.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes + self.framer.pending_bytes()
     }
 
     /// True once something of the answer is to be mended.
@@ -181,6 +178,7 @@ impl<J: Judge> StreamGuard<J> {
             return Ok(());
         }
         self.desk(|locks, desk| locks.tick(desk))?;
+        self.end_choices()?;
         self.release(false, out)
     }
 
@@ -192,16 +190,22 @@ impl<J: Judge> StreamGuard<J> {
             self.event(frame)?;
         }
         for index in 0..self.texts.len() {
-            self.end_text(index)?;
+            if !self.choice_of.get(index).copied().flatten().is_some_and(|choice| self.ended.has(choice)) {
+                self.end_text(index)?;
+            }
         }
-        for place in self.calls.pending() {
+        for place in self.pending_calls() {
             self.judge_call(&place)?;
         }
         if self.locks.any() {
-            let calls = self.calls.called_all(&self.free);
+            let calls = self.called(|_| true);
             let facts = self.facts.clone();
             self.desk(|locks, desk| locks.finish(&facts, &calls, desk))?;
             self.recheck(&facts)?;
+            self.end_choices()?;
+        }
+        if let Some(block) = self.ended.all() {
+            return Err(block);
         }
         if let Some(block) = self.judge.answer(&self.facts, true) {
             return Err(block);
@@ -258,6 +262,8 @@ impl<J: Judge> StreamGuard<J> {
             mark: Mark::default(),
             terminal: false,
             shows: false,
+            ours: Ours::Nothing,
+            ends: Vec::new(),
         };
         let mut batch = Batch::default();
         self.fields(&held.frame, &mut batch);
@@ -274,8 +280,17 @@ impl<J: Judge> StreamGuard<J> {
         if held.shows && self.first_shown.is_none() {
             self.first_shown = Some(self.queue.len());
         }
+        let Mark { opens, closes, .. } = held.mark.clone();
         self.queue.push_back(held);
         self.rule(batch)?;
+        if self.locks.apart() {
+            self.ended.note(&opens);
+            self.ended.note(&closes);
+            for choice in closes {
+                self.finish_choice(choice)?;
+            }
+            self.end_choices()?;
+        }
         if !self.answered && self.facts.model.is_some() {
             self.answered = true;
             if let Some(block) = self.judge.answer(&self.facts, false) {
@@ -306,11 +321,20 @@ impl<J: Judge> StreamGuard<J> {
         let root = doc.root(data);
         (self.surface.note_response)(root, &mut self.facts);
         held.mark = (self.surface.mark)(root);
+        if self.hides_count {
+            held.ours = ours(root, data);
+        }
         for segment in crate::surface::segments((self.surface.event)(root), root) {
+            if self.ended.has_text(self.surface.choices.as_ref(), &segment) {
+                continue;
+            }
             let raw = data.get(segment.range.clone()).unwrap_or_default();
             held.repeats.extend(segment.repeats.clone());
             if segment.form == Form::Media {
                 self.report.gaps.insert(Gap::Media);
+                continue;
+            }
+            if segment.join == Join::Stream && segment.range.is_empty() && self.is_over(&segment) {
                 continue;
             }
             let position = held.segments.len();
@@ -319,8 +343,12 @@ impl<J: Judge> StreamGuard<J> {
                 Join::Stream => self.streamed(segment, raw, root, batch)?,
                 Join::Again => self.again(segment, raw, root, position, batch)?,
             };
-            held.shows |= shows(&one.segment) && !raw.is_empty();
+            held.shows |= shows(&one.segment);
             held.segments.push(one);
+        }
+        let offered = (self.surface.definitions)(root);
+        if !offered.is_empty() {
+            batch.add(self.judge.definitions(&offered), Target::Fields);
         }
         match (self.surface.signal)(root) {
             Signal::None => {}
@@ -336,7 +364,7 @@ impl<J: Judge> StreamGuard<J> {
             }
             Signal::Whole { last } => {
                 held.terminal = last;
-                for place in self.calls.pending() {
+                for place in self.pending_calls() {
                     self.judge_call(&place)?;
                 }
             }
@@ -358,250 +386,6 @@ impl<J: Judge> StreamGuard<J> {
         found.iter_mut().for_each(|f| f.contained = false);
         batch.failed |= failed;
         batch.add(found, Target::Fields);
-        Ok(())
-    }
-
-    fn whole(
-        &mut self,
-        segment: Segment,
-        raw: &[u8],
-        root: Value<'_>,
-        position: usize,
-        batch: &mut Batch,
-    ) -> Result<HeldSegment, Block> {
-        let text = decoded(&segment, raw);
-        let noted = self.calls.note_part(&segment, &text);
-        self.follow(noted)?;
-        self.locks.note(segment.channel, &text);
-        let as_json = self.locks.reads_json(segment.channel);
-        let view = if as_json { View::Json } else { view(segment.form) };
-        let (mut found, failed) = scan_viewed(&self.engine, view, &segment, &text, &mut self.report);
-        self.calls.name(&segment.path_index, &mut found);
-        batch.failed |= failed;
-        batch.names.extend(Some(segment.pointer.clone()).filter(|_| segment.name && !found.is_empty()));
-        let (lock, vouched) = self.lock_whole(&segment, &text, root, &found, batch)?;
-        batch.add(found, Target::Whole { position });
-        let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        Ok(HeldSegment { segment, text: None, origin: None, spans: Vec::new(), lock, judged, vouched })
-    }
-
-    /// A text that may have been said before: then what was decided of it holds here as well.
-    fn again(
-        &mut self,
-        segment: Segment,
-        raw: &[u8],
-        root: Value<'_>,
-        position: usize,
-        batch: &mut Batch,
-    ) -> Result<HeldSegment, Block> {
-        if let Some(index) = self.by_key.get(&segment.key).copied() {
-            self.end_into(index, batch)?;
-        }
-        let text = decoded(&segment, raw);
-        let Some(origin) = self.said.find(&segment, &text) else {
-            let origin = self.said.whole(&segment, &text);
-            let held = self.whole(segment, raw, root, position, batch)?;
-            if let Some(Origin::Whole(index)) = origin {
-                self.said.bind(index, held.lock.map(|(lock, _)| lock));
-            }
-            return Ok(HeldSegment { origin, ..held });
-        };
-        let lock = self.lock_at(origin).map(|lock| (lock, text.len() as u64));
-        let judged = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        let vouched =
-            segment.channel == Channel::ToolName && self.locks.bind_tools() && !self.free.contains(&segment.path_index);
-        Ok(HeldSegment { segment, text: None, origin: Some(origin), spans: Vec::new(), lock, judged, vouched })
-    }
-
-    /// The locks of a text that was said before.
-    fn lock_at(&self, origin: Origin) -> Option<usize> {
-        match origin {
-            Origin::Streamed(index) => self.lock_of.get(index).copied().flatten(),
-            Origin::Whole(index) => self.said.lock(index),
-        }
-    }
-
-    /// Locks for a text that stands alone, and whether a lock must vouch for its call first.
-    fn lock_whole(
-        &mut self,
-        segment: &Segment,
-        text: &str,
-        root: Value<'_>,
-        found: &[Found],
-        batch: &mut Batch,
-    ) -> Result<(Option<(usize, u64)>, bool), Block> {
-        let place = &segment.path_index;
-        if segment.channel == Channel::ToolName && self.locks.bind_tools() {
-            if !is_clients_call(root, &segment.pointer) {
-                self.free.insert(place.clone());
-                return Ok((None, false));
-            }
-            if self.free.remove(place) {
-                // A call that turns into another under way.
-                self.desk_into(batch, |locks, desk| locks.refuse_call(desk))?;
-            }
-            let tool = self.calls.called(place);
-            self.desk_into(batch, |locks, desk| locks.named(place, tool.as_deref(), desk))?;
-            return Ok((None, true));
-        }
-        let free = self.is_free(segment, root);
-        // What a block begins with is an empty object where pieces follow, and means no arguments where none do.
-        let placeholder = segment.channel.is_tool_call() && segment.form == Form::JsonValue && text == "{}";
-        if !self.locks.binds(segment) || free || placeholder {
-            return Ok((None, false));
-        }
-        let lock = self.desk_into(batch, |locks, desk| {
-            let lock = locks.open(segment, None, desk)?;
-            locks.found(lock, found);
-            locks.feed(lock, text, None, desk)?;
-            Ok(lock)
-        })?;
-        Ok((Some((lock, text.len() as u64)), false))
-    }
-
-    /// Whether this is part of a call that no schema binds; remembers that it is.
-    fn is_free(&mut self, segment: &Segment, root: Value<'_>) -> bool {
-        if !segment.channel.is_tool_call() || !self.locks.bind_tools() {
-            return false;
-        }
-        if !is_clients_call(root, &segment.pointer) {
-            self.free.insert(segment.path_index.clone());
-        }
-        self.free.contains(&segment.path_index)
-    }
-
-    /// Where calls are judged, one that is not followed is not inspected.
-    fn follow(&mut self, noted: Result<(), TooMany>) -> Result<(), Block> {
-        if noted.is_err() && self.locks.bind_tools() {
-            self.desk(|locks, desk| locks.refuse_call(desk))?;
-        }
-        if noted.is_ok() || !self.judge.wants_tool_calls() {
-            return Ok(());
-        }
-        self.report.gaps.insert(Gap::Oversize);
-        self.judge.gap(Gap::Oversize, Cause::BadAnswer).map_or(Ok(()), Err)
-    }
-
-    fn streamed(
-        &mut self,
-        segment: Segment,
-        raw: &[u8],
-        root: Value<'_>,
-        batch: &mut Batch,
-    ) -> Result<HeldSegment, Block> {
-        let tool = segment.channel.is_tool_call() && self.judge.wants_tool_calls();
-        let bound = self.locks.binds(&segment) && !self.is_free(&segment, root);
-        if tool || bound && segment.channel.is_tool_call() {
-            let noted = self.calls.note(&segment.path_index);
-            self.follow(noted)?;
-        }
-        let index = self.text_for(&segment, tool, bound, batch)?;
-        if bound && segment.channel.is_tool_call() && self.lock_of.get(index).copied().flatten().is_none() {
-            self.desk_into(batch, |locks, desk| locks.refuse_call(desk))?;
-        }
-        let mut found = Vec::new();
-        let Some(text) = self.texts.get_mut(index) else { return Err(too_much()) };
-        let (piece, decoded) = text.feed(raw, &segment, &mut found, &mut self.report);
-        batch.failed |= text.failed();
-        self.calls.name(&segment.path_index, &mut found);
-        // The locks judge the text as it came; redactions are applied to what was accepted.
-        self.locks.note(segment.channel, &decoded);
-        if let Some(lock) = self.lock_of.get(index).copied().flatten() {
-            let called = self.calls.called(&segment.path_index).filter(|_| segment.channel.is_tool_call());
-            self.desk_into(batch, |locks, desk| {
-                locks.found(lock, &found);
-                locks.feed(lock, &decoded, called.as_deref(), desk)
-            })?;
-        }
-        batch.add(found, Target::Text(index));
-        Ok(HeldSegment {
-            segment,
-            text: Some((index, piece)),
-            origin: None,
-            spans: Vec::new(),
-            lock: None,
-            judged: tool,
-            vouched: false,
-        })
-    }
-
-    /// The text that this segment continues.
-    fn text_for(&mut self, segment: &Segment, keep: bool, bound: bool, batch: &mut Batch) -> Result<usize, Block> {
-        if let Some(index) = self.by_key.get(&segment.key).copied() {
-            if self.texts.get(index).is_some_and(|t| !t.ended()) {
-                return Ok(index);
-            }
-            if let Some(lock) = self.lock_of.get(index).copied().flatten() {
-                self.desk_into(batch, |locks, desk| locks.reopened(lock, desk))?;
-            }
-            // A block that goes on after its end: clients put it together, so it was never settled.
-            self.report.gaps.insert(Gap::Unreadable);
-            if let Some(block) = self.judge.gap(Gap::Unreadable, Cause::BadAnswer) {
-                return Err(block);
-            }
-        }
-        if self.texts.len() >= CHANNELS_MAX {
-            batch.failed = true;
-            return Err(too_much());
-        }
-        let index = self.texts.len();
-        let goes_on = self.by_key.contains_key(&segment.key);
-        let view = if self.locks.reads_json(segment.channel) { View::Json } else { view(segment.form) };
-        let loose = self.locks.only_record(segment.channel);
-        let lock = match bound && !goes_on {
-            true => Some(self.desk_into(batch, |locks, desk| locks.open(segment, None, desk))?),
-            false => None,
-        };
-        let text = Text::new(&self.engine, segment, view, keep).loosely(loose);
-        self.texts.push(if self.surface.repeats { text.hashed() } else { text });
-        self.places.push(segment.path_index.clone());
-        self.lock_of.push(lock);
-        self.by_key.insert(segment.key.clone(), index);
-        Ok(index)
-    }
-
-    fn end_text(&mut self, index: usize) -> Result<(), Block> {
-        let mut batch = Batch::default();
-        self.end_into(index, &mut batch)?;
-        self.rule(batch)
-    }
-
-    fn end_into(&mut self, index: usize, batch: &mut Batch) -> Result<(), Block> {
-        let Some(text) = self.texts.get_mut(index).filter(|t| !t.ended()) else { return Ok(()) };
-        let mut found = Vec::new();
-        let rest = text.end(&mut found, &mut self.report);
-        batch.failed |= text.failed();
-        let place = self.places.get(index).map_or("", String::as_str);
-        if let Some(hash) = text.hash() {
-            self.said.streamed(index, text.channel(), place, hash);
-        }
-        self.calls.name(place, &mut found);
-        if let Some(lock) = self.lock_of.get(index).copied().flatten() {
-            self.desk_into(batch, |locks, desk| {
-                locks.found(lock, &found);
-                locks.feed(lock, &rest, None, desk)?;
-                locks.end(lock, desk)
-            })?;
-        }
-        batch.add(found, Target::Text(index));
-        Ok(())
-    }
-
-    /// Holds what redactions leave of a text to its schemas.
-    fn recheck(&mut self, facts: &ResponseFacts) -> Result<(), Block> {
-        for index in 0..self.texts.len() {
-            let (Some(text), Some(lock)) = (self.texts.get(index), self.lock_of.get(index).copied().flatten()) else {
-                continue;
-            };
-            let spans = text.spans().to_vec();
-            self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
-        }
-        let whole = self.queue.iter().flat_map(|held| &held.segments);
-        let mut whole: Vec<_> = whole.filter_map(|one| Some((one.lock?.0, one.spans.clone()))).collect();
-        whole.extend(self.said.redacted().map(|(lock, spans)| (lock, spans.to_vec())));
-        for (lock, spans) in whole {
-            self.desk(|locks, desk| locks.recheck(lock, &spans, facts, desk))?;
-        }
         Ok(())
     }
 
@@ -668,117 +452,11 @@ impl<J: Judge> StreamGuard<J> {
         }
         Ok(())
     }
-
-    /// Lets go of the events at the front that nothing holds any more.
-    fn release(&mut self, complete: bool, out: &mut Vec<Released>) -> Result<(), Block> {
-        if !complete && !self.opens() {
-            return Ok(());
-        }
-        while let Some(held) = self.queue.front() {
-            if self.waits(held) && !complete {
-                break;
-            }
-            let Some(mut held) = self.queue.pop_front() else { break };
-            self.held_bytes = self.held_bytes.saturating_sub(held.frame.raw.len());
-            let data = self.dress(&mut held)?;
-            self.shown.note(&held.mark, data.as_ref().or(held.frame.data.as_ref()));
-            let bytes = match data {
-                Some(data) => held.frame.with_data(&data).ok_or_else(broken)?,
-                None => held.frame.raw.clone(),
-            };
-            out.push(Released::new(bytes));
-        }
-        Ok(())
-    }
-
-    /// An answer that is held to a schema begins with an event that shows something: until then a violation is an error of
-    /// HTTP, and not one in the middle of a stream.
-    fn opens(&mut self) -> bool {
-        if self.opened || !self.locks.any() || !self.judge.enforces() {
-            return true;
-        }
-        if self.locks.may_ask() {
-            return false;
-        }
-        // That one first: in most cases it is what is waited for.
-        let waits = |at: usize| self.queue.get(at).is_none_or(|held| self.waits(held));
-        self.opened = self.first_shown.is_some_and(|at| !waits(at) && !(0..at).any(waits));
-        self.opened
-    }
-
-    fn waits(&self, held: &Held) -> bool {
-        held.terminal || self.judge.enforces() && held.segments.iter().any(|one| self.holds(one))
-    }
-
-    fn holds(&self, one: &HeldSegment) -> bool {
-        let place = &one.segment.path_index;
-        if one.judged && self.calls.is_pending(place) || one.vouched && !self.locks.calls(place) {
-            return true;
-        }
-        if one.lock.is_some_and(|(lock, length)| length > self.locks.settled(lock)) {
-            return true;
-        }
-        let Some((index, piece)) = &one.text else { return false };
-        self.texts.get(*index).is_none_or(|text| piece.reach > text.settled())
-            || self.lock_of.get(*index).copied().flatten().is_some_and(|lock| piece.reach > self.locks.settled(lock))
-    }
-
-    /// The data of an event as it may leave, where that is not how it came.
-    fn dress(&mut self, held: &mut Held) -> Result<Option<Bytes>, Block> {
-        let Some(data) = held.frame.data.clone() else { return Ok(None) };
-        let mut patches = Vec::new();
-        for one in &mut held.segments {
-            let mut none = [];
-            let (before, edits) = match (&one.text, one.origin) {
-                (Some((index, piece)), _) => {
-                    let mend = match self.lock_of.get(*index).copied().flatten() {
-                        Some(lock) => self.locks.edits(lock),
-                        None => &mut none,
-                    };
-                    let Some(text) = self.texts.get_mut(*index) else { continue };
-                    (piece.before.clone(), text.edits(piece, mend))
-                }
-                (None, Some(origin)) => {
-                    let redact = match origin {
-                        Origin::Streamed(index) => self.texts.get(index).map_or(&[][..], Text::spans),
-                        Origin::Whole(index) => self.said.spans(index),
-                    };
-                    let mend = match one.lock {
-                        Some((lock, _)) => self.locks.edits(lock),
-                        None => &mut none,
-                    };
-                    (TextDecoder::default(), edits_again(redact, mend))
-                }
-                (None, None) => {
-                    let mend = match one.lock {
-                        Some((lock, _)) => self.locks.edits(lock),
-                        None => &mut none,
-                    };
-                    (TextDecoder::default(), all_edits_for(&mut one.spans, mend, 0, u64::MAX))
-                }
-            };
-            let edits = edits.ok_or_else(broken)?;
-            if !edits.is_empty() {
-                patches.push(patch(&data, &one.segment, before, &edits));
-            }
-        }
-        if patches.is_empty() {
-            return Ok(None);
-        }
-        patches.extend(held.repeats.drain(..).map(replace));
-        Ok(Some(apply(&data, patches, Limits::default()).ok_or_else(broken)?.into()))
-    }
 }
 
 /// A place is that of a block, or lies in it.
 fn is_in(place: &str, block: &str) -> bool {
     place.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Whether clients show texts of this segment's channel.
-fn shows(segment: &Segment) -> bool {
-    use Channel::{Content, FunctionCall, Reasoning, Refusal, ToolArguments, ToolName};
-    matches!(segment.channel, Content | FunctionCall | Reasoning | Refusal | ToolArguments | ToolName)
 }
 
 fn too_much() -> Block {

@@ -46,6 +46,7 @@ pub(super) const BUFFERED: Terms = Terms {
     hold: HoldLimit { bytes: 1 << 20, time: Duration::from_secs(600) },
     blocks: true,
     ask_again: None,
+    choices: 1,
 };
 
 pub(super) struct Setup {
@@ -81,6 +82,9 @@ pub(super) fn judge_with(setup: &Setup, on_violation: BTreeMap<String, Action>) 
             bytes: 1,
         },
         now_unix_s: 0,
+        calls: false,
+        kept: None,
+        pins: None,
     };
     PolicyJudge::response(Arc::new(context), 200, on_violation)
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clyra_detectors::Engine;
 
-use super::document::{Direction, Subject, cannot_redact, check, scan_whole};
+use super::document::{Direction, Subject, cannot_redact, check, rule_on_apart, scan_whole};
 use super::judge::{Block, Cause, Gap, Judge, Report};
 use super::locks::Locks;
 use super::schema::Binding;
 use super::witness::{Inspected, Released};
-use crate::json::{Doc, Limits};
+use crate::json::{Doc, Kind, Limits};
 use crate::surface::{Dialect, Form, Refusal, ResponseFacts, Segment, Shown, Soft, Surface};
 
 /// Inspects a request that was read as `doc`.
@@ -22,8 +22,14 @@ pub fn request(
     report: &mut Report,
 ) -> Result<Inspected, Block> {
     let facts = ResponseFacts::default();
-    let subject =
-        Subject { table: (surface.request)(), document: body, doc, facts: &facts, direction: Direction::Request };
+    let subject = Subject {
+        table: (surface.request)(),
+        document: body,
+        doc,
+        facts: &facts,
+        choices: None,
+        direction: Direction::Request,
+    };
     let checked = check(engine, subject, Locks::default(), judge, report)?;
     Ok(Inspected::new(checked.bytes))
 }
@@ -58,14 +64,26 @@ pub fn answer(
     judge: &mut dyn Judge,
     (report, facts): (&mut Report, &mut ResponseFacts),
 ) -> Result<Answer, Block> {
+    if body.is_empty() {
+        // Nothing to be shown: a note was taken, something was deleted.
+        return judge.answer(facts, true).map_or_else(|| Ok(Answer { body: Released::new(body) }), Err);
+    }
     let doc = match Doc::parse(&body, Limits::default()) {
         Ok(doc) => doc,
         Err(_) => return plain(engine, body, judge, report),
     };
     (surface.note_response)(doc.root(&body), facts);
-    let subject =
-        Subject { table: (surface.response)(), document: &body, doc: &doc, facts, direction: Direction::Answer };
-    let checked = check(engine, subject, Locks::new(bindings, judge.enforces()), judge, report)?;
+    let offered = (surface.definitions)(doc.root(&body));
+    if !offered.is_empty() {
+        let found = judge.definitions(&offered);
+        rule_on_apart(&found, false, facts, judge, report)?;
+    }
+    // In the pieces of a stream as one array a choice has no place of its own.
+    let choices = surface.choices.as_ref().filter(|_| doc.root(&body).kind() == Kind::Object);
+    let direction = Direction::Answer;
+    let subject = Subject { table: (surface.response)(), document: &body, doc: &doc, facts, choices, direction };
+    let locks = Locks::new(bindings, judge.enforces()).with_choices(choices.is_some());
+    let checked = check(engine, subject, locks, judge, report)?;
     if let Some(block) = judge.answer(facts, true) {
         return Err(block);
     }
@@ -132,6 +150,7 @@ pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
     Released::new(match shape {
         Shape::Error(dialect) => dialect.error_body(refusal).into(),
         Shape::ErrorEvent(surface, shown) => (surface.ending.error)(refusal, shown),
+        Shape::InOk(write, shown) => write(refusal, shown).unwrap_or_default(),
         Shape::Refusal(soft, shown) => (soft.document)(refusal, shown).to_string().into(),
         Shape::RefusalArray(soft, shown) => format!("[{}]", (soft.document)(refusal, shown)).into(),
         Shape::RefusalEvents(soft, shown) => (soft.events)(refusal, shown),
@@ -145,6 +164,8 @@ pub enum Shape<'s> {
     Error(Dialect),
     /// As the event that ends a stream with an error.
     ErrorEvent(&'s Surface, &'s Shown),
+    /// As the body of an answer with status 200; empty where that cannot be.
+    InOk(fn(&Refusal<'_>, &Shown) -> Option<Bytes>, &'s Shown),
     /// As an answer that the provider's filter would have given.
     Refusal(&'s Soft, &'s Shown),
     /// The same as the only element of an array.

@@ -23,7 +23,7 @@ pub fn bypass_line(record: &Record, seqs: (Option<u64>, Option<u64>)) -> String 
 fn common(kind: &str, record: &Record, (attempt, outcome): (Option<u64>, Option<u64>)) -> Value {
     let gaps: Vec<&str> = record.gaps().into_iter().map(|g| g.as_str()).collect();
     let rules: Vec<Value> = record.rules().into_iter().map(|r| json!({"id": r.id, "action": r.action})).collect();
-    let usage = record.facts.usage;
+    let (usage, estimated) = record.usage();
     json!({
         "v": VERSION, "type": kind, "ts": now(), "request_id": record.id.to_string(),
         "run_id": record.labels.run_id, "app": record.labels.app,
@@ -36,7 +36,8 @@ fn common(kind: &str, record: &Record, (attempt, outcome): (Option<u64>, Option<
         "rules": rules, "exceptions": record.exceptions(), "findings": record.findings_total(),
         "redactions": record.request.report.redactions + record.response.report.redactions,
         "schema": schema(record), "coverage_gaps": gaps, "policy": record.policy_hash,
-        "usage": {"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning},
+        "usage": {"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning,
+                  "estimated": estimated},
         "request_bytes": record.request_body.bytes, "response_bytes": record.released.bytes,
         "latency_us": {"total": record.elapsed_us(), "upstream_first_byte": record.called.first_byte_us,
                        "first_release": record.first_release_us},
@@ -51,7 +52,7 @@ fn schema(record: &Record) -> Option<Value> {
     Some(json!({
         "lock": lock, "digest": digest, "verdict": verdict,
         "violation": breach.map(|b| json!({"kind": b.kind, "keyword": b.keyword, "pointer": b.pointer, "offset": b.at})),
-        "repairs": schema.repairs.by_class,
+        "repairs": schema.repairs.by_class, "would_repair": schema.would_repair, "choices_ended": schema.ended,
         "held_bytes": schema.held_bytes_max, "hold_ms": schema.held_max.as_millis() as u64, "enforce_us": schema.enforce_us,
     }))
 }

@@ -1,7 +1,7 @@
 //! Asking a model once more: the request that asks for the corrected answer, and that answer as the stream that the client
-//! had asked for. Chat and messages have it.
+//! had asked for. How each surface does that stands with it ([`Again`]).
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::Surface;
 
@@ -10,6 +10,34 @@ const ERRORS_BYTES_MAX: usize = 1_024;
 
 /// Most errors that a model is told.
 const ERRORS_MAX: usize = 5;
+
+/// How a model is asked once more on a surface.
+#[derive(Debug)]
+pub struct Again {
+    /// Makes the members of a request those of the question. `None` where a request of this form has no such thing.
+    pub ask: fn(&mut Map<String, Json>, &Question<'_>) -> Option<()>,
+    /// Path and query of the question, of those of the request. `None` where they cannot be told.
+    pub address: fn(&str) -> Option<String>,
+    /// A whole answer as a stream; `None` where it holds anything but one text. Such a stream is events with their framing,
+    /// or the pieces of an array without it.
+    pub stream: fn(Json, Streamed) -> Option<Vec<String>>,
+}
+
+/// How a stream is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streamed {
+    Events,
+    Array,
+}
+
+/// What is added to a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// The invalid answer, without white space at its end; `None` where nothing else was in it.
+    pub invalid: Option<&'q str>,
+    /// What the model is told.
+    pub words: &'q str,
+}
 
 /// What was wrong with an answer, without a word of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,21 +63,40 @@ fn words(flaws: &[Flaw<'_>]) -> String {
     format!("The answer is not valid: [{}]\nReturn only the corrected JSON.", list.join(","))
 }
 
-/// The body of the request that asks again: the same conversation, the invalid answer, and what is wrong with it. `None`
-/// where the surface, or a request of this form, has no such thing.
-pub fn request(surface: &Surface, body: &[u8], invalid: &str, flaws: &[Flaw<'_>]) -> Option<Vec<u8>> {
+/// Path with query, and body, of the request that asks again: the same conversation, the invalid answer, and what is wrong
+/// with it. `None` where the surface, or a request of this form, has no such thing.
+pub fn request(
+    surface: &Surface,
+    (address, body): (&str, &[u8]),
+    invalid: &str,
+    flaws: &[Flaw<'_>],
+) -> Option<(String, Vec<u8>)> {
+    let again = surface.again.as_ref()?;
+    let address = (again.address)(address)?;
     let mut body: Json = serde_json::from_slice(body).ok()?;
-    let members = body.as_object_mut()?;
-    let messages = match surface.id {
-        "openai.chat" | "anthropic.messages" => members.get_mut("messages")?.as_array_mut()?,
-        _ => return None,
-    };
     // Anthropic takes no empty text, and no white space at the end of an assistant's.
-    let invalid = invalid.trim_end();
-    if !invalid.is_empty() {
+    let invalid = Some(invalid.trim_end()).filter(|text| !text.is_empty());
+    (again.ask)(body.as_object_mut()?, &Question { invalid, words: &words(flaws) })?;
+    Some((address, serde_json::to_vec(&body).ok()?))
+}
+
+/// A whole answer as a stream. `None` where it holds anything but one text, or the surface has no such thing.
+pub fn stream(surface: &Surface, body: &[u8], streamed: Streamed) -> Option<Vec<String>> {
+    (surface.again.as_ref()?.stream)(serde_json::from_slice(body).ok()?, streamed)
+}
+
+/// The question goes where the request went.
+pub(super) fn same_address(address: &str) -> Option<String> {
+    Some(address.to_owned())
+}
+
+/// Adds the question to `messages`, as chat and messages have them, and asks for a whole answer.
+pub(super) fn ask_messages(members: &mut Map<String, Json>, question: &Question<'_>) -> Option<()> {
+    let messages = members.get_mut("messages")?.as_array_mut()?;
+    if let Some(invalid) = question.invalid {
         messages.push(json!({"role": "assistant", "content": invalid}));
     }
-    messages.push(json!({"role": "user", "content": words(flaws)}));
+    messages.push(json!({"role": "user", "content": question.words}));
     members.insert("stream".into(), false.into());
     members.remove("stream_options");
     members.remove("n");
@@ -57,74 +104,7 @@ pub fn request(surface: &Surface, body: &[u8], invalid: &str, flaws: &[Flaw<'_>]
     if !members.contains_key("thinking") {
         members.insert("temperature".into(), 0.into());
     }
-    serde_json::to_vec(&body).ok()
-}
-
-/// A whole answer as the events of a stream. `None` where it holds anything but one text.
-pub fn events(surface: &Surface, body: &[u8]) -> Option<Vec<String>> {
-    let body: Json = serde_json::from_slice(body).ok()?;
-    match surface.id {
-        "openai.chat" => chat(&body),
-        "anthropic.messages" => messages(&body),
-        _ => None,
-    }
-}
-
-fn chat(body: &Json) -> Option<Vec<String>> {
-    let [choice] = body.get("choices")?.as_array()?.as_slice() else { return None };
-    let message = choice.get("message")?.as_object()?;
-    let text = message.get("content")?.as_str()?;
-    let plain = |(name, value): (&String, &Json)| {
-        matches!(name.as_str(), "role" | "content") || value.is_null() || value.as_array().is_some_and(Vec::is_empty)
-    };
-    if !message.iter().all(plain) {
-        return None;
-    }
-    let of = |name: &str| body.get(name).cloned().unwrap_or(Json::Null);
-    let chunk = |choices: Json, usage: Json| {
-        let mut chunk = json!({"id": of("id"), "object": "chat.completion.chunk", "created": of("created"),
-            "model": of("model"), "choices": choices});
-        if let (false, Some(members)) = (usage.is_null(), chunk.as_object_mut()) {
-            members.insert("usage".into(), usage);
-        }
-        format!("data: {chunk}\n\n")
-    };
-    let delta = |delta: Json, reason: Json| {
-        chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]), Json::Null)
-    };
-    let mut events = vec![
-        delta(json!({"role": "assistant", "content": text}), Json::Null),
-        delta(json!({}), choice.get("finish_reason").cloned().unwrap_or(Json::Null)),
-    ];
-    if !of("usage").is_null() {
-        events.push(chunk(json!([]), of("usage")));
-    }
-    events.push("data: [DONE]\n\n".to_owned());
-    Some(events)
-}
-
-fn messages(body: &Json) -> Option<Vec<String>> {
-    let [block] = body.get("content")?.as_array()?.as_slice() else { return None };
-    let text = (block.get("type")? == "text").then(|| block.get("text")?.as_str())??;
-    let of = |name: &str| body.get(name).cloned().unwrap_or(Json::Null);
-    let event = |name: &str, data: Json| format!("event: {name}\ndata: {data}\n\n");
-    let mut message = body.clone();
-    let members = message.as_object_mut()?;
-    members.insert("content".into(), json!([]));
-    members.insert("stop_reason".into(), Json::Null);
-    members.insert("stop_sequence".into(), Json::Null);
-    let usage = json!({"output_tokens": body.pointer("/usage/output_tokens").cloned().unwrap_or(0.into())});
-    let end = json!({"stop_reason": of("stop_reason"), "stop_sequence": of("stop_sequence")});
-    let start = json!({"type": "text", "text": ""});
-    let delta = json!({"type": "text_delta", "text": text});
-    Some(vec![
-        event("message_start", json!({"type": "message_start", "message": message})),
-        event("content_block_start", json!({"type": "content_block_start", "index": 0, "content_block": start})),
-        event("content_block_delta", json!({"type": "content_block_delta", "index": 0, "delta": delta})),
-        event("content_block_stop", json!({"type": "content_block_stop", "index": 0})),
-        event("message_delta", json!({"type": "message_delta", "delta": end, "usage": usage})),
-        event("message_stop", json!({"type": "message_stop"})),
-    ])
+    Some(())
 }
 
 #[cfg(test)]
@@ -136,30 +116,36 @@ mod tests {
         SURFACES.into_iter().find(|surface| surface.id == id).unwrap()
     }
 
+    fn asked(id: &str, body: &str, invalid: &str, flaws: &[Flaw<'_>]) -> Option<Json> {
+        let (address, body) = request(surface(id), ("/p?q", body.as_bytes()), invalid, flaws)?;
+        assert_eq!(address, "/p?q");
+        Some(serde_json::from_slice(&body).unwrap())
+    }
+
     #[test]
     fn a_model_is_told_what_is_wrong_and_nothing_of_the_answer() {
         let flaws = [
             Flaw { kind: "schema", keyword: "type", pointer: "/n" },
             Flaw { kind: "syntax", keyword: "", pointer: "" },
         ];
-        let body = br#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"n":1,"messages":[{"role":"user","content":"?"}]}"#;
-        let asked: Json =
-            serde_json::from_slice(&request(surface("openai.chat"), body, "{\"n\": \"x\"} ", &flaws).unwrap()).unwrap();
-        assert_eq!(asked["messages"][1], json!({"role": "assistant", "content": "{\"n\": \"x\"}"}));
-        let words = asked["messages"][2]["content"].as_str().unwrap();
+        let body = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"n":1,"messages":[{"role":"user","content":"?"}]}"#;
+        let question = asked("openai.chat", body, "{\"n\": \"x\"} ", &flaws).unwrap();
+        assert_eq!(question["messages"][1], json!({"role": "assistant", "content": "{\"n\": \"x\"}"}));
+        let words = question["messages"][2]["content"].as_str().unwrap();
         assert_eq!(
             words,
             "The answer is not valid: [{\"path\":\"/n\",\"keyword\":\"type\"},{\"path\":\"\",\"keyword\":\"syntax\"}]\nReturn only the corrected JSON."
         );
-        assert_eq!((&asked["stream"], &asked["temperature"], &asked["model"]), (&json!(false), &json!(0), &json!("m")));
-        assert!(asked.get("stream_options").is_none() && asked.get("n").is_none());
+        let told = (&question["stream"], &question["temperature"], &question["model"]);
+        assert_eq!(told, (&json!(false), &json!(0), &json!("m")));
+        assert!(question.get("stream_options").is_none() && question.get("n").is_none());
 
-        let body = br#"{"thinking":{"type":"enabled"},"messages":[{"role":"user","content":"?"}]}"#;
-        let asked: Json =
-            serde_json::from_slice(&request(surface("anthropic.messages"), body, " \n", &flaws).unwrap()).unwrap();
-        assert_eq!((asked["messages"].as_array().unwrap().len(), asked.get("temperature")), (2, None));
-        assert_eq!(request(surface("openai.responses"), body, "", &flaws), None);
-        assert_eq!(request(surface("openai.chat"), b"{}", "", &flaws), None);
+        let body = r#"{"thinking":{"type":"enabled"},"messages":[{"role":"user","content":"?"}]}"#;
+        let question = asked("anthropic.messages", body, " \n", &flaws).unwrap();
+        assert_eq!((question["messages"].as_array().unwrap().len(), question.get("temperature")), (2, None));
+        assert_eq!(asked("openai.responses", body, "", &flaws), None);
+        assert_eq!(asked("openai.chat", "{}", "", &flaws), None);
+        assert_eq!(asked("openai.chat", "[]", "", &flaws), None);
 
         let long = "/x".repeat(300);
         let many = vec![Flaw { kind: "schema", keyword: "type", pointer: &long }; 9];
@@ -168,25 +154,27 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_one_text_becomes_a_stream() {
+        let events = |id: &str, body: &Json| stream(surface(id), body.to_string().as_bytes(), Streamed::Events);
         let chat = json!({"id": "c", "created": 1, "model": "m", "usage": {"total_tokens": 3},
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "{}", "refusal": null}}]});
-        let events = super::events(surface("openai.chat"), chat.to_string().as_bytes()).unwrap();
-        assert_eq!(events.len(), 4);
+        let told = events("openai.chat", &chat).unwrap();
+        assert_eq!(told.len(), 4);
         assert!(
-            events[0].contains(r#""content":"{}""#)
-                && events[1].contains(r#""finish_reason":"stop""#)
-                && events[2].contains("total_tokens")
+            told[0].contains(r#""content":"{}""#)
+                && told[1].contains(r#""finish_reason":"stop""#)
+                && told[2].contains("total_tokens")
         );
         let mut calls = chat.clone();
         calls["choices"][0]["message"]["tool_calls"] = json!([{"id": "t"}]);
-        assert_eq!(super::events(surface("openai.chat"), calls.to_string().as_bytes()), None);
+        assert_eq!(events("openai.chat", &calls), None);
 
         let message = json!({"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "{}"}],
             "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 2}});
-        let events = super::events(surface("anthropic.messages"), message.to_string().as_bytes()).unwrap();
-        assert!(events[0].contains(r#""content":[]"#) && events[4].contains(r#""stop_reason":"end_turn""#));
+        let told = events("anthropic.messages", &message).unwrap();
+        assert!(told[0].contains(r#""content":[]"#) && told[4].contains(r#""stop_reason":"end_turn""#));
         let mut tool = message.clone();
         tool["content"] = json!([{"type": "tool_use", "name": "f", "input": {}}]);
-        assert_eq!(super::events(surface("anthropic.messages"), tool.to_string().as_bytes()), None);
+        assert_eq!(events("anthropic.messages", &tool), None);
+        assert_eq!(stream(surface("openai.chat"), b"{", Streamed::Events), None);
     }
 }

@@ -14,7 +14,7 @@ pub(super) static COUNT_TOKENS: Surface = Surface {
         let facts = (anthropic_messages::SURFACE.request_facts)(root, address);
         super::RequestFacts { stream: false, response_schema: None, tool_schemas: Vec::new(), ..facts }
     },
-    ..Surface::plain("anthropic.count_tokens", Dialect::Anthropic, "POST /v1/messages/count_tokens")
+    ..Surface::plain("anthropic.count_tokens", Dialect::Anthropic, &["POST /v1/messages/count_tokens"])
 };
 
 pub(super) static BATCHES: Surface = Surface {
@@ -23,11 +23,18 @@ pub(super) static BATCHES: Surface = Surface {
         ends(path, &[&["messages", "batches"], &["messages", "batches", "*"], &["messages", "batches", "*", "cancel"]])
     },
     asks: Asks::Maybe,
+    kept: true,
     request: || &REQUESTS,
     ..Surface::plain(
         "anthropic.batches",
         Dialect::Anthropic,
-        "POST, GET, DELETE /v1/messages/batches, /v1/messages/batches/{id} and /cancel",
+        &[
+            "POST /v1/messages/batches",
+            "GET /v1/messages/batches",
+            "GET /v1/messages/batches/{id}",
+            "DELETE /v1/messages/batches/{id}",
+            "POST /v1/messages/batches/{id}/cancel",
+        ],
     )
 };
 
@@ -35,10 +42,11 @@ pub(super) static RESULTS: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["messages", "batches", "*", "results"]]),
     answers: Answers::Events,
+    kept: true,
     framing: Framing::Lines,
     event: |_| &RESULT,
     events: || vec![("{}".to_owned(), &RESULT)],
-    ..Surface::plain("anthropic.batch_results", Dialect::Anthropic, "GET /v1/messages/batches/{id}/results")
+    ..Surface::plain("anthropic.batch_results", Dialect::Anthropic, &["GET /v1/messages/batches/{id}/results"])
 };
 
 static REQUESTS: LazyLock<Table> = LazyLock::new(|| {

@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::table::{Line, When, by_role, json, media, text};
+use super::table::{Line, When, by_role, json, media, stored, text};
 use serde_json::{Value as Json, json};
 
+use super::again::{self, Again, Streamed};
 use super::ending::own_id;
 use super::{
     Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Soft, Surface, Table,
@@ -24,9 +25,11 @@ pub(super) static SURFACE: Surface = Surface {
     mark,
     ending: Ending {
         error: |refusal, shown| error_event(refusal, shown).into(),
+        in_ok: None,
         soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
     },
-    ..Surface::plain("anthropic.messages", Dialect::Anthropic, "POST /v1/messages")
+    again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
+    ..Surface::plain("anthropic.messages", Dialect::Anthropic, &["POST /v1/messages"])
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| Table::build(REQUEST_LINES, &[]));
@@ -50,6 +53,11 @@ pub(super) const REQUEST_LINES: &[Line] = {
         ("messages.*.content.*.name", text(ToolName)),
         ("messages.*.content.*.input", json(ToolArguments)),
         ("messages.*.content.*.source.data", media(When::Type("base64"))),
+        ("messages.*.content.*.source.file_id", stored()),
+        ("messages.*.content.*.content.*.source.file_id", stored()),
+        ("messages.*.content.*.file_id", stored()),
+        ("container", stored()),
+        ("container.id", stored()),
         ("messages.*.content.*.source.content", by_role()),
         ("messages.*.content.*.source.content.*.text", by_role()),
         ("messages.*.content.*.content", by_role()),
@@ -234,6 +242,31 @@ fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
         members.insert("clyra".into(), refusal.clyra());
     }
     document
+}
+
+/// A whole answer of one text as events.
+fn again_stream(body: Json, _: Streamed) -> Option<Vec<String>> {
+    let [block] = body.get("content")?.as_array()?.as_slice() else { return None };
+    let text = (block.get("type")? == "text").then(|| block.get("text")?.as_str())??;
+    let of = |name: &str| body.get(name).cloned().unwrap_or(Json::Null);
+    let event = |name: &str, data: Json| format!("event: {name}\ndata: {data}\n\n");
+    let mut message = body.clone();
+    let members = message.as_object_mut()?;
+    members.insert("content".into(), json!([]));
+    members.insert("stop_reason".into(), Json::Null);
+    members.insert("stop_sequence".into(), Json::Null);
+    let usage = json!({"output_tokens": body.pointer("/usage/output_tokens").cloned().unwrap_or(0.into())});
+    let end = json!({"stop_reason": of("stop_reason"), "stop_sequence": of("stop_sequence")});
+    let start = json!({"type": "text", "text": ""});
+    let delta = json!({"type": "text_delta", "text": text});
+    Some(vec![
+        event("message_start", json!({"type": "message_start", "message": message})),
+        event("content_block_start", json!({"type": "content_block_start", "index": 0, "content_block": start})),
+        event("content_block_delta", json!({"type": "content_block_delta", "index": 0, "delta": delta})),
+        event("content_block_stop", json!({"type": "content_block_stop", "index": 0})),
+        event("message_delta", json!({"type": "message_delta", "delta": end, "usage": usage})),
+        event("message_stop", json!({"type": "message_stop"})),
+    ])
 }
 
 #[cfg(test)]

@@ -23,21 +23,21 @@ pub(super) static CHAT: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_event, soft: None },
-    ..Surface::plain("cohere.chat", Dialect::Cohere, "POST /v2/chat and /v1/chat")
+    ending: Ending { error: error_event, in_ok: None, soft: None },
+    ..Surface::plain("cohere.chat", Dialect::Cohere, &["POST /v2/chat", "POST /v1/chat"])
 };
 
 pub(super) static EMBED: Surface = Surface {
     serves: |path| ends(path, &[&["v2", "embed"], &["v1", "embed"]]),
     request: || &EMBEDDED,
     response: || &VECTORS,
-    ..Surface::plain("cohere.embed", Dialect::Cohere, "POST /v2/embed and /v1/embed")
+    ..Surface::plain("cohere.embed", Dialect::Cohere, &["POST /v2/embed", "POST /v1/embed"])
 };
 
 pub(super) static RERANK: Surface = Surface {
     serves: |path| path.ends_with("/rerank"),
     request: || &RANKED,
-    ..Surface::plain("cohere.rerank", Dialect::Cohere, "POST /v2/rerank and /v1/rerank")
+    ..Surface::plain("cohere.rerank", Dialect::Cohere, &["POST /v2/rerank", "POST /v1/rerank"])
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -18,6 +18,7 @@ pub enum Dialect {
     Ollama,
     Bedrock,
     Cohere,
+    Mcp,
 }
 
 /// What Clyra tells the client when it answers instead of the provider.
@@ -56,6 +57,7 @@ impl Dialect {
             Self::Ollama => "ollama",
             Self::Bedrock => "bedrock",
             Self::Cohere => "cohere",
+            Self::Mcp => "mcp",
         }
     }
 
@@ -73,6 +75,7 @@ impl Dialect {
             }}),
             Self::Ollama => json!({"error": refusal.message}),
             Self::Bedrock => json!({"message": refusal.message}),
+            Self::Mcp => return self.error_with_id(refusal, None),
             Self::Cohere => json!({"id": refusal.request_id, "message": refusal.message}),
         };
         // Last: SDKs know an error by what it begins with.
@@ -80,6 +83,20 @@ impl Dialect {
             members.insert("clyra".into(), refusal.clyra());
         }
         body.to_string()
+    }
+}
+
+impl Dialect {
+    /// The error as an answer of JSON-RPC to the request of this id.
+    pub(super) fn error_with_id(self, refusal: &Refusal<'_>, id: Option<&str>) -> String {
+        // -32020 is the protocol's own code for headers that differ from the body.
+        let code = match refusal.code {
+            "header_mismatch" => -32020,
+            "invalid_request" | "request_too_large" => -32600,
+            _ => -32000,
+        };
+        let error = json!({"code": code, "message": refusal.message, "data": {"clyra": refusal.clyra()}});
+        format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error},"clyra":{}}}"#, id.unwrap_or("null"), refusal.clyra())
     }
 }
 
@@ -92,6 +109,8 @@ pub(super) fn openai_error(refusal: &Refusal<'_>) -> Json {
 pub struct Ending {
     /// The error as the last event of a stream: SDKs raise their ordinary exception on it.
     pub error: fn(&Refusal<'_>, &Shown) -> Bytes,
+    /// A policy's block as the body of an answer with status 200, where clients read errors there.
+    pub in_ok: Option<fn(&Refusal<'_>, &Shown) -> Option<Bytes>>,
     /// How an answer looks that the provider's own filter has stopped; `None` where there is no such thing.
     pub soft: Option<Soft>,
 }
@@ -109,6 +128,7 @@ impl Ending {
     /// The error of OpenAI as an event, and nothing soft.
     pub(super) const PLAIN: Ending = Ending {
         error: |refusal, _| format!("event: error\ndata: {}\n\n", Dialect::OpenAi.error_body(refusal)).into(),
+        in_ok: None,
         soft: None,
     };
 }
@@ -151,6 +171,8 @@ pub struct Shown {
     /// When the answer is made, in seconds since 1970.
     pub now_unix_s: i64,
     pub usage: Usage,
+    /// The id that an answer of JSON-RPC must have, as JSON.
+    pub rpc_id: Option<String>,
     /// Items are kept, so that an ending can list them.
     pub keeps_items: bool,
     head: Option<Bytes>,
@@ -194,6 +216,11 @@ impl Shown {
         if events.is_empty() {
             self.items.remove(&index);
         }
+    }
+
+    /// Something was shown of this choice or block.
+    pub fn begun(&self, index: u64) -> bool {
+        self.parts.contains_key(&index)
     }
 
     /// Nothing was shown that names the answer.

@@ -10,7 +10,7 @@ pub(super) static COUNT_TOKENS: Surface = Surface {
     serves: |path| path.ends_with(":counttokens") || path.ends_with(":computetokens"),
     request: || &COUNTED,
     request_facts,
-    ..Surface::plain("gemini.count_tokens", Dialect::Gemini, "POST /v1beta/models/{model}:countTokens")
+    ..Surface::plain("gemini.count_tokens", Dialect::Gemini, &["POST /v1beta/models/{model}:countTokens"])
 };
 
 pub(super) static EMBEDDINGS: Surface = Surface {
@@ -25,7 +25,11 @@ pub(super) static EMBEDDINGS: Surface = Surface {
     ..Surface::plain(
         "gemini.embeddings",
         Dialect::Gemini,
-        "POST /v1beta/models/{model}:embedContent, :batchEmbedContents and Vertex AI's :predict",
+        &[
+            "POST /v1beta/models/{model}:embedContent",
+            "POST /v1beta/models/{model}:batchEmbedContents",
+            "POST /v1/projects/{id}/locations/{id}/publishers/google/models/{model}:predict",
+        ],
     )
 };
 

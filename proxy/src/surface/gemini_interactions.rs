@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::path::ends;
-use super::table::{When, by_role, json, media, part, text};
+use super::table::{When, by_role, json, media, part, stored, text};
 use super::{
     Address, Asks, Channel, Dialect, Ending, Mark, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, common,
 };
@@ -29,12 +29,18 @@ pub(super) static SURFACE: Surface = Surface {
             )
             .into()
         },
+        in_ok: None,
         soft: None,
     },
     ..Surface::plain(
         "gemini.interactions",
         Dialect::Gemini,
-        "POST /v1beta/interactions; GET, DELETE /v1beta/interactions/{id}; POST …/cancel",
+        &[
+            "POST /v1beta/interactions",
+            "GET /v1beta/interactions/{id}",
+            "DELETE /v1beta/interactions/{id}",
+            "POST /v1beta/interactions/{id}/cancel",
+        ],
     )
 };
 
@@ -60,6 +66,7 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
         &[
             ("model", text(Metadata)),
             ("agent", text(Metadata)),
+            ("previous_interaction_id", stored()),
             ("input", text(User)),
             ("input.*.content", by_role()),
             ("system_instruction", text(System)),

@@ -8,12 +8,15 @@ pub mod again;
 mod anthropic_batches;
 mod anthropic_messages;
 mod bedrock;
+mod choices;
 mod cohere;
 mod common;
+pub mod coverage;
 mod ending;
 mod gemini_count;
 mod gemini_generate;
 mod gemini_interactions;
+mod mcp;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
@@ -25,6 +28,7 @@ mod path;
 mod segment;
 mod table;
 
+pub use choices::Choices;
 pub use ending::{Dialect, Ending, Mark, Refusal, Shown, Soft, Stage};
 pub use path::{Address, Found, find};
 pub use segment::{Form, Replaced, Segment, segments};
@@ -32,6 +36,8 @@ pub use table::{Join, Table};
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use http::HeaderMap;
 
 use crate::json::Value;
 use crate::wire::Framing;
@@ -55,6 +61,22 @@ pub enum Channel {
 }
 
 impl Channel {
+    pub const ALL: [Channel; 13] = [
+        Self::System,
+        Self::User,
+        Self::Assistant,
+        Self::ToolResult,
+        Self::ToolDefinition,
+        Self::Content,
+        Self::Reasoning,
+        Self::Refusal,
+        Self::ToolName,
+        Self::ToolArguments,
+        Self::FunctionCall,
+        Self::Logprobs,
+        Self::Metadata,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -93,6 +115,8 @@ pub struct RequestFacts {
     /// The stream is one JSON array instead of events.
     pub array: bool,
     pub messages: u32,
+    /// Choices that are asked for; 0 where the request does not say, which is one.
+    pub choices: u32,
     pub tools: Vec<String>,
     /// The JSON Schema that the request asks the answer to keep to, where it names one.
     pub response_schema: Option<String>,
@@ -104,6 +128,8 @@ pub struct RequestFacts {
     pub tool_schemas_over: u32,
     /// Ids of the tool calls whose results the request brings, the newest last.
     pub tool_results: Vec<String>,
+    /// The id that an answer of JSON-RPC must have, as JSON.
+    pub rpc_id: Option<String>,
 }
 
 /// Tool schemas of one request that are kept. Providers take some 128 tools; agents with many MCP servers bring hundreds.
@@ -232,6 +258,18 @@ pub enum Answers {
     Media,
 }
 
+/// A tool as a server offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    pub name: String,
+    pub pointer: String,
+    /// All that the server says of it, as JSON.
+    pub text: String,
+}
+
+/// Compares headers with the body; the error says which header lies.
+pub type HeadersFit = fn(&HeaderMap, Value<'_>) -> Result<(), String>;
+
 /// One endpoint that Clyra inspects in both directions.
 #[derive(Debug)]
 pub struct Surface {
@@ -241,8 +279,8 @@ pub struct Surface {
     methods: &'static [&'static str],
     /// Whether a normalised path is this surface's, whatever base path stands before it.
     serves: fn(&str) -> bool,
-    /// The endpoint in a form for people.
-    pub route: &'static str,
+    /// Its endpoints, each as method and path; what stands in braces is the caller's.
+    pub routes: &'static [&'static str],
     pub asks: Asks,
     pub answers: Answers,
     /// How its streams are cut into events.
@@ -259,20 +297,32 @@ pub struct Surface {
     /// Adds what a whole answer or one stream event tells.
     pub note_response: fn(Value<'_>, &mut ResponseFacts),
     pub signal: fn(Value<'_>) -> Signal,
+    /// Everything here is about what the provider keeps; the id of it stands in the path.
+    pub kept: bool,
+    /// Whether the headers say what the body says, where a protocol wants that.
+    pub headers: Option<HeadersFit>,
+    /// Requests call tools, and are judged like calls of a model.
+    pub calls: bool,
+    /// Tools that an answer or an event offers, to be pinned.
+    pub definitions: fn(Value<'_>) -> Vec<Definition>,
     /// What a client that was shown this event will expect of the end.
     pub mark: fn(Value<'_>) -> Mark,
     pub ending: Ending,
+    /// How a model is asked once more for an answer that broke its schema; absent where it never is.
+    pub again: Option<again::Again>,
+    /// Absent where an answer is one choice.
+    pub choices: Option<Choices>,
 }
 
 impl Surface {
     /// A surface that does not stream and says nothing of itself: JSON in, JSON out. The others differ from it.
-    const fn plain(id: &'static str, dialect: Dialect, route: &'static str) -> Surface {
+    const fn plain(id: &'static str, dialect: Dialect, routes: &'static [&'static str]) -> Surface {
         Surface {
             id,
             dialect,
             methods: &["POST"],
             serves: |_| false,
-            route,
+            routes,
             asks: Asks::Json,
             answers: Answers::Json,
             framing: Framing::Sse,
@@ -284,8 +334,14 @@ impl Surface {
             request_facts: common::request_facts,
             note_response: common::note_response,
             signal: |_| Signal::None,
+            kept: false,
+            headers: None,
+            calls: false,
+            definitions: |_| Vec::new(),
             mark: |_| Mark::default(),
             ending: Ending::PLAIN,
+            again: None,
+            choices: None,
         }
     }
 
@@ -296,7 +352,7 @@ impl Surface {
 }
 
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 30] = [
+pub const SURFACES: [&Surface; 31] = [
     &openai_chat::SURFACE,
     &openai_responses::SURFACE,
     &openai_completions::SURFACE,
@@ -327,6 +383,7 @@ pub const SURFACES: [&Surface; 30] = [
     &cohere::CHAT,
     &cohere::EMBED,
     &cohere::RERANK,
+    &mcp::SURFACE,
 ];
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ pub(super) static CHAT: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_line, soft: None },
-    ..Surface::plain("ollama.chat", Dialect::Ollama, "POST /api/chat")
+    ending: Ending { error: error_line, in_ok: None, soft: None },
+    ..Surface::plain("ollama.chat", Dialect::Ollama, &["POST /api/chat"])
 };
 
 pub(super) static GENERATE: Surface = Surface {
@@ -39,22 +39,22 @@ pub(super) static GENERATE: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: error_line, soft: None },
-    ..Surface::plain("ollama.generate", Dialect::Ollama, "POST /api/generate")
+    ending: Ending { error: error_line, in_ok: None, soft: None },
+    ..Surface::plain("ollama.generate", Dialect::Ollama, &["POST /api/generate"])
 };
 
 pub(super) static EMBED: Surface = Surface {
     serves: |path| path.ends_with("/api/embed") || path.ends_with("/api/embeddings"),
     request: || &REQUEST,
     response: || &VECTORS,
-    ..Surface::plain("ollama.embed", Dialect::Ollama, "POST /api/embed and /api/embeddings")
+    ..Surface::plain("ollama.embed", Dialect::Ollama, &["POST /api/embed", "POST /api/embeddings"])
 };
 
 /// What a client asks about the models that are there.
 pub(super) static INFO: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["api", "tags"], &["api", "ps"], &["api", "version"]]),
-    ..Surface::plain("ollama.info", Dialect::Ollama, "GET /api/tags, /api/ps and /api/version")
+    ..Surface::plain("ollama.info", Dialect::Ollama, &["GET /api/tags", "GET /api/ps", "GET /api/version"])
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -2,13 +2,14 @@
 
 use std::sync::LazyLock;
 
-use super::table::{Line, Tokens, When, by_role, json, media, text};
+use super::table::{Line, Tokens, When, by_role, json, media, stored, text};
 use serde_json::{Value as Json, json};
 
+use super::again::{self, Again, Streamed};
 use super::ending::own_id;
 use super::{
-    Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Soft, Surface, Table,
-    Usage, text_of,
+    Address, Channel, Choices, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Soft,
+    Surface, Table, Usage, text_of,
 };
 use crate::json::{Kind, Value};
 
@@ -24,9 +25,16 @@ pub(super) static SURFACE: Surface = Surface {
     mark,
     ending: Ending {
         error: |refusal, shown| error_event(refusal, shown).into(),
+        in_ok: None,
         soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
     },
-    ..Surface::plain("openai.chat", Dialect::OpenAi, "POST /v1/chat/completions")
+    again: Some(Again { ask: again::ask_messages, address: again::same_address, stream: again_stream }),
+    choices: Some(Choices { list: "choices", usage: "usage", in_stream: ended_choice, whole: refused_choice }),
+    ..Surface::plain(
+        "openai.chat",
+        Dialect::OpenAi,
+        &["POST /v1/chat/completions", "POST /openai/deployments/{id}/chat/completions"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| Table::build(REQUEST_LINES, &[]));
@@ -50,6 +58,8 @@ pub(super) const REQUEST_LINES: &[Line] = {
         ("messages.*.content.*.image_url.url", media(When::DataUrl)),
         ("messages.*.content.*.input_audio.data", media(When::Always)),
         ("messages.*.content.*.file.file_data", media(When::DataUrl)),
+        ("messages.*.content.*.file.file_id", stored()),
+        ("messages.*.audio.id", stored()),
         ("messages.*.refusal", text(Refusal)),
         ("messages.*.reasoning", text(Reasoning)),
         ("messages.*.reasoning_content", text(Reasoning)),
@@ -173,6 +183,7 @@ fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {
         model: root.get("model").and_then(|m| m.as_str()).unwrap_or_default().into_owned(),
         stream: root.get("stream").and_then(|s| s.as_bool()).unwrap_or(false),
         messages: root.get("messages").map_or(0, |m| m.children().count() as u32),
+        choices: root.get("n").and_then(|n| n.as_u64()).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
         tools,
         response_schema,
         tool_results: root
@@ -263,17 +274,61 @@ fn refusal_events(refusal: &Refusal<'_>, shown: &Shown) -> String {
     events + "data: [DONE]\n\n"
 }
 
+/// The end of one choice of several. Its role is said once: clients put what comes of it together.
+fn ended_choice(index: u64, begun: bool, _: &str) -> Json {
+    let delta = if begun { json!({}) } else { json!({"role": "assistant", "content": ""}) };
+    json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": "content_filter"})
+}
+
+fn refused_choice(index: u64, reason: &str) -> Json {
+    let message = json!({"role": "assistant", "content": "", "refusal": reason});
+    json!({"index": index, "message": message, "logprobs": null, "finish_reason": "content_filter"})
+}
+
 fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
-    let message = json!({"role": "assistant", "content": "", "refusal": refusal.message});
     json!({
         "id": own_id("chatcmpl-", refusal),
         "object": "chat.completion",
         "created": shown.now_unix_s,
         "model": shown.asked_model,
-        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": "content_filter"}],
+        "choices": [refused_choice(0, refusal.message)],
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         "clyra": refusal.clyra(),
     })
+}
+
+/// A whole answer of one text as chunks.
+fn again_stream(body: Json, _: Streamed) -> Option<Vec<String>> {
+    let [choice] = body.get("choices")?.as_array()?.as_slice() else { return None };
+    let message = choice.get("message")?.as_object()?;
+    let text = message.get("content")?.as_str()?;
+    let plain = |(name, value): (&String, &Json)| {
+        matches!(name.as_str(), "role" | "content") || value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+    };
+    if !message.iter().all(plain) {
+        return None;
+    }
+    let of = |name: &str| body.get(name).cloned().unwrap_or(Json::Null);
+    let chunk = |choices: Json, usage: Json| {
+        let mut chunk = json!({"id": of("id"), "object": "chat.completion.chunk", "created": of("created"),
+            "model": of("model"), "choices": choices});
+        if let (false, Some(members)) = (usage.is_null(), chunk.as_object_mut()) {
+            members.insert("usage".into(), usage);
+        }
+        format!("data: {chunk}\n\n")
+    };
+    let delta = |delta: Json, reason: Json| {
+        chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]), Json::Null)
+    };
+    let mut events = vec![
+        delta(json!({"role": "assistant", "content": text}), Json::Null),
+        delta(json!({}), choice.get("finish_reason").cloned().unwrap_or(Json::Null)),
+    ];
+    if !of("usage").is_null() {
+        events.push(chunk(json!([]), of("usage")));
+    }
+    events.push("data: [DONE]\n\n".to_owned());
+    Some(events)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) static SURFACE: Surface = Surface {
         soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
         ..Ending::PLAIN
     },
-    ..Surface::plain("openai.completions", Dialect::OpenAi, "POST /v1/completions")
+    ..Surface::plain("openai.completions", Dialect::OpenAi, &["POST /v1/completions"])
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

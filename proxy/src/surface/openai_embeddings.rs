@@ -9,14 +9,18 @@ pub(super) static EMBEDDINGS: Surface = Surface {
     serves: |path| path.ends_with("/embeddings") && !path.ends_with("/api/embeddings"),
     request: || &INPUT,
     response: || &VECTORS,
-    ..Surface::plain("openai.embeddings", Dialect::OpenAi, "POST /v1/embeddings")
+    ..Surface::plain(
+        "openai.embeddings",
+        Dialect::OpenAi,
+        &["POST /v1/embeddings", "POST /openai/deployments/{id}/embeddings"],
+    )
 };
 
 pub(super) static MODERATIONS: Surface = Surface {
     serves: |path| path.ends_with("/moderations"),
     request: || &INPUT,
     response: || &RATINGS,
-    ..Surface::plain("openai.moderations", Dialect::OpenAi, "POST /v1/moderations")
+    ..Surface::plain("openai.moderations", Dialect::OpenAi, &["POST /v1/moderations"])
 };
 
 static INPUT: LazyLock<Table> = LazyLock::new(|| {

@@ -18,7 +18,11 @@ pub(super) static IMAGES: Surface = Surface {
     events: || vec![("{}".to_owned(), &PICTURE)],
     request_facts,
     signal: |root| ended(root, ".completed"),
-    ..Surface::plain("openai.images", Dialect::OpenAi, "POST /v1/images/generations, /edits and /variations")
+    ..Surface::plain(
+        "openai.images",
+        Dialect::OpenAi,
+        &["POST /v1/images/generations", "POST /v1/images/edits", "POST /v1/images/variations"],
+    )
 };
 
 pub(super) static SPEECH: Surface = Surface {
@@ -29,7 +33,7 @@ pub(super) static SPEECH: Surface = Surface {
     events: || vec![("{}".to_owned(), &SOUND)],
     request_facts,
     signal: |root| ended(root, "audio.done"),
-    ..Surface::plain("openai.speech", Dialect::OpenAi, "POST /v1/audio/speech")
+    ..Surface::plain("openai.speech", Dialect::OpenAi, &["POST /v1/audio/speech"])
 };
 
 pub(super) static TRANSCRIPTIONS: Surface = Surface {
@@ -43,7 +47,11 @@ pub(super) static TRANSCRIPTIONS: Surface = Surface {
     repeats: true,
     request_facts,
     signal: |root| ended(root, "text.done"),
-    ..Surface::plain("openai.transcriptions", Dialect::OpenAi, "POST /v1/audio/transcriptions and /translations")
+    ..Surface::plain(
+        "openai.transcriptions",
+        Dialect::OpenAi,
+        &["POST /v1/audio/transcriptions", "POST /v1/audio/translations"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use super::path::ends;
-use super::table::{Line, json, text};
+use super::table::{Line, json, stored, text};
 use super::{Answers, Asks, Channel, Dialect, Surface, Table, openai_chat, openai_responses};
 use crate::json::Value;
 use crate::wire::Framing;
@@ -14,8 +14,13 @@ pub(super) static FILES: Surface = Surface {
     methods: &["POST", "GET", "DELETE"],
     serves: |path| ends(path, &[&["files"], &["files", "*"]]) && !path.contains("/upload/"),
     asks: Asks::Form,
+    kept: true,
     request: || &UPLOAD,
-    ..Surface::plain("openai.files", Dialect::OpenAi, "POST, GET, DELETE /v1/files and /v1/files/{id}")
+    ..Surface::plain(
+        "openai.files",
+        Dialect::OpenAi,
+        &["POST /v1/files", "GET /v1/files", "GET /v1/files/{id}", "DELETE /v1/files/{id}"],
+    )
 };
 
 /// What stands in a file: the results of a batch, or what was uploaded.
@@ -23,10 +28,11 @@ pub(super) static CONTENT: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["files", "*", "content"]]),
     answers: Answers::Events,
+    kept: true,
     framing: Framing::Lines,
     event: |_| &RESULT,
     events: || vec![("{}".to_owned(), &RESULT)],
-    ..Surface::plain("openai.file_content", Dialect::OpenAi, "GET /v1/files/{id}/content")
+    ..Surface::plain("openai.file_content", Dialect::OpenAi, &["GET /v1/files/{id}/content"])
 };
 
 pub(super) static BATCHES: Surface = Surface {
@@ -36,7 +42,13 @@ pub(super) static BATCHES: Surface = Surface {
             && !path.contains("/messages/batches")
     },
     asks: Asks::Maybe,
-    ..Surface::plain("openai.batches", Dialect::OpenAi, "POST, GET /v1/batches, /v1/batches/{id} and /cancel")
+    kept: true,
+    request: || &BATCH,
+    ..Surface::plain(
+        "openai.batches",
+        Dialect::OpenAi,
+        &["POST /v1/batches", "GET /v1/batches", "GET /v1/batches/{id}", "POST /v1/batches/{id}/cancel"],
+    )
 };
 
 /// Answers that the provider has kept, what was asked, and the tools around it.
@@ -53,6 +65,7 @@ pub(super) static RESPONSES: Surface = Surface {
         ends(path, &kept)
     },
     asks: Asks::Maybe,
+    kept: true,
     request: openai_responses::SURFACE.request,
     response: || &KEPT,
     event: openai_responses::SURFACE.event,
@@ -63,7 +76,14 @@ pub(super) static RESPONSES: Surface = Surface {
     ..Surface::plain(
         "openai.responses.stored",
         Dialect::OpenAi,
-        "GET, DELETE /v1/responses/{id}, GET …/input_items, POST …/cancel, /v1/responses/compact and /input_tokens",
+        &[
+            "POST /v1/responses/compact",
+            "POST /v1/responses/input_tokens",
+            "GET /v1/responses/{id}",
+            "DELETE /v1/responses/{id}",
+            "GET /v1/responses/{id}/input_items",
+            "POST /v1/responses/{id}/cancel",
+        ],
     )
 };
 
@@ -72,8 +92,10 @@ pub(super) static MODELS: Surface = Surface {
     methods: &["GET"],
     serves: |path| ends(path, &[&["models"], &["models", "*"], &["models", "*", "*"]]),
     note_response: |_: Value<'_>, _| (),
-    ..Surface::plain("models", Dialect::OpenAi, "GET /v1/models and /v1/models/{id}")
+    ..Surface::plain("models", Dialect::OpenAi, &["GET /v1/models", "GET /v1/models/{id}"])
 };
+
+static BATCH: LazyLock<Table> = LazyLock::new(|| Table::build(&[("input_file_id", stored())], &[]));
 
 /// An upload as the form is read: `file` is text, or the rows of a batch.
 static UPLOAD: LazyLock<Table> = LazyLock::new(|| {

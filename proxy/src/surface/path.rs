@@ -28,6 +28,18 @@ impl Address<'_> {
         invoked.or_else(named).unwrap_or_default().to_owned()
     }
 
+    /// The id in `…/{list}/{id}` and `…/{list}/{id}/{action}`, for the lists of what providers keep.
+    pub fn kept_id(&self) -> Option<String> {
+        let path = self.decoded();
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let list = |part: &str| ["responses", "files", "batches"].iter().any(|list| part.eq_ignore_ascii_case(list));
+        parts.find(|part| list(part))?;
+        let id = parts.next()?;
+        // Two endpoints beside the answers that are kept.
+        let action = ["compact", "input_tokens"].iter().any(|action| id.eq_ignore_ascii_case(action));
+        (!action).then(|| id.to_owned())
+    }
+
     /// The query names this value, in any spelling.
     pub(super) fn asks(&self, name: &str, value: &str) -> bool {
         self.query.unwrap_or_default().split('&').any(|pair| {
@@ -215,7 +227,13 @@ mod tests {
     fn no_endpoint_has_two_surfaces() {
         for surface in SURFACES {
             assert_eq!(SURFACES.iter().filter(|other| other.id == surface.id).count(), 1);
-            assert!(!surface.route.is_empty());
+            for route in surface.routes {
+                let (method, path) = route.split_once(' ').unwrap();
+                let path = path.replace(['{', '}'], "");
+                let Found::Surface(found) = find(&method.parse().unwrap(), &path) else { panic!("{route}") };
+                assert_eq!(found.id, surface.id, "{route}");
+            }
+            assert!(!surface.routes.is_empty());
         }
     }
 
@@ -226,6 +244,10 @@ mod tests {
         assert_eq!(model("/model/us.amazon.nova-lite-v1%3A0/converse"), "us.amazon.nova-lite-v1:0");
         assert_eq!(model("/model/arn%3Aaws%3Aprofile%2Fx/invoke"), "arn:aws:profile/x");
         assert_eq!(model("/v1/x"), "");
+        let kept = |path| Address { path, query: None }.kept_id();
+        assert_eq!(kept("/v1/responses/resp_1/input_items").as_deref(), Some("resp_1"));
+        assert_eq!(kept("/v1/messages//Batches/b%31/results").as_deref(), Some("b1"));
+        assert_eq!((kept("/v1/responses/compact"), kept("/v1/files")), (None, None));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Segment {
     pub repeats: Option<Replaced>,
     /// The text is the name of the member, not its value.
     pub name: bool,
+    /// The text is the id of something that the provider keeps.
+    pub stored: bool,
 }
 
 impl Segment {
@@ -64,6 +66,7 @@ impl Segment {
             pointer: String::new(),
             repeats: None,
             name: false,
+            stored: false,
         }
     }
 }
@@ -176,6 +179,9 @@ impl<'a> Walk<'a> {
         let typed = rule.typed.then(|| self.above.first()?.get("type")?.as_str()).flatten();
         let lane = typed.map_or(Cow::Borrowed(rule.lane), |kind| Cow::Owned(format!("{}:{kind}", rule.lane)));
         self.push(value, channel, form, join, &lane, repeats);
+        if let (true, Some(last)) = (rule.stored, self.out.last_mut()) {
+            last.stored = true;
+        }
         if let (Some(depth), Some(last)) = (rule.only_index, self.out.last_mut()) {
             let index = self.indices.get(depth).cloned().unwrap_or_default();
             last.key = format!("{channel}:{lane}:{index}");
@@ -230,6 +236,7 @@ impl<'a> Walk<'a> {
             pointer: self.pointer.clone(),
             repeats,
             name: false,
+            stored: false,
         });
     }
 

@@ -72,6 +72,8 @@ pub(super) struct Rule {
     pub(super) typed: bool,
     /// An array of numbers in its place is text that has been turned into tokens: nobody here can read it, so it is declared.
     pub(super) ids: bool,
+    /// The id of something that the provider keeps: what it stands for is not in the request.
+    pub(super) stored: bool,
     /// Of the indices on the way only this one tells texts apart: a provider counts choices but not their parts.
     pub(super) only_index: Option<usize>,
 }
@@ -80,11 +82,16 @@ pub(super) struct Rule {
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, only_index: None }
+    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: false, only_index: None }
 }
 
 pub(super) const fn text(channel: Channel) -> Rule {
     rule(Place::Fixed(channel), Holds::Text)
+}
+
+/// The id of something that the provider keeps.
+pub(super) const fn stored() -> Rule {
+    text(Channel::Metadata).stored()
 }
 
 pub(super) const fn by_role() -> Rule {
@@ -124,6 +131,11 @@ impl Rule {
 
     pub(super) const fn typed(self) -> Rule {
         Rule { typed: true, ..self }
+    }
+
+    /// Stands for something that the provider keeps.
+    pub(super) const fn stored(self) -> Rule {
+        Rule { stored: true, ..self }
     }
 
     /// May come as the ids of tokens.

@@ -1,7 +1,7 @@
 //! Prometheus metrics (OpenMetrics text). Label values come from closed sets or from the loaded policy, never from a
 //! client's bytes, so that the number of series is bounded.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::exchange::record::Record;
+use crate::upstream::{CircuitState, Provider};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ExchangeLabels {
@@ -76,6 +77,18 @@ struct AnchorName {
     anchor: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    upstream: String,
+    endpoint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetryLabels {
+    upstream: String,
+    reason: &'static str,
+}
+
 /// What came of a try to anchor a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum AnchorOutcome {
@@ -99,6 +112,7 @@ pub struct Metrics {
     schema_hold: Histogram,
     schema_enforce: Histogram,
     pub in_flight: Gauge,
+    pub bodies_held: Gauge,
     duration: Histogram,
     first_release: Histogram,
     scan: Histogram,
@@ -118,6 +132,9 @@ pub struct Metrics {
     pub seal_failures: Counter,
     anchors: Family<AnchorLabels, Counter>,
     anchors_open: Family<AnchorName, Gauge<u64, AtomicU64>>,
+    upstream_healthy: Family<EndpointLabels, Gauge>,
+    upstream_circuit: Family<EndpointLabels, Gauge>,
+    upstream_retries: Family<RetryLabels, Counter>,
 }
 
 impl Metrics {
@@ -136,6 +153,7 @@ impl Metrics {
             schema_hold: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
             schema_enforce: Histogram::new(exponential_buckets(0.000_001, 4.0, 12)),
             in_flight: Gauge::default(),
+            bodies_held: Gauge::default(),
             duration: Histogram::new(seconds()),
             first_release: Histogram::new(seconds()),
             scan: Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
@@ -155,6 +173,9 @@ impl Metrics {
             seal_failures: Counter::default(),
             anchors: Family::default(),
             anchors_open: Family::default(),
+            upstream_healthy: Family::default(),
+            upstream_circuit: Family::default(),
+            upstream_retries: Family::default(),
             registry: Registry::default(),
         };
         registry.register("exchanges", "Exchanges that ended", metrics.exchanges.clone());
@@ -167,6 +188,8 @@ impl Metrics {
         let repairs = "Edits by which answers were made to keep their schema, by kind of damage";
         registry.register("schema_repairs", repairs, metrics.schema_repairs.clone());
         registry.register("in_flight", "Exchanges in flight", metrics.in_flight.clone());
+        let help = "Bytes of requests and answers that are held at this moment";
+        registry.register_with_unit("bodies_held", help, Unit::Bytes, metrics.bodies_held.clone());
         let with = |registry: &mut Registry, name, help, unit, metric: &Histogram| {
             registry.register_with_unit(name, help, unit, metric.clone());
         };
@@ -231,6 +254,12 @@ impl Metrics {
         registry.register("seal_failures", "Seals that were not made", metrics.seal_failures.clone());
         registry.register("anchors", "Tries to anchor a checkpoint", metrics.anchors.clone());
         registry.register("anchors_open", "Anchors that were begun and not finished", metrics.anchors_open.clone());
+        let healthy = "1 while the endpoint answers what it is asked in the background, or is not asked";
+        registry.register("upstream_healthy", healthy, metrics.upstream_healthy.clone());
+        let circuit = "0 closed, 1 half-open, 2 open: the endpoint is not called";
+        registry.register("upstream_circuit_state", circuit, metrics.upstream_circuit.clone());
+        let retries = "Calls of a provider that were made again, by reason";
+        registry.register("upstream_retries", retries, metrics.upstream_retries.clone());
         let info = [("hash", policy_hash.to_owned()), ("mode", policy_mode.to_owned())];
         registry.register("policy", "The policy in force", Info::new(info.to_vec()));
         registry.register("build", "This binary", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
@@ -305,6 +334,25 @@ impl Metrics {
     /// Anchors that were begun at this place and are not finished.
     pub fn anchors_open(&self, anchor: &str, count: u64) {
         self.anchors_open.get_or_create(&AnchorName { anchor: anchor.to_owned() }).set(count);
+    }
+
+    /// Brings the numbers of a provider up to date.
+    pub fn upstream(&self, provider: &Provider) {
+        for state in provider.states() {
+            let labels = EndpointLabels { upstream: provider.name.to_string(), endpoint: state.name.to_string() };
+            self.upstream_healthy.get_or_create(&labels).set(i64::from(state.is_healthy));
+            let circuit = match state.circuit {
+                CircuitState::Closed => 0,
+                CircuitState::HalfOpen => 1,
+                CircuitState::Open => 2,
+            };
+            self.upstream_circuit.get_or_create(&labels).set(circuit);
+        }
+        for (reason, count) in provider.retried() {
+            let labels = RetryLabels { upstream: provider.name.to_string(), reason: reason.as_str() };
+            let counter = self.upstream_retries.get_or_create(&labels);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
     }
 
     pub fn lines_dropped(&self, file: WriterKind, count: u64) {

@@ -20,11 +20,12 @@ use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use super::body::Body;
-use super::peer::{Security, Waits, peer};
+use super::peer::Waits;
+use super::provider::Endpoint;
 use super::request::{self, Version};
 use super::resolve::Resolver;
 use super::{failure, headers};
-use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest};
+use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest, UpstreamTarget};
 
 /// Bytes written between two looks for an early answer: large enough to fill a connection, small enough to notice a
 /// refusal within one round trip.
@@ -38,15 +39,14 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(1);
 const STALE_WITHIN: Duration = Duration::from_secs(3);
 /// Interim (1xx) heads that are skipped before an answer; real servers send one or two.
 const INTERIM_HEADS_MAX: u32 = 16;
-/// Group 0 is shared; every other number is a connection of its own.
-const SHARED_GROUP: u64 = 0;
+/// Numbers from here on are connections of their own; those below are shared by the calls of one endpoint.
+const OWN_GROUPS: u64 = 1 << 32;
 
-/// A call, and how often it was tried before.
+/// A call of one endpoint.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
     pub(super) request: UpstreamRequest,
-    /// 1 for the first try.
-    pub(super) number: u32,
+    pub(super) endpoint: Arc<Endpoint>,
     /// Whether the connection must be a new one, because a pooled one was stale.
     pub(super) fresh: bool,
     /// How many addresses the host turned out to have; tells the retry policy whether there is another one.
@@ -54,8 +54,8 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn first(request: UpstreamRequest) -> Self {
-        Self { request, number: 1, fresh: false, addresses: Arc::new(AtomicUsize::new(0)) }
+    pub(super) fn first(request: UpstreamRequest, endpoint: Arc<Endpoint>) -> Self {
+        Self { request, endpoint, fresh: false, addresses: Arc::new(AtomicUsize::new(0)) }
     }
 }
 
@@ -70,31 +70,29 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(connector: Connector, waits: Waits, idle: Duration) -> Self {
-        Self {
-            connector: Arc::new(connector),
-            resolver: Arc::default(),
-            waits,
-            idle,
-            groups: Arc::new(AtomicU64::new(SHARED_GROUP + 1)),
-        }
+    pub(super) fn new(connector: Arc<Connector>, waits: Waits, idle: Duration) -> Self {
+        Self { connector, resolver: Arc::default(), waits, idle, groups: Arc::new(AtomicU64::new(OWN_GROUPS)) }
     }
 
     async fn call(self, attempt: Attempt) -> Result<UpstreamReply, UpstreamError> {
-        let Attempt { request, number, fresh, addresses: known } = attempt;
-        let target = request.target.clone();
+        let Attempt { request, endpoint, fresh, addresses: known } = attempt;
+        request.made.fetch_add(1, Ordering::Relaxed);
+        let (target, way) = (&endpoint.target, &endpoint.way);
         let name = &target.name;
-        let addresses = self
-            .resolver
-            .addresses(&target.host, target.port)
-            .await
-            .map_err(|detail| UpstreamError::Resolve { name: name.clone(), host: target.host.clone(), detail })?;
+        let (host, port) = way.place(target);
+        let addresses = self.resolver.addresses(host, port).await.map_err(|detail| UpstreamError::Resolve {
+            name: name.clone(),
+            host: host.to_owned(),
+            detail,
+        })?;
         known.store(addresses.count(), Ordering::Relaxed);
         let no_address = || UpstreamError::Connect { name: name.clone(), detail: "no usable address".to_owned() };
         let address = addresses.preferred().ok_or_else(no_address)?;
-        let security = Security::of(&target).ok_or_else(no_address)?;
-        let group = if fresh { self.groups.fetch_add(1, Ordering::Relaxed) } else { SHARED_GROUP };
-        let peer = peer(address, security, self.waits, group);
+        let mut peer = way.peer(target, address, self.waits).ok_or_else(no_address)?;
+        let shared = peer.group_key;
+        if fresh {
+            peer.group_key = self.groups.fetch_add(1, Ordering::Relaxed);
+        }
 
         let (mut session, reused) = self.connector.get_http_session(&peer).await.map_err(|error| {
             addresses.leave(address);
@@ -102,7 +100,7 @@ impl Caller {
         })?;
         session.set_write_timeout(Some(WRITE_STALL));
         let started = Instant::now();
-        let sent = match exchange_heads(&mut session, &request).await {
+        let sent = match exchange_heads(&mut session, &request, target).await {
             Ok(sent) => sent,
             Err(error) => {
                 if matches!(error.etype(), ErrorType::H2Downgrade) {
@@ -128,11 +126,13 @@ impl Caller {
         let pooled = pooled_for(&head.headers, self.waits.pooled);
         // A connection that was opened apart joins the common pool; HTTP/2 keeps its books under the first name.
         let release_as = match session {
-            HttpSession::H1(_) => HttpPeer { group_key: SHARED_GROUP, ..peer },
+            HttpSession::H1(_) => HttpPeer { group_key: shared, ..peer },
             _ => peer,
         };
         let body = Body::new(name.clone(), session, release_as, self.connector, self.idle, pooled, sent == Sent::All);
-        Ok(UpstreamReply { status, headers: fields, attempts: number, time_to_head, body: Box::new(body) })
+        let attempts = request.made.load(Ordering::Relaxed);
+        let upstream = Arc::clone(name);
+        Ok(UpstreamReply { status, headers: fields, upstream, attempts, time_to_head, body: Box::new(body) })
     }
 }
 
@@ -170,9 +170,13 @@ enum Broken {
 }
 
 /// Sends the request and reads the head of the final answer.
-async fn exchange_heads(session: &mut HttpSession, request: &UpstreamRequest) -> Result<Sent, Box<Error>> {
+async fn exchange_heads(
+    session: &mut HttpSession,
+    request: &UpstreamRequest,
+    target: &UpstreamTarget,
+) -> Result<Sent, Box<Error>> {
     let version = if session.as_http2().is_some() { Version::Http2 } else { Version::Http1 };
-    session.write_request_header(request::head(request, version)?).await?;
+    session.write_request_header(request::head(request, target, version)?).await?;
     match send_body(session, request.body.bytes().clone()).await {
         Ok(Sent::Part) => Ok(Sent::Part),
         Ok(Sent::All) => final_head(session).await.map(|()| Sent::All),

@@ -14,8 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 use tower::{BoxError, Layer, Service};
 
-use super::call::Attempt;
-use crate::exchange::ports::{UpstreamBody, UpstreamError, UpstreamReply};
+use crate::exchange::ports::{UpstreamBody, UpstreamError, UpstreamReply, UpstreamRequest};
 
 /// Allows a number of calls in flight, across all clones of the service.
 #[derive(Debug, Clone)]
@@ -49,9 +48,9 @@ impl<S: Clone> Clone for InFlight<S> {
     }
 }
 
-impl<S> Service<Attempt> for InFlight<S>
+impl<S> Service<UpstreamRequest> for InFlight<S>
 where
-    S: Service<Attempt, Response = UpstreamReply, Error = BoxError>,
+    S: Service<UpstreamRequest, Response = UpstreamReply, Error = BoxError>,
     S::Future: Send + 'static,
 {
     type Response = UpstreamReply;
@@ -65,9 +64,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, attempt: Attempt) -> Self::Future {
+    fn call(&mut self, request: UpstreamRequest) -> Self::Future {
         let permit = self.permit.take();
-        let call = self.inner.call(attempt);
+        let call = self.inner.call(request);
         Box::pin(async move {
             let mut reply = call.await?;
             reply.body = Box::new(Held { body: reply.body, permit });

@@ -5,7 +5,10 @@
 //! | pools, TLS, HTTP/2 by ALPN | the server name is never empty, so certificates are always verified (`peer`) |
 //! | HTTP/1 and HTTP/2 framing | `Host`, framing and `accept-encoding` are ours, hop-by-hop fields end here (`request`) |
 //! | blocking name resolution | resolution off the worker threads, cached, served stale while DNS fails (`resolve`) |
-//! | a dead pooled connection is an error | it is replaced once, and nothing else is ever sent twice (`retry`) |
+//! | a dead pooled connection is an error | it is replaced once, and nothing is sent twice that may have been worked on (`retry`) |
+//! | one peer | several endpoints for one name: shares, failover, circuits, health (`provider`, `failover`, `breaker`, `health`) |
+//! | proxies on Unix sockets | proxies by TCP (`proxy`) |
+//! | | credentials of Clyra's own in place of the client's (`auth`) |
 //! | a time limit per read | connect, head and idle limits, and a bound on the calls in flight (`call`, `body`, `limit`) |
 //! | errors that quote received bytes | errors that do not (`failure`) |
 
@@ -19,28 +22,50 @@ use std::time::Duration;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 
 use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest};
-use call::{Attempt, Caller};
+use call::Caller;
+use failover::Single;
 use limit::InFlightLayer;
 use peer::Waits;
 use retry::RetryPolicy;
 
+pub(crate) mod auth;
+mod balance;
 mod body;
+mod breaker;
 mod call;
+pub(crate) mod failover;
 pub(crate) mod failure;
 pub(crate) mod headers;
+mod health;
 mod limit;
 pub(crate) mod peer;
+mod provider;
+mod proxy;
 pub(crate) mod request;
 pub(crate) mod resolve;
 mod retry;
+mod settings;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 
+pub use auth::{AuthError, SecretError, SecretPlace};
+pub(crate) use breaker::Outcome;
+pub use breaker::{CircuitRules, CircuitState};
+pub(crate) use provider::{BUDGET_PERCENT, ENDPOINTS_MAX, Leave};
+pub use provider::{Endpoint, EndpointState, Provider, ProviderError};
+pub(crate) use retry::RETRIES_MAX;
+pub use retry::RetryReason;
+pub use settings::{
+    AuthSettings, AwsCredentialPlace, AwsSettings, EndpointSettings, GoogleSettings, HealthRules, ProxySettings,
+    RetryRules, TlsSettings, UpstreamSettings,
+};
 pub use target::TargetError;
+pub use tls::TlsError;
 
 /// How providers are called. `Default` suits the public providers.
 #[derive(Debug, Clone)]
@@ -88,8 +113,27 @@ pub enum TrustError {
 /// Calls providers. Clones share connections, limits and the address cache.
 #[derive(Debug, Clone)]
 pub struct UpstreamService {
-    inner: BoxCloneSyncService<Attempt, UpstreamReply, BoxError>,
+    inner: BoxCloneSyncService<UpstreamRequest, UpstreamReply, BoxError>,
     head_timeout: Duration,
+    connector: Shared,
+    waits: Waits,
+}
+
+/// The connector, which has no `Debug`.
+#[derive(Clone)]
+struct Shared(Arc<Connector>);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl UpstreamService {
+    /// Asks endpoints whether they are well, for those providers that want it; ends when all are dropped.
+    pub fn watch(&self, providers: Vec<Arc<Provider>>) -> impl Future<Output = ()> + Send + use<> {
+        health::watch(providers, Arc::clone(&self.connector.0), self.waits)
+    }
 }
 
 /// Builds the service; must be called where the trust store is readable, and used inside a tokio runtime.
@@ -97,14 +141,21 @@ pub fn upstream_service(options: UpstreamOptions) -> Result<UpstreamService, Tru
     let mut connector = ConnectorOptions::new(options.pooled_max);
     connector.ca_file = trust(options.ca_file.as_deref())?;
     let waits = Waits { connect: options.connect_timeout, pooled: options.pooled_idle };
-    let caller = Caller::new(Connector::new(Some(connector)), waits, options.idle_timeout);
-    let stack = ServiceBuilder::new()
-        .load_shed()
-        .layer(InFlightLayer::new(options.calls_max))
-        .retry(RetryPolicy::default())
-        .timeout(options.head_timeout)
-        .service(caller);
-    Ok(UpstreamService { inner: BoxCloneSyncService::new(stack), head_timeout: options.head_timeout })
+    let connector = Arc::new(Connector::new(Some(connector)));
+    let head_timeout = options.head_timeout;
+    let caller = Caller::new(Arc::clone(&connector), waits, options.idle_timeout);
+    let single = ServiceBuilder::new().retry(RetryPolicy::default()).timeout(head_timeout).service(caller);
+    let single = Single::new(ServiceBuilder::new().service_fn(move |attempt: call::Attempt| {
+        let (name, single) = (Arc::clone(&attempt.endpoint.label), single.clone());
+        async move { single.oneshot(attempt).await.map_err(|error| outcome(error, name, head_timeout)) }
+    }));
+    let stack = ServiceBuilder::new().load_shed().layer(InFlightLayer::new(options.calls_max)).service_fn(
+        move |request: UpstreamRequest| {
+            let call = failover::call(single.clone(), request, head_timeout);
+            async move { call.await.map_err(BoxError::from) }
+        },
+    );
+    Ok(UpstreamService { inner: BoxCloneSyncService::new(stack), head_timeout, connector: Shared(connector), waits })
 }
 
 impl Service<UpstreamRequest> for UpstreamService {
@@ -118,14 +169,10 @@ impl Service<UpstreamRequest> for UpstreamService {
     }
 
     fn call(&mut self, request: UpstreamRequest) -> Self::Future {
-        let name = request.target.name.clone();
+        let name = request.provider.name.clone();
         let stack = self.inner.clone();
         let after = self.head_timeout;
-        Box::pin(async move {
-            tower::ServiceExt::oneshot(stack, Attempt::first(request))
-                .await
-                .map_err(|error| outcome(error, name, after))
-        })
+        Box::pin(async move { stack.oneshot(request).await.map_err(|error| outcome(error, name, after)) })
     }
 }
 

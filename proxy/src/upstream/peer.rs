@@ -5,11 +5,14 @@
 //! [`ServerName`], which is never empty.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions, Scheme};
 
+use super::proxy::{HttpProxy, Tunnel};
+use super::tls::Identity;
 use crate::exchange::ports::UpstreamTarget;
 
 /// The name that the server's certificate must carry. Never empty.
@@ -44,6 +47,46 @@ pub(crate) struct Waits {
     pub(crate) connect: Duration,
     /// How long an unused connection stays in the pool.
     pub(crate) pooled: Duration,
+}
+
+/// How connections to one endpoint are made, apart from where it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Way {
+    /// Its own number: connections that trust or show something else are never shared.
+    pub(crate) group: u64,
+    /// Name that the certificate must carry, in place of the host's.
+    pub(crate) server_name: Option<String>,
+    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) proxy: Option<Arc<HttpProxy>>,
+}
+
+impl Way {
+    /// The host and port that a connection is opened to: the proxy's, where there is one.
+    pub(crate) fn place<'a>(&'a self, target: &'a UpstreamTarget) -> (&'a str, u16) {
+        match &self.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&target.host, target.port),
+        }
+    }
+
+    /// The peer at an address of [`Way::place`]; `None` as in [`Security::of`].
+    pub(crate) fn peer(&self, target: &UpstreamTarget, address: SocketAddr, waits: Waits) -> Option<HttpPeer> {
+        let security = match &self.server_name {
+            Some(name) if target.tls => Security::Tls(ServerName::new(name)?),
+            _ => Security::of(target)?,
+        };
+        let mut peer = peer(address, security, waits, self.group);
+        if let Some(identity) = self.identity.as_ref().filter(|_| target.tls) {
+            peer.options.ca = identity.ca();
+            peer.client_cert_key = identity.client();
+        }
+        if let Some(proxy) = &self.proxy {
+            let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+            let target = format!("{host}:{}", target.port);
+            peer.options.custom_l4 = Some(Arc::new(Tunnel { proxy: Arc::clone(proxy), target }));
+        }
+        Some(peer)
+    }
 }
 
 /// Concurrent requests on one HTTP/2 connection: what servers commonly allow.

@@ -3,8 +3,8 @@
 //! `Host` (or `:authority`), framing and `accept-encoding: identity` are always ours: an answer that cannot be read
 //! cannot be inspected. Hop-by-hop fields and Clyra's own never leave.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST};
-use http::{HeaderValue, Method, Uri};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use pingora::Result;
 use pingora::http::RequestHeader;
 
@@ -18,8 +18,7 @@ pub(super) enum Version {
     Http2,
 }
 
-pub(super) fn head(request: &UpstreamRequest, version: Version) -> Result<Box<RequestHeader>> {
-    let target = &request.target;
+pub(super) fn head(request: &UpstreamRequest, target: &UpstreamTarget, version: Version) -> Result<Box<RequestHeader>> {
     let path = full_path(target, &request.path_and_query);
     let fields = request.headers.len().saturating_add(3);
     let mut head = RequestHeader::build(request.method.clone(), path.as_bytes(), Some(fields))?;
@@ -48,6 +47,22 @@ pub(super) fn head(request: &UpstreamRequest, version: Version) -> Result<Box<Re
     Ok(Box::new(head))
 }
 
+/// The head of a request of our own, without a body, over HTTP/1.1.
+pub(super) fn own_head(
+    target: &UpstreamTarget,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Box<RequestHeader>> {
+    let mut head = RequestHeader::build(method.clone(), full_path(target, path).as_bytes(), Some(headers.len() + 2))?;
+    head.insert_header(HOST, target.authority())?;
+    head.insert_header(USER_AGENT, HeaderValue::from_static(concat!("clyra/", env!("CARGO_PKG_VERSION"))))?;
+    for (name, value) in headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(Box::new(head))
+}
+
 /// The path that the server sees: the target's prefix, then what the client asked for.
 pub(crate) fn full_path(target: &UpstreamTarget, path_and_query: &str) -> String {
     format!("{}{path_and_query}", target.path_prefix)
@@ -63,10 +78,17 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use http::HeaderMap;
 
     use super::*;
     use crate::guard::Inspected;
+    use crate::upstream::Provider;
+
+    const URL1: &str = "http://host:8000/v1";
+    const URL2: &str = "https://host/v1";
+
+    fn target(url: &str) -> UpstreamTarget {
+        UpstreamTarget::parse("main", url).unwrap()
+    }
 
     fn request(url: &str) -> UpstreamRequest {
         let mut fields = HeaderMap::new();
@@ -84,17 +106,18 @@ mod tests {
             fields.append(name, HeaderValue::from_static(value));
         }
         UpstreamRequest {
-            target: Arc::new(UpstreamTarget::parse("main", url).unwrap()),
+            provider: Provider::of(target(url)),
             method: Method::POST,
             path_and_query: "/chat?x=1".into(),
             headers: fields,
             body: Inspected::for_test(Bytes::from_static(b"{}")),
+            made: Arc::default(),
         }
     }
 
     #[test]
     fn over_http1_the_head_is_ours_and_only_end_to_end_fields_pass() {
-        let head = head(&request("http://host:8000/v1"), Version::Http1).unwrap();
+        let head = head(&request(URL1), &target(URL1), Version::Http1).unwrap();
         assert_eq!(head.raw_path(), b"/v1/chat?x=1");
         let mut names: Vec<_> = head.headers.keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
@@ -106,7 +129,7 @@ mod tests {
 
     #[test]
     fn over_http2_the_authority_stands_in_the_target() {
-        let head = head(&request("https://host/v1"), Version::Http2).unwrap();
+        let head = head(&request(URL2), &target(URL2), Version::Http2).unwrap();
         assert_eq!(head.uri, "https://host/v1/chat?x=1");
         assert!(!head.headers.contains_key(HOST));
     }

@@ -1,5 +1,6 @@
-//! Wire framing: how bytes on the connection become events, without changing one of them.
+//! Wire framing: how bytes on the connection become events, without changing one of them; and content codings, undone.
 
+pub mod encoding;
 pub mod event_stream;
 pub mod form;
 mod frame;

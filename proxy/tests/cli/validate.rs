@@ -170,6 +170,52 @@ fn only_the_damage_that_is_named_is_mended() {
 }
 
 #[test]
+fn a_scalar_stands_for_the_one_that_it_can_mean_where_that_is_asked_for() {
+    let dir = temp();
+    let schema =
+        json!({"properties": {"total": {"type": "number"}, "paid": {"type": "boolean"}, "tags": {"type": "array"}}});
+    std::fs::write(dir.path().join("s.json"), schema.to_string()).unwrap();
+    let run = |more: &[&str], input: &str| {
+        clyra(dir.path(), &[&["validate", "--schema", "s.json"], more].concat(), input.as_bytes())
+    };
+    let (input, meant) =
+        ("{\"total\": \"42\", \"paid\": \"true\", \"tags\": 1}", "{\"total\": 42, \"paid\": true, \"tags\": [1]}");
+    let ran = run(&["--coerce"], input).is(0);
+    assert_eq!(ran.stdout, meant);
+    let edits = "pass, 3 edits\nbytes 10 to 14: numbers\nbytes 24 to 30: booleans\nbytes 40 to 41: single_to_list\n";
+    assert_eq!(ran.stderr, edits);
+    assert_eq!(run(&["--coerce", "numbers,booleans,single_to_list"], input).is(0).stdout, meant);
+    // Only what is named, and damage only with --repair.
+    assert!(run(&[], input).is(1).stdout.starts_with("violation: byte 10"));
+    assert_eq!(run(&["--coerce", "numbers", "--json"], input).is(1).json()["offset"], 24);
+    assert_eq!(run(&["--coerce", "numbers", "--json"], "{\"total\": \"42\",}").is(1).json()["offset"], 15);
+    assert_eq!(run(&["--coerce", "--repair"], "{\"total\": \"42\",}").is(0).stdout, "{\"total\": 42}");
+    assert_eq!(run(&["--coerce", "numbers", "--follow"], "{\"total\": \"42\"}").is(0).stdout, "{\"total\": 42}");
+    let unknown = run(&["--coerce", "number"], "").is(2).stderr;
+    assert!(unknown.contains("numbers") && unknown.contains("single_to_list"), "{unknown}");
+    let csv = run(&["--format", "csv", "--coerce"], "").is(2).stderr;
+    assert!(csv.contains("--coerce is for JSON documents"), "{csv}");
+
+    let batch = |more: &[&str], line: &serde_json::Value| {
+        clyra(dir.path(), &[&["validate", "--schema", "s.json", "--batch"], more].concat(), line.to_string().as_bytes())
+    };
+    let line = json!({"id": 1, "document": input});
+    let with = |coerce: serde_json::Value| json!({"id": 1, "document": input, "chunk": 1, "coerce": coerce});
+    assert_eq!(batch(&["--coerce"], &line).is(0).json()["repaired"], meant);
+    assert_eq!(batch(&[], &with(json!(true))).is(0).json()["repaired"], meant);
+    assert_eq!(batch(&[], &with(json!(["numbers"]))).is(1).json()["offset"], 24);
+    assert_eq!(batch(&["--coerce"], &with(json!(false))).is(1).json()["offset"], 10);
+    assert_eq!(batch(&["--coerce"], &with(json!(null))).is(0).json()["repaired"], meant);
+    // What is said of the one says nothing of the other.
+    let both = json!({"id": 1, "document": "{\"total\": \"42\",}", "repair": ["trailing_commas"]});
+    assert_eq!(batch(&["--coerce"], &both).is(0).json()["repaired"], "{\"total\": 42}");
+    assert_eq!(batch(&[], &both).is(1).json()["offset"], 10);
+    for wrong in [json!("numbers"), json!(["number"]), json!([1]), json!(1)] {
+        assert!(batch(&[], &with(wrong)).is(2).stderr.contains("line 1: `coerce` must be"));
+    }
+}
+
+#[test]
 fn a_line_of_a_batch_says_what_may_be_mended_in_it() {
     let dir = dir();
     let batch = |arguments: &[&str], line: &serde_json::Value| {

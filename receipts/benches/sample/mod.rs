@@ -87,7 +87,7 @@ pub fn outcome(attempt: &Attempt, attempt_seq: u64) -> Outcome {
             finish_reason: Some("stop".into()),
             received: Some(body.clone()),
             released: Some(body),
-            usage: Some(Usage { cached: 0, input: 200, output: 90, reasoning: 0 }),
+            usage: Some(Usage { cached: 0, estimated: false, input: 200, output: 90, reasoning: 0 }),
             ..Response::default()
         }),
         stream: Some(StreamRecord { events: 90, held_max_bytes: 64, root: "01".repeat(32) }),

@@ -49,7 +49,7 @@ pub struct Exchange {
     pub surface: String,
     pub model: Option<String>,
     pub verdict: Option<String>,
-    /// Outcomes whose tool calls this request answers.
+    /// Outcomes that this request goes on from.
     pub parents: Vec<u64>,
 }
 

@@ -83,7 +83,7 @@ pub struct RunRef {
     /// Id of the run that started this one.
     #[serde(default)]
     pub parent: Option<String>,
-    /// Sequence numbers of the outcomes whose tool calls this request answers.
+    /// Sequence numbers of the outcomes that this request goes on from.
     #[serde(default)]
     pub parents: Vec<u64>,
 }

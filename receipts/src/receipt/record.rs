@@ -148,12 +148,15 @@ pub struct BodyRecord {
     pub commit: Option<Commitment>,
 }
 
-/// Tokens, as the provider counted them.
+/// Tokens, as the provider counted them, or as they were estimated where it did not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Usage {
     #[serde(serialize_with = "super::member::count")]
     pub cached: u64,
+    /// Nobody counted: input and output are estimates. Absent where the provider did.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     #[serde(serialize_with = "super::member::count")]
     pub input: u64,
     #[serde(serialize_with = "super::member::count")]

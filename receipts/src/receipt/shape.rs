@@ -116,7 +116,13 @@ const RESPONSE: Shape = Object(&[
     may("released", BODY),
     may(
         "usage",
-        Object(&[must("cached", Count), must("input", Count), must("output", Count), must("reasoning", Count)]),
+        Object(&[
+            must("cached", Count),
+            may("estimated", Bool),
+            must("input", Count),
+            must("output", Count),
+            must("reasoning", Count),
+        ]),
     ),
 ]);
 

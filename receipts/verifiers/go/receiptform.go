@@ -29,7 +29,7 @@ var (
 	contentForm  = exactly(req("bytes", count), opt("commit", commitmentForm))
 	responseForm = exactly(
 		opt("cost_microusd", count), opt("finish_reason", isText), opt("received", contentForm), opt("released", contentForm),
-		opt("usage", exactly(req("cached", count), req("input", count), req("output", count), req("reasoning", count))))
+		opt("usage", exactly(req("cached", count), opt("estimated", isBool), req("input", count), req("output", count), req("reasoning", count))))
 	streamForm = exactly(req("events", count), req("held_max_bytes", count), req("root", digestText))
 	checksForm = listOf(exactly(
 		req("bytes", count), req("channel", isText), req("id", isText),

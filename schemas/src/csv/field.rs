@@ -1,4 +1,4 @@
-//! One field held to its column: read, judged by the column's schema, unique where it must be, and no formula.
+//! The text of one field held to its column: judged by the column's schema, unique where it must be, and no formula.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -26,26 +26,30 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Judges the field `raw`, as it stands in the text, in column `index`. What is to be written in its place, if anything.
-    pub(super) fn check(&mut self, contract: &CsvContract, index: usize, raw: &str) -> Result<Option<String>, Refusal> {
+    /// Judges a field of this text in column `index`. What is to be written in its place, if anything.
+    pub(super) fn check(
+        &mut self,
+        contract: &CsvContract,
+        index: usize,
+        text: &str,
+    ) -> Result<Option<String>, Refusal> {
         let Some(column) = contract.columns.get(index) else {
             return Err((ViolationKind::ColumnCount, "columns"));
         };
-        let text = unquoted(raw);
         if text.is_empty() && !column.required {
             return Ok(None);
         }
         if text.is_empty() && column.kind != Type::String {
             return Err((ViolationKind::Schema, "required"));
         }
-        self.judge(contract, column, &text)?;
+        self.judge(contract, column, text)?;
         // A number that is one is no formula, though it may begin like it.
-        let is_formula = column.kind == Type::String && contract.formulas != Formulas::Off && is_formula(&text);
+        let is_formula = column.kind == Type::String && contract.formulas != Formulas::Off && is_formula(text);
         let written = match is_formula {
-            false => text,
+            false => Cow::Borrowed(text),
             true if contract.formulas == Formulas::Block => return Err((ViolationKind::Schema, "formulas")),
             true => {
-                let defused = defused(&text);
+                let defused = defused(text);
                 // The text with the apostrophe is what the client reads.
                 self.judge(contract, column, &defused).map_err(|(kind, _)| (kind, "formulas"))?;
                 Cow::Owned(defused)
@@ -85,15 +89,6 @@ impl Fields {
     }
 }
 
-/// A field's text: quotes taken off, doubled quotes made one. The machine has seen that they are in pairs.
-pub(super) fn unquoted(raw: &str) -> Cow<'_, str> {
-    match raw.strip_prefix('"').map(|inner| inner.strip_suffix('"').unwrap_or(inner)) {
-        None => Cow::Borrowed(raw),
-        Some(inner) if inner.contains('"') => Cow::Owned(inner.replace("\"\"", "\"")),
-        Some(inner) => Cow::Borrowed(inner),
-    }
-}
-
 /// A field's text as a value of its column's type. Numbers are spelled as in JSON.
 fn value_of(kind: Type, text: &str) -> Option<Value> {
     match kind {
@@ -109,19 +104,5 @@ fn value_of(kind: Type, text: &str) -> Option<Value> {
             "false" => Some(Value::Bool(false)),
             _ => None,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotes_are_taken_off() {
-        for (raw, text) in
-            [("a", "a"), ("", ""), ("\"\"", ""), ("\"a\"\"b\"", "a\"b"), ("\"\"\"\"", "\""), ("\"a,\r\n\"", "a,\r\n")]
-        {
-            assert_eq!(unquoted(raw), text, "{raw:?}");
-        }
     }
 }

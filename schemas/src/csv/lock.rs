@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::contract::{CsvContract, Formulas};
-use super::field::{Fields, unquoted};
+use super::field::Fields;
 use super::machine::{Event, Machine, Refused};
 use super::opening::Opening;
+use super::reader::FieldReader;
 use super::wrapper::{Last, Offer, Wrapper};
 use crate::lock::{End, Mode, Outcome, Step};
 use crate::repair::{Edit, RepairClass, RepairPolicy};
@@ -31,6 +32,7 @@ pub struct CsvLock {
     mode: Mode,
     wrapper: Wrapper,
     machine: Machine,
+    reader: FieldReader,
     checked: Fields,
     /// The field under way, as it stands in the text.
     field: String,
@@ -57,11 +59,13 @@ impl CsvLock {
     #[must_use]
     pub fn new(contract: Arc<CsvContract>, mode: Mode, repair: RepairPolicy) -> Self {
         let machine = Machine::new(contract.delimiter, contract.line_ending);
+        let reader = FieldReader::new(&contract);
         let mut lock = Self {
             contract,
             mode,
             wrapper: Wrapper::new(repair),
             machine,
+            reader,
             checked: Fields::default(),
             field: String::new(),
             opening: Opening::Held,
@@ -151,6 +155,7 @@ impl CsvLock {
     fn forget(&mut self) {
         self.field = String::new();
         self.checked = Fields::default();
+        self.reader.forget();
     }
 
     fn take(&mut self, text: &str) -> Result<(), Violation> {
@@ -286,14 +291,17 @@ impl CsvLock {
 
     /// The field under way has ended before the next byte.
     fn end_field(&mut self) -> Result<(), Violation> {
-        let index = self.fields;
-        if self.in_header() {
-            let is_right = self.contract.columns.get(index).is_some_and(|column| column.name == *unquoted(&self.field));
+        let (index, in_header) = (self.fields, self.in_header());
+        let Some(text) = self.reader.read(&self.field) else {
+            return Err(self.violation_at(ViolationKind::CsvSyntax, "csv"));
+        };
+        if in_header {
+            let is_right = self.contract.columns.get(index).is_some_and(|column| column.name == text);
             if !is_right {
                 return Err(self.violation_at(ViolationKind::Header, "header"));
             }
         } else {
-            let written = self.checked.check(&self.contract, index, &self.field);
+            let written = self.checked.check(&self.contract, index, text);
             if let Some(with) = written.map_err(|(kind, keyword)| self.violation_at(kind, keyword))? {
                 let range = self.field_at..self.field_at + self.field.len() as u64;
                 self.record_edits.push(Edit { range, with, class: FORMULAS });

@@ -4,8 +4,8 @@
 //! **No byte of a field leaves before it is known to be right, in mode `verified` none of a record**, and nothing leaves
 //! after the first violation. Text that a spreadsheet would read as a formula is defused or refused (CWE-1236).
 //!
-//! Syntax is judged by a strict machine of our own: the `csv` crate forgives what RFC 4180 does not. Values are judged by the
-//! same authority as JSON documents: a column is a JSON Schema.
+//! Syntax is judged by a strict machine of our own: the `csv` crate forgives what RFC 4180 does not. What the fields say that the
+//! machine accepts is that crate's word. Values are judged by the same authority as JSON documents: a column is a JSON Schema.
 //!
 //! ```
 //! use clyra_schemas::{CsvContract, CsvLock, End, Mode, Outcome, Release, RepairPolicy};
@@ -35,6 +35,7 @@ mod formula;
 mod lock;
 mod machine;
 mod opening;
+mod reader;
 mod wrapper;
 
 pub use contract::{CsvContract, CsvContractError, Formulas, LineEnding};

@@ -137,8 +137,8 @@ async fn the_first_segment_of_a_path_names_the_provider() {
         (Simulator::start(Options::default()).await.unwrap(), Simulator::start(Options::default()).await.unwrap());
     let more = |settings: &mut clyra::config::Settings| {
         let target = |name: &str, url: &str| clyra::exchange::ports::UpstreamTarget::parse(name, url).unwrap();
-        settings.upstreams.push(target("anthropic", &second.url()));
-        settings.upstreams.push(target("prefixed", &format!("{}/base", second.url())));
+        settings.upstreams.push(target("anthropic", &second.url()).into());
+        settings.upstreams.push(target("prefixed", &format!("{}/base", second.url())).into());
     };
     let sidecar = Sidecar::start_with(PASSING, &first.url(), &[], more).await;
     let cases = [

@@ -251,7 +251,8 @@ async fn gemini_goes_to_the_upstream_of_its_name() {
         (Simulator::start(Options::default()).await.unwrap(), Simulator::start(Options::default()).await.unwrap());
     let target = UpstreamTarget::parse("gemini", &gemini.url()).unwrap();
     let sidecar =
-        Sidecar::start_with(&policy("error"), &openai.url(), &[], |settings| settings.upstreams.push(target)).await;
+        Sidecar::start_with(&policy("error"), &openai.url(), &[], |settings| settings.upstreams.push(target.into()))
+            .await;
     let headers = [("x-goog-api-key", "simulated")];
     let body = Surface::Gemini.ask(false, &json!({"content": "Hello."}));
     let answer = post(sidecar.address, "/v1beta/models/gemini-x:generateContent?key=k", &headers, body).await;

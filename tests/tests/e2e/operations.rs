@@ -20,7 +20,8 @@ rules:
 ";
 
 /// Metrics that dashboards and alerts are built on: name, type.
-const METRICS: [(&str, &str); 27] = [
+const METRICS: [(&str, &str); 31] = [
+    ("clyra_bodies_held_bytes", "gauge"),
     ("clyra_build", "info"),
     ("clyra_coverage_gaps", "counter"),
     ("clyra_exchange_seconds", "histogram"),
@@ -48,6 +49,9 @@ const METRICS: [(&str, &str); 27] = [
     ("clyra_schema_hold_seconds", "histogram"),
     ("clyra_seal_failures", "counter"),
     ("clyra_streams_dropped", "counter"),
+    ("clyra_upstream_circuit_state", "gauge"),
+    ("clyra_upstream_healthy", "gauge"),
+    ("clyra_upstream_retries", "counter"),
 ];
 
 /// A page of OpenMetrics text: families with their types, and samples by name and labels.

@@ -8,11 +8,14 @@ use clyra_simulator::{Options, SCRIPT_HEADER, Scripted, Simulator};
 use clyra_tests::client::{Answer, post};
 use clyra_tests::recorded::{Random, Recorded, recorded};
 use clyra_tests::sidecar::Sidecar;
-use clyra_tests::texts::{is_clyra_error, texts};
+use clyra_tests::texts::{events, is_clyra_error, members, texts};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+/// What [`texts`] reads member by member.
+const KNOWN: [&str; 5] =
+    ["openai.chat", "openai.responses", "anthropic.messages", "gemini.generateContent", "gemini.streamGenerateContent"];
 const SEED: u64 = 20_261_121;
 
 const ALLOW: &str = "version: 1\nmode: enforce\ndefaults: { budget_ms: { request: 60000 } }\n";
@@ -134,6 +137,16 @@ async fn allowed_traffic_comes_out_byte_for_byte() {
 
 /// A phrase of the answer as its reader sees it.
 fn phrase(exchange: &Recorded) -> Option<String> {
+    if !KNOWN.contains(&exchange.api.as_str()) {
+        let all = members(&exchange.response);
+        let texts = all.into_values().filter(|text| text.split_whitespace().count() > 3);
+        let longest = texts.max_by_key(String::len)?;
+        let words: Vec<&str> = longest.lines().max_by_key(|line| line.len())?.split(' ').collect();
+        let plain = |word: &&&str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b",.'-".contains(&b));
+        let run: Vec<&str> = words.iter().skip_while(|word| !plain(word)).take_while(plain).take(4).copied().collect();
+        let phrase = run.join(" ");
+        return (run.len() > 1 && phrase.len() >= 10).then_some(phrase);
+    }
     let body = String::from_utf8_lossy(&exchange.response).into_owned();
     // Arguments that are a value, the reader spells in its own way: no phrase of the wire.
     let values = exchange.api.starts_with("gemini.") || (exchange.api == "anthropic.messages" && !exchange.stream);
@@ -147,14 +160,16 @@ fn phrase(exchange: &Recorded) -> Option<String> {
 async fn a_forbidden_phrase_is_stopped() {
     let Some(exchanges) = recorded(&[]) else { return };
     let exchanges: Vec<Recorded> = exchanges.into_iter().filter(|e| e.status == 200 && phrase(e).is_some()).collect();
-    assert!(exchanges.len() > 600, "{} exchanges with a phrase", exchanges.len());
+    assert!(exchanges.len() > 800, "{} exchanges with a phrase", exchanges.len());
     let phrases: BTreeSet<String> = exchanges.iter().filter_map(phrase).collect();
     let faults = replay(&policy_forbidding(&phrases), &exchanges, |exchange, answer| {
         let (body, phrase) = (answer.text(), phrase(exchange).unwrap());
-        if texts(&body).values().any(|text| text.contains(&phrase)) {
-            return Some("LEAK: the phrase reached the client".into());
+        let read = if KNOWN.contains(&exchange.api.as_str()) { texts(&body) } else { members(&answer.body()) };
+        if read.values().any(|text| text.contains(&phrase)) {
+            return Some(format!("LEAK: {phrase:?} reached the client"));
         }
-        (!is_clyra_error(&body) || !answer.complete).then(|| format!("not stopped: {} {phrase:?}", answer.status))
+        let told = is_clyra_error(&body) || events(&answer.body()).iter().any(|event| event.get("clyra").is_some());
+        (!told || !answer.complete).then(|| format!("not stopped: {} {phrase:?}", answer.status))
     })
     .await;
     println!("{} recorded exchanges stopped by a phrase of theirs", exchanges.len() - faults.len());

@@ -639,15 +639,15 @@ async fn large_bodies_pass_and_larger_ones_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_a_content_coding_passes_only_where_the_policy_says_so() {
+async fn a_request_in_an_unknown_coding_passes_only_where_the_policy_says_so() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let blocking = Sidecar::start(&policy("block"), &simulator.url()).await;
     let allowing = policy("block").replace("defaults: {", "defaults: { on_error: allow,");
     let allowing = Sidecar::start(&allowing, &simulator.url()).await;
     for surface in Surface::BOTH {
-        // Nothing decodes it, so its bytes do not matter.
+        // Nobody knows this coding, so the bytes do not matter.
         let body = surface.request(false, LITERAL).to_string().into_bytes();
-        let headers = [("content-encoding", "gzip"), (CASE, "encoded")];
+        let headers = [("content-encoding", "x-own"), (CASE, "encoded")];
         let answer = post(blocking.address, surface.path(), &headers, body.clone()).await;
         refused(surface, 400, "invalid_request", &answer);
         assert_eq!(
@@ -659,7 +659,7 @@ async fn a_request_in_a_content_coding_passes_only_where_the_policy_says_so() {
         let answer = post(allowing.address, surface.path(), &headers, body.clone()).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let request = &seen(&simulator)["encoded"];
-        assert_eq!((&request.body[..], &request.headers["content-encoding"]), (&body[..], &"gzip".parse().unwrap()));
+        assert_eq!((&request.body[..], &request.headers["content-encoding"]), (&body[..], &"x-own".parse().unwrap()));
         let reasons = allowing.pair(answer.request_id()).1["coverage"]["reasons"].clone();
         assert_eq!(reasons, json!(["content_encoding"]));
     }

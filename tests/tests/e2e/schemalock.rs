@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use clyra_schemas::{Contract, ContractSource, Limits};
-use clyra_simulator::{Options, Scripted, Simulator};
+use clyra_simulator::{Options, Scripted, SeenRequest, Simulator};
 use clyra_tests::ask::{Surface, cut_short, refused, stopped};
 use clyra_tests::client::{Open, get, open, post};
 use clyra_tests::puppet::Puppet;
@@ -403,12 +403,58 @@ async fn direct(simulator: &Simulator, surface: Surface, stream: bool, content: 
     Bytes::from(post(simulator.addr(), surface.at(stream), &[], surface.ask(stream, &directive)).await.body())
 }
 
+/// An answer that Clyra put into the form that was asked for, as its provider would have.
+fn told_whole(surface: Surface, stream: bool, body: &str) {
+    if !stream {
+        assert!(serde_json::from_str::<Value>(body).is_ok(), "{body}");
+        return;
+    }
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
+    match surface {
+        Surface::Chat | Surface::Messages => assert!(body.ends_with(surface.terminal()), "{body}"),
+        Surface::Responses => {
+            let numbers: Vec<_> = events.iter().map(|event| event["sequence_number"].as_u64().unwrap()).collect();
+            assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+            assert_eq!(events.last().unwrap()["type"], "response.completed");
+            assert_eq!(texts(body)["content/0"], texts(body)["content/0@item"], "said again as it was said");
+        }
+        Surface::Gemini => {
+            assert!(body.ends_with("\r\n\r\n") && events.len() == 1, "{body}");
+            assert_eq!(events[0]["candidates"][0]["finishReason"], "STOP");
+        }
+    }
+}
+
+/// The words of a question that must be for a whole answer, with the first one in it.
+fn asked_once_more(surface: Surface, question: &SeenRequest) -> String {
+    assert_eq!(question.path, surface.at(false));
+    let body: Value = serde_json::from_slice(&question.body).unwrap();
+    let (turns, role, words) = match surface {
+        Surface::Chat | Surface::Messages => {
+            assert_eq!((&body["stream"], &body["temperature"]), (&json!(false), &json!(0)));
+            ("messages", "assistant", "/content")
+        }
+        Surface::Responses => {
+            assert_eq!(body["stream"], false);
+            ("input", "assistant", "/content/0/text")
+        }
+        Surface::Gemini => {
+            assert_eq!(body["generationConfig"]["temperature"], 0);
+            ("contents", "model", "/parts/0/text")
+        }
+    };
+    let turns = body[turns].as_array().unwrap();
+    assert_eq!((turns.len(), turns[1]["role"].as_str()), (3, Some(role)), "{body}");
+    turns[2].pointer(words).and_then(Value::as_str).unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_asked_once_more_and_held_to_the_same() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let sidecar = sidecar("schema: invoice.schema.json, repair: { ask_again: 1 }", &simulator.url()).await;
     let damaged = BROKEN[0].0;
-    for surface in Surface::BOTH {
+    for surface in Surface::ALL {
         for stream in [false, true] {
             let script = |first: Bytes, second: Bytes| {
                 simulator.script(if stream { Scripted::sse(vec![first]) } else { Scripted::json(200, first) });
@@ -430,15 +476,11 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
             assert_eq!(answer.header("x-clyra-decision"), "repair", "{place}");
             let kind = if stream { "text/event-stream" } else { "application/json" };
             assert!(answer.header("content-type").starts_with(kind), "{place}");
-            assert_eq!(answer.text().ends_with(surface.terminal()), stream, "{place}");
+            told_whole(surface, stream, &answer.text());
             assert!(!answer.text().contains("behind"), "{place}");
             let requests = simulator.requests();
             assert_eq!(requests.len(), before + 2);
-            let question: Value = serde_json::from_slice(&requests.last().unwrap().body).unwrap();
-            let messages = question["messages"].as_array().unwrap();
-            assert_eq!((messages.len(), &question["stream"], &question["temperature"]), (3, &json!(false), &json!(0)));
-            assert_eq!(messages[1]["role"], "assistant");
-            let words = messages[2]["content"].as_str().unwrap();
+            let words = asked_once_more(surface, requests.last().unwrap());
             assert!(
                 words.contains("{\"path\":\"/total\",\"keyword\":\"type\"}") && !words.contains("behind"),
                 "{words}"
@@ -451,10 +493,10 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
             assert!(usage["output"].as_u64() > Some(0), "{outcome}");
 
             // A second answer that is no better, one with a forbidden word, and one that is an error: the first block stands.
-            for second in [
-                direct(&simulator, surface, false, damaged).await,
-                direct(&simulator, surface, false, &VALID.replace("Thank you", "Project Nightjar")).await,
-                Bytes::from_static(b"{broken"),
+            for (second, found) in [
+                (direct(&simulator, surface, false, damaged).await, false),
+                (direct(&simulator, surface, false, &VALID.replace("Thank you", "Project Nightjar")).await, true),
+                (Bytes::from_static(b"{broken"), false),
             ] {
                 script(first.clone(), second);
                 let body = surface.request(stream, "An invoice, please.").to_string().into_bytes();
@@ -463,15 +505,67 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
                 assert_eq!(refusal.rule.as_deref(), Some("lock"));
                 let (_, outcome) = sidecar.pair(answer.request_id());
                 assert_eq!((&outcome["verdict"], &outcome["upstream"]["attempts"]), (&json!("blocked"), &json!(2)));
+                // What stopped the second answer is on record, although the client is told of the first.
+                let findings = outcome["findings"].as_array();
+                let classes: Vec<&Value> = findings.into_iter().flatten().map(|finding| &finding["class"]).collect();
+                assert_eq!(classes, if found { vec!["restricted"] } else { vec![] }, "{outcome}");
+                let rules = outcome["policy"]["rules"].as_array();
+                let fired = rules.into_iter().flatten().any(|rule| rule["id"] == "no-codename");
+                assert_eq!(fired, found, "{outcome}");
             }
         }
     }
+    // A stream as one array is answered with one.
+    let array = "/v1beta/models/m:streamGenerateContent?key=k";
+    let body = Surface::Gemini.ask(true, &json!({"content": damaged, "split": 3}));
+    let first = Bytes::from(post(simulator.addr(), array, &[], body).await.body());
+    let good = direct(&simulator, Surface::Gemini, false, VALID).await;
+    simulator.script(Scripted::json(200, first));
+    simulator.script(Scripted::json(200, good));
+    let body = Surface::Gemini.request(true, "An invoice, please.").to_string().into_bytes();
+    let answer = post(sidecar.address, array, &[], body).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
+    let pieces: Value = serde_json::from_str(&answer.text()).unwrap();
+    assert_eq!((pieces.as_array().unwrap().len(), content(&answer.text()).as_str()), (1, VALID));
+    assert_eq!(simulator.requests().last().unwrap().path, "/v1beta/models/m:generateContent?key=k");
     // A model that called a tool is not asked to say that again.
     let requests = simulator.requests().len();
     let directive = json!({"content": damaged, "tool": [{"name": "pay", "arguments": "{}"}]});
     let answer = post(sidecar.address, Surface::Chat.at(false), &[], Surface::Chat.ask(false, &directive)).await;
     refused(Surface::Chat, 400, "schema_violation", &answer);
     assert_eq!(simulator.requests().len(), requests + 1);
+    assert!(sidecar.stop().await.verify().ok);
+    simulator.stop().await;
+}
+
+/// Where the policy only observes, an answer leaves as it came, and what would have become of it is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_have_been_mended_is_on_record() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let entry = "schema: invoice.schema.json, repair: { local: [fences, trailing_commas], coerce: [numbers] }";
+    let policy = policy(entry).replace("mode: enforce", "mode: observe");
+    let sidecar = Sidecar::start_with(&policy, &simulator.url(), &[("invoice.schema.json", INVOICE)], |_| {}).await;
+    let damaged = format!("```json\n{}\n```", VALID.replace("19.5}", "\"19.5\"}").replace("7}]", "7},]"));
+    let broken = damaged.replace("INV-2026", "behind");
+    for surface in Surface::ALL {
+        for stream in [false, true] {
+            for (document, would, verdict) in [
+                (damaged.as_str(), Some("fences,numbers,trailing_commas"), "invalid"),
+                (broken.as_str(), None, "invalid"),
+                (VALID, None, "valid"),
+            ] {
+                let body = surface.ask(stream, &json!({"content": document, "split": 3}));
+                let answer = post(sidecar.address, surface.at(stream), &[], body).await;
+                assert_eq!((answer.status.as_u16(), content(&answer.text()).as_str()), (200, document));
+                let (_, outcome) = sidecar.pair(answer.request_id());
+                assert_eq!((&outcome["verdict"], &outcome["schema"]["verdict"]), (&json!("executed"), &json!(verdict)));
+                assert_eq!(outcome["ext"]["would_repair"].as_str(), would, "{surface:?} {stream} {outcome}");
+                let event = sidecar.event(answer.request_id()).await;
+                let kinds = event["schema"]["would_repair"].as_object().unwrap();
+                assert_eq!(kinds.len(), would.map_or(0, |would| would.split(',').count()), "{event}");
+            }
+        }
+    }
     assert!(sidecar.stop().await.verify().ok);
     simulator.stop().await;
 }

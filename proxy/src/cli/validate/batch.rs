@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clyra_schemas::{Contract, ContractError, End, Judgement, Lock, Mode, RepairPolicy, Step, Verdict};
+use clyra_schemas::{Coercion, Contract, ContractError, End, Judgement, Lock, Mode, RepairPolicy, Step, Verdict};
 use serde_json::json;
 
 use super::compile;
 use super::judge::Watch;
-use super::mended::{Mended, policy_of_line};
+use super::mended::{Mended, coercions_of_line, policy_of_line};
 use crate::cli::exit::{Exit, Outcome, bad};
 use crate::cli::lines::{Line, LineError, Lines};
 use crate::cli::print;
@@ -25,8 +25,12 @@ pub(super) enum Worst {
     UnreadableSchema,
 }
 
-pub(super) fn run(schema: Option<Arc<Contract>>, formats: bool, repair: RepairPolicy) -> Outcome {
-    let mut batch = Batch { given: schema, formats, repair, last: None, worst: Worst::Pass };
+pub(super) fn run(
+    schema: Option<Arc<Contract>>,
+    formats: bool,
+    (repair, coerce): (RepairPolicy, Vec<Coercion>),
+) -> Outcome {
+    let mut batch = Batch { given: schema, formats, repair, coerce, last: None, worst: Worst::Pass };
     match batch.judge(io::stdin(), &mut print::stdout()) {
         Err(LineError::Write(error)) => print::written(Err(error))?,
         other => other?,
@@ -45,6 +49,8 @@ pub(super) struct Batch {
     pub(super) formats: bool,
     /// What may be mended in the document of a line that does not say.
     pub(super) repair: RepairPolicy,
+    /// What may be coerced in it.
+    pub(super) coerce: Vec<Coercion>,
     /// The last schema that was compiled, by its text: tests of one schema stand together.
     pub(super) last: Option<(Vec<u8>, Compiled)>,
     pub(super) worst: Worst,
@@ -87,8 +93,19 @@ impl Batch {
                 )
             })?,
         };
+        let coerce = match line.get("coerce").filter(|coerce| !coerce.is_null()) {
+            None => self.coerce.clone(),
+            Some(coerce) => coercions_of_line(coerce).ok_or_else(|| {
+                line.fault(
+                    "`coerce` must be true, false or a list of the names that `clyra validate --help` has for --coerce",
+                )
+            })?,
+        };
+        let repair = repair.coercing(coerce);
         let (verdict, repaired) = match contract {
-            Ok(contract) if !repair.is_none() => mended(contract, repair, pieces(&document, chunk)),
+            Ok(contract) if !repair.is_none() || repair.coerces_any() => {
+                mended(contract, repair, pieces(&document, chunk))
+            }
             contract => (Verdict::of(contract, pieces(&document, chunk)), None),
         };
         self.worst = self.worst.max(match verdict.verdict {

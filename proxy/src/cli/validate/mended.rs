@@ -1,7 +1,7 @@
-//! `clyra validate --repair`: the document as an answer would be released, and what was changed in it.
+//! `clyra validate --repair` and `--coerce`: the document as an answer would be released, and what was changed in it.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clyra_schemas::{Edit, Release, RepairClass, RepairPolicy};
+use clyra_schemas::{Coercion, Edit, Release, RepairClass, RepairPolicy};
 use serde_json::{Value, json};
 
 use super::Fault;
@@ -19,6 +19,26 @@ pub(super) fn class() -> impl TypedValueParser<Value = RepairClass> {
 /// What `--repair` with these names allows: without names, everything.
 pub(super) fn policy(classes: &[RepairClass]) -> RepairPolicy {
     if classes.is_empty() { RepairPolicy::all() } else { RepairPolicy::of(classes.iter().copied()) }
+}
+
+/// Reads the name of a coercion.
+pub(super) fn coercion() -> impl TypedValueParser<Value = Coercion> {
+    PossibleValuesParser::new(Coercion::ALL.map(Coercion::name))
+        .try_map(|name| Coercion::named(&name).ok_or("no such coercion"))
+}
+
+/// What `--coerce` with these names allows: without names, everything.
+pub(super) fn coercions(named: &[Coercion]) -> Vec<Coercion> {
+    if named.is_empty() { Coercion::ALL.to_vec() } else { named.to_vec() }
+}
+
+/// What the member `coerce` of a line allows: `true`, `false`, or a list of names. `None` if it is anything else.
+pub(super) fn coercions_of_line(coerce: json::Value<'_>) -> Option<Vec<Coercion>> {
+    match coerce.kind() {
+        json::Kind::Bool => Some(if coerce.as_bool()? { Coercion::ALL.to_vec() } else { Vec::new() }),
+        json::Kind::Array => coerce.children().map(|name| Coercion::named(&name.as_str()?)).collect(),
+        _ => None,
+    }
 }
 
 /// What the member `repair` of a line allows: `true`, `false`, or a list of names. `None` if it is anything else.

@@ -138,7 +138,8 @@ proptest! {
 
 fn batch(input: &str, schema: Option<&str>) -> (Result<String, String>, Worst) {
     let given = schema.map(|schema| compile(schema.as_bytes(), true).unwrap());
-    let mut batch = Batch { given, formats: true, repair: RepairPolicy::NONE, last: None, worst: Worst::Pass };
+    let mut batch =
+        Batch { given, formats: true, repair: RepairPolicy::NONE, coerce: Vec::new(), last: None, worst: Worst::Pass };
     let mut out = Vec::new();
     let result = batch.judge(input.as_bytes(), &mut out).map_err(|error| error.to_string());
     (result.map(|()| String::from_utf8(out).unwrap()), batch.worst)

@@ -7,14 +7,22 @@ use http::HeaderMap;
 
 use super::super::handler::{BypassEnd, BypassFailure, Handler};
 use super::super::in_flight::Entered;
-use crate::exchange::ports::{RequestHead, UpstreamTarget};
+use crate::exchange::ports::RequestHead;
 use crate::upstream::resolve::Addresses;
+use crate::upstream::{Endpoint, Leave, Provider};
 
 /// What is known of a bypass under way.
 pub(super) struct Record<H> {
     pub(super) handler: Arc<H>,
     pub(super) head: RequestHead,
-    pub(super) target: Arc<UpstreamTarget>,
+    pub(super) provider: Arc<Provider>,
+    /// Endpoints to which no connection could be had.
+    pub(super) tried: Vec<Arc<Endpoint>>,
+    /// The endpoint that is called.
+    pub(super) leave: Option<Leave>,
+    /// Calls that were begun, and the name on record of the endpoint of the last.
+    pub(super) attempts: u32,
+    pub(super) upstream: Option<Arc<str>>,
     /// Added to the answer.
     pub(super) headers: HeaderMap,
     pub(super) request_bytes: u64,
@@ -59,6 +67,8 @@ impl<H: Handler> Drop for Bypass<H> {
 async fn report<H: Handler>(record: Record<H>, error: Option<String>, upgraded: bool) {
     let end = BypassEnd {
         status: record.status,
+        attempts: record.attempts,
+        upstream: record.upstream,
         request_bytes: record.request_bytes,
         response_bytes: record.response_bytes,
         error,

@@ -7,6 +7,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::super::downstream::Client;
 use super::super::handler::{BypassFailure, Handler};
 use super::{Adapter, Context};
+use crate::upstream::Outcome;
 
 pub(super) async fn run<H: Handler>(
     adapter: &Adapter<H>,
@@ -28,7 +29,12 @@ pub(super) async fn run<H: Handler>(
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => BypassFailure::Timeout,
         _ => BypassFailure::Broken,
     });
-    let answer = adapter.handler.bypass_failed(&record.head, &record.target, failure);
+    if let Some(leave) = record.leave.take()
+        && failure != BypassFailure::Credentials
+    {
+        leave.settle(Outcome::Failed);
+    }
+    let answer = adapter.handler.bypass_failed(&record.head, &record.provider, failure);
     let code = answer.status.as_u16();
     record.status = Some(code);
     session.set_keepalive(None);

@@ -80,7 +80,7 @@ impl<H: Handler> ProxyHttp for Adapter<H> {
         request: &mut RequestHeader,
         ctx: &mut Context<H>,
     ) -> Result<()> {
-        upstream_request_filter::run(request, ctx)
+        upstream_request_filter::run(request, ctx).await
     }
 
     async fn request_body_filter(

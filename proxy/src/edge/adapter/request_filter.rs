@@ -14,7 +14,8 @@ use super::super::socket::ClientSocket;
 use super::bypass::{Bypass, Record};
 use super::{Adapter, Context, tunnel};
 use crate::exchange::answer::OwnAnswer;
-use crate::exchange::ports::{RequestHead, UpstreamTarget};
+use crate::exchange::ports::RequestHead;
+use crate::upstream::Provider;
 
 /// Whether the request was answered; an error when an answer was begun and cannot be completed.
 pub(super) async fn run<H: Handler>(adapter: &Adapter<H>, session: &mut Session, ctx: &mut Context<H>) -> Result<bool> {
@@ -37,8 +38,8 @@ pub(super) async fn run<H: Handler>(adapter: &Adapter<H>, session: &mut Session,
     }
     match adapter.handler.route(&head) {
         Route::Refuse(refusal) => answer(adapter, session, refusal).await,
-        Route::Bypass { target, path } => {
-            open_bypass(adapter, session, ctx, RequestHead { path, ..head }, target).await
+        Route::Bypass { provider, path } => {
+            open_bypass(adapter, session, ctx, RequestHead { path, ..head }, provider).await
         }
         Route::Inspect if asks_for_upgrade(session) => {
             let refusal = adapter.handler.malformed("a connection upgrade cannot be inspected on this route");
@@ -78,16 +79,20 @@ async fn open_bypass<H: Handler>(
     session: &mut Session,
     ctx: &mut Context<H>,
     head: RequestHead,
-    target: Arc<UpstreamTarget>,
+    provider: Arc<Provider>,
 ) -> Result<bool> {
-    let headers = match adapter.handler.bypass_opened(&head, &target).await {
+    let headers = match adapter.handler.bypass_opened(&head, &provider).await {
         Ok(headers) => headers,
         Err(refusal) => return answer(adapter, session, refusal).await,
     };
     ctx.bypass = Some(Bypass::new(Record {
         handler: adapter.handler.clone(),
         head,
-        target,
+        provider,
+        tried: Vec::new(),
+        leave: None,
+        attempts: 0,
+        upstream: None,
         headers,
         request_bytes: 0,
         response_bytes: 0,

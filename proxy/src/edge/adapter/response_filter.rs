@@ -6,7 +6,7 @@ use pingora::http::ResponseHeader;
 
 use super::super::handler::Handler;
 use super::Context;
-use crate::upstream::headers;
+use crate::upstream::{Outcome, headers};
 
 pub(super) fn run<H: Handler>(response: &mut ResponseHeader, ctx: &mut Context<H>) -> Result<()> {
     let Some(record) = ctx.bypass.as_mut().and_then(|bypass| bypass.record()) else {
@@ -16,6 +16,9 @@ pub(super) fn run<H: Handler>(response: &mut ResponseHeader, ctx: &mut Context<H
         return Ok(());
     }
     record.status = Some(response.status.as_u16());
+    if let Some(leave) = record.leave.take() {
+        leave.settle(Outcome::of_status(response.status));
+    }
     let forged: Vec<_> = response.headers.keys().filter(|name| headers::is_own(name)).cloned().collect();
     for name in forged {
         response.remove_header(&name);

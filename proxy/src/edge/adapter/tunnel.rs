@@ -26,7 +26,7 @@ const INTERIM_HEADS_MAX: u32 = 16;
 pub(super) async fn run<H: Handler>(adapter: &Adapter<H>, session: &mut Session, ctx: &mut Context<H>) -> Result<()> {
     let mut target = connect(adapter, ctx).await?;
     let mut handshake = handshake(session.req_header())?;
-    upstream_request_filter::run(&mut handshake, ctx)?;
+    upstream_request_filter::run(&mut handshake, ctx).await?;
     target.write_timeout = Some(WRITE_MAX);
     target.write_request_header(Box::new(handshake)).await.map_err(Error::into_up)?;
     let answered = timeout(BYPASS_SILENCE_MAX, answer(&mut target)).await;

@@ -1,5 +1,7 @@
 //! Requests that pass uninspected: they arrive as they were sent, and are accounted for.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -7,6 +9,7 @@ use super::support::{Event, Served, loopback, origin, patiently};
 use crate::edge::{BypassEnd, ServeOptions};
 use crate::exchange::ports::UpstreamTarget;
 use crate::upstream::tests::identity::Identity;
+use crate::upstream::{EndpointSettings, Provider, UpstreamSettings};
 
 async fn request_head(tcp: &mut TcpStream) -> String {
     let mut head = Vec::new();
@@ -271,4 +274,28 @@ async fn a_client_that_leaves_a_bypass_ends_it() {
     let end = closed(&served).await;
     assert_eq!(end.status, Some(200));
     assert!(end.error.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_cannot_be_reached_is_passed_over_and_counted() {
+    let target = origin(|mut tcp| async move {
+        request_head(&mut tcp).await;
+        tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    })
+    .await;
+    let nowhere = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let endpoint = |name: &str, address: std::net::SocketAddr, weight| EndpointSettings {
+        name: name.into(),
+        target: UpstreamTarget::parse("origin", &format!("http://{address}")).unwrap(),
+        weight,
+    };
+    let settings = UpstreamSettings {
+        endpoints: vec![endpoint("a", nowhere, 9), endpoint("b", target, 1)],
+        ..UpstreamTarget::parse("origin", "http://unused").unwrap().into()
+    };
+    let served = Served::with_provider(loopback(), Some(Arc::new(Provider::new(settings, None, 0).unwrap())));
+    let answer = served.ask("GET /bypass HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let end = closed(&served).await;
+    assert_eq!((end.attempts, end.upstream.as_deref()), (2, Some("origin/b")));
 }

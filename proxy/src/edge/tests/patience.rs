@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::support::roomy;
 use crate::edge::downstream::{Client, Outcome};
 use crate::edge::limits;
 use crate::edge::socket::ClientSocket;
@@ -46,7 +47,7 @@ async fn a_body_that_stops_coming_is_given_up() {
     let cut = CancellationToken::new();
     let mut down = Client::new(&mut session, &cut);
     let begun = Instant::now();
-    assert!(matches!(down.read_body(100).await, Err(BodyError::Timeout)));
+    assert!(matches!(down.read_body(100, &mut roomy()).await, Err(BodyError::Timeout)));
     assert_eq!(begun.elapsed(), limits::BODY_SILENCE_MAX);
 }
 
@@ -63,10 +64,10 @@ async fn a_body_that_drips_is_given_up() {
     };
     let cut = CancellationToken::new();
     let mut down = Client::new(&mut session, &cut);
-    let begun = Instant::now();
+    let (begun, mut room) = (Instant::now(), roomy());
     tokio::select! {
         () = drip => panic!("the session outlives the drip"),
-        body = down.read_body(10_000) => assert!(matches!(body, Err(BodyError::Timeout))),
+        body = down.read_body(10_000, &mut room) => assert!(matches!(body, Err(BodyError::Timeout))),
     }
     assert_eq!(begun.elapsed(), limits::BODY_MAX);
 }
@@ -78,7 +79,7 @@ async fn a_cut_ends_every_wait() {
     let mut down = Client::new(&mut session, &cut);
     cut.cancel();
     let begun = Instant::now();
-    assert!(matches!(down.read_body(100).await, Err(BodyError::Gone)));
+    assert!(matches!(down.read_body(100, &mut roomy()).await, Err(BodyError::Gone)));
     down.gone().await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }

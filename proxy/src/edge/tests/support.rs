@@ -16,13 +16,14 @@ use tower::ServiceExt;
 
 use crate::edge::{BypassEnd, BypassFailure, Edge, EdgeError, Handler, Route, ServeOptions, Stop, Stopped};
 use crate::exchange::answer::OwnAnswer;
+use crate::exchange::held::{Budget, Share};
 use crate::exchange::ports::{
     BodyError, Downstream, RequestHead, ResponseHead, UpstreamReply, UpstreamRequest, UpstreamTarget,
 };
 use crate::guard::{Inspected, Released};
 use crate::upstream::tests::identity::small_trust_store;
 use crate::upstream::tests::origin::plain_options;
-use crate::upstream::{UpstreamService, upstream_service};
+use crate::upstream::{Provider, UpstreamService, upstream_service};
 
 /// Ends a test that would otherwise hang; never reached when all is well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,8 +51,13 @@ pub(super) struct Script {
     events: mpsc::UnboundedSender<Event>,
     /// `/stream` writes its second half after this.
     pub(super) go_on: Notify,
-    pub(super) bypass: Option<Arc<UpstreamTarget>>,
+    pub(super) bypass: Option<Arc<Provider>>,
     upstream: UpstreamService,
+}
+
+/// Memory for any body.
+pub(super) fn roomy() -> Share {
+    Budget::new(usize::MAX).share()
 }
 
 fn released(text: impl Into<Bytes>) -> Released {
@@ -89,13 +95,14 @@ impl Script {
 
     /// What an exchange does at its simplest: passes an upstream's answer on for as long as the client is there.
     async fn relay(&self, head: &RequestHead, down: &mut dyn Downstream) {
-        let body = down.read_body(ECHO_BYTES_MAX).await.unwrap();
+        let body = down.read_body(ECHO_BYTES_MAX, &mut roomy()).await.unwrap();
         let request = UpstreamRequest {
-            target: self.bypass.clone().unwrap(),
+            provider: self.bypass.clone().unwrap(),
             method: head.method.clone(),
             path_and_query: head.path.clone(),
             headers: HeaderMap::new(),
             body: Inspected::for_test(body),
+            made: Arc::default(),
         };
         let called = tokio::select! {
             reply = self.upstream.clone().oneshot(request) => reply.ok(),
@@ -123,7 +130,7 @@ impl Script {
     }
 
     async fn echo(&self, down: &mut dyn Downstream, limit: usize) {
-        match down.read_body(limit).await {
+        match down.read_body(limit, &mut roomy()).await {
             Ok(body) => {
                 self.tell(Event::Body(Ok(body.len())));
                 let text = format!("{} {}", body.len(), checksum(&body));
@@ -149,9 +156,9 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
 impl Handler for Script {
     fn route(&self, head: &RequestHead) -> Route {
         if head.path.starts_with("/bypass")
-            && let Some(target) = &self.bypass
+            && let Some(provider) = &self.bypass
         {
-            return Route::Bypass { target: target.clone(), path: head.path.clone() };
+            return Route::Bypass { provider: provider.clone(), path: head.path.clone() };
         }
         if head.path == "/refused" { Route::Refuse(own(404, "no such route")) } else { Route::Inspect }
     }
@@ -170,7 +177,7 @@ impl Handler for Script {
             }
             "/stream" => {
                 let done = async {
-                    down.read_body(ECHO_BYTES_MAX).await.map_err(|_| ())?;
+                    down.read_body(ECHO_BYTES_MAX, &mut roomy()).await.map_err(|_| ())?;
                     down.start(start(), None).await.map_err(|_| ())?;
                     down.write(released("first,")).await.map_err(|_| ())?;
                     self.go_on.notified().await;
@@ -180,7 +187,7 @@ impl Handler for Script {
                 self.tell(Event::Finished(done.await.is_ok()));
             }
             "/wait" => {
-                let _ = down.read_body(ECHO_BYTES_MAX).await;
+                let _ = down.read_body(ECHO_BYTES_MAX, &mut roomy()).await;
                 tokio::select! {
                     () = down.gone() => self.tell(Event::Gone),
                     () = self.go_on.notified() => {
@@ -215,7 +222,7 @@ impl Handler for Script {
         }
     }
 
-    async fn bypass_opened(&self, head: &RequestHead, _: &UpstreamTarget) -> Result<HeaderMap, OwnAnswer> {
+    async fn bypass_opened(&self, head: &RequestHead, _: &Provider) -> Result<HeaderMap, OwnAnswer> {
         if head.path == "/bypass/not-durable" {
             return Err(own(503, "no receipt, no bypass"));
         }
@@ -229,7 +236,7 @@ impl Handler for Script {
         self.tell(Event::BypassClosed(end));
     }
 
-    fn bypass_failed(&self, _: &RequestHead, _: &UpstreamTarget, failure: BypassFailure) -> OwnAnswer {
+    fn bypass_failed(&self, _: &RequestHead, _: &Provider, failure: BypassFailure) -> OwnAnswer {
         own(failure.status().as_u16(), &format!("{failure:?}"))
     }
 
@@ -263,9 +270,13 @@ impl Served {
     }
 
     pub(super) fn with(options: ServeOptions, bypass: Option<UpstreamTarget>) -> Self {
+        Self::with_provider(options, bypass.map(Provider::of))
+    }
+
+    pub(super) fn with_provider(options: ServeOptions, bypass: Option<Arc<Provider>>) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
         let upstream = upstream_service(plain_options()).unwrap();
-        let script = Arc::new(Script { events, go_on: Notify::new(), bypass: bypass.map(Arc::new), upstream });
+        let script = Arc::new(Script { events, go_on: Notify::new(), bypass, upstream });
         let edge = Edge::bind(options, script.clone()).unwrap();
         let address = edge.local_addr();
         let stop = Stop::new();

@@ -12,13 +12,14 @@ use http::{HeaderValue, header};
 use tower::ServiceExt;
 
 use super::{Context, Exchange, Stop};
-use crate::exchange::judge::{FINDINGS_MAX, PolicyJudge};
+use crate::exchange::answer::Asked;
+use crate::exchange::judge::PolicyJudge;
 use crate::exchange::lock::Bound;
 use crate::exchange::ports::{Downstream, UpstreamReply, UpstreamRequest};
 use crate::exchange::record::Side;
 use crate::guard::{self, Inspected, Invalid, Repairs, Report};
 use crate::json::{Doc, Limits};
-use crate::surface::again::{self, Flaw};
+use crate::surface::again::{self, Flaw, Streamed};
 use crate::surface::{ResponseFacts, Usage};
 
 /// What asking again needs to have kept of the first time.
@@ -46,30 +47,45 @@ impl Exchange<'_> {
     ) -> Result<bool, Stop> {
         let Some(breach) = self.record.breach() else { return Ok(false) };
         let by = (breach.id.clone(), breach.digest.clone());
-        let Some(question) = self.question(&asking, &invalid) else { return Ok(false) };
+        let Some((path_and_query, body)) = self.question(&asking, &invalid) else { return Ok(false) };
         let Asking { context, mut request, bound } = asking;
         // Another question under the same key would be given the first one's answer.
         request.headers.remove("idempotency-key");
-        let request = UpstreamRequest { body: question, ..request };
+        let request = UpstreamRequest { path_and_query, body, made: Arc::default(), ..request };
         let second = tokio::time::timeout(patience, self.second(request, context, bound, down)).await;
         let Ok(second) = second else {
             tracing::warn!(request_id = %self.id, "the model was asked again and did not answer in time");
             return Ok(false);
         };
         let Some(Second { reply: (status, mut headers), answer, mut side, facts }) = second? else { return Ok(false) };
-        let (length, parts) = if self.record.stream {
-            let Some(events) = guard::as_events(self.surface, &answer) else { return Ok(false) };
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            let mut tree = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
-            events.iter().for_each(|event| tree.push(event.bytes()));
-            self.record.events = Some((tree.events(), tree.root_hex()));
-            self.event_leaves = tree.into_leaves();
-            (None, events)
-        } else {
-            (Some(answer.body.bytes().len()), vec![answer.body])
+        let streamed = match self.asked {
+            Asked::Document => None,
+            Asked::Array => Some(Streamed::Array),
+            Asked::Events => Some(Streamed::Events),
+        };
+        let parts = match streamed.map(|streamed| guard::as_stream(self.surface, &answer, streamed)) {
+            None => vec![answer.body],
+            Some(Some(parts)) => parts,
+            Some(None) => return Ok(false),
+        };
+        let length = match streamed {
+            Some(Streamed::Events) => {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                let mut tree = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
+                parts.iter().for_each(|event| tree.push(event.bytes()));
+                self.record.events = Some((tree.events(), tree.root_hex()));
+                self.event_leaves = tree.into_leaves();
+                None
+            }
+            _ => {
+                // Whatever the first answer came as.
+                (self.record.events, self.event_leaves) = (None, None);
+                Some(parts.iter().map(|part| part.bytes().len()).sum())
+            }
         };
         side.report.schema.repairs = Repairs::asked_again(by);
-        self.keep_findings(&mut side);
+        // What was found in the first answer was found, although nobody is shown it.
+        side.add(&self.record.response);
         self.record.response = side;
         self.record.facts = ResponseFacts { usage: sum(self.record.facts.usage, facts.usage), ..facts };
         self.note_released(&parts);
@@ -78,16 +94,18 @@ impl Exchange<'_> {
     }
 
     /// The question, as far as the policy lets it be asked.
-    fn question(&self, asking: &Asking, invalid: &Invalid) -> Option<Inspected> {
+    fn question(&self, asking: &Asking, invalid: &Invalid) -> Option<(String, Inspected)> {
         let breaches = &self.record.response.decided.as_ref()?.breaches;
         let flaws: Vec<Flaw<'_>> =
             breaches.iter().map(|b| Flaw { kind: &b.kind, keyword: &b.keyword, pointer: &b.pointer }).collect();
-        let body = again::request(self.surface, asking.request.body.bytes(), invalid.text(), &flaws)?;
+        let asked = (asking.request.path_and_query.as_str(), &**asking.request.body.bytes());
+        let (path_and_query, body) = again::request(self.surface, asked, invalid.text(), &flaws)?;
         let body = Bytes::from(body);
         let doc = Doc::parse(&body, Limits::default()).ok()?;
         let mut judge = PolicyJudge::request(Arc::clone(&asking.context));
         let mut report = Report::default();
-        guard::request(self.surface, &self.gateway.engine, (&body, &doc), &mut judge, &mut report).ok()
+        let inspected = guard::request(self.surface, &self.gateway.engine, (&body, &doc), &mut judge, &mut report);
+        Some((path_and_query, inspected.ok()?))
     }
 
     async fn second(
@@ -102,7 +120,9 @@ impl Exchange<'_> {
             () = down.gone() => return Err(Stop::Gone),
             reply = self.gateway.call.clone().oneshot(request) => reply,
         };
-        let Ok(mut reply) = reply else { return Ok(None) };
+        let Ok(mut reply) = reply.map_err(Stop::Upstream).and_then(|reply| self.decoded_reply(reply)) else {
+            return Ok(None);
+        };
         self.record.called.attempts = self.record.called.attempts.saturating_add(reply.attempts);
         let encoded = reply.headers.contains_key(header::CONTENT_ENCODING);
         let Some(body) = self.whole(&mut reply, down).await?.filter(|_| reply.status.is_success() && !encoded) else {
@@ -128,6 +148,7 @@ impl Exchange<'_> {
             Some(answer) => Ok(Some(Second { reply: (status, headers), answer, side, facts })),
             None => {
                 self.record.facts.usage = sum(self.record.facts.usage, usage);
+                self.record.response.add(&side);
                 Ok(None)
             }
         }
@@ -146,17 +167,6 @@ impl Exchange<'_> {
                 Err(stop) => return Err(stop),
             }
         }
-    }
-
-    /// What was found in the first answer was found, although nobody is shown it.
-    fn keep_findings(&self, side: &mut Side) {
-        let (Some(first), Some(second)) = (&self.record.response.decided, &mut side.decided) else { return };
-        second.findings_total += first.findings_total;
-        second.findings.extend(first.findings.iter().cloned());
-        second.findings.truncate(FINDINGS_MAX);
-        second.rules.extend(first.rules.iter().cloned());
-        second.exceptions.extend(first.exceptions.iter().cloned());
-        side.report.gaps.extend(self.record.response.report.gaps.iter().copied());
     }
 }
 

@@ -4,13 +4,17 @@
 //! once then, which makes the provider stop.
 
 mod again;
+mod coding;
+mod count;
 mod read;
 mod reply;
 mod settle;
 
+pub use count::AskForUsage;
 pub use settle::stamp;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -23,15 +27,18 @@ use tower::ServiceExt;
 use super::answer::{Asked, Reason};
 use super::gateway::Gateway;
 use super::headers;
+use super::held::{Full, Share};
 use super::inspect::InspectError;
 use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
 use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
 use super::record::{Called, Labels, Passed, Record, Side};
-use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
+use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
+use crate::json::{Doc, Limits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
+use crate::upstream::Provider;
 use again::Asking;
 use settle::send_own;
 
@@ -60,6 +67,14 @@ enum Stop {
     Gone,
     /// The receipt could not be made durable.
     NoReceipt,
+    /// The memory for bodies is spent.
+    NoRoom,
+}
+
+impl From<Full> for Stop {
+    fn from(_: Full) -> Self {
+        Self::NoRoom
+    }
 }
 
 impl From<Block> for Stop {
@@ -106,6 +121,14 @@ struct Exchange<'g> {
     mended: bool,
     /// The content type of a request that is written anew.
     content_type: Option<http::HeaderValue>,
+    /// What the request takes of the memory for bodies, and what the answer does.
+    held: Share,
+    held_answer: Share,
+    /// How the request does not ask for the count of its stream's tokens, and whether we did in its place.
+    uncounted: Option<NotAsked>,
+    hides_count: bool,
+    /// A choice of the answer was ended alone before its head left.
+    shortened: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -132,6 +155,11 @@ impl<'g> Exchange<'g> {
             ahead: None,
             mended: false,
             content_type: None,
+            held: gateway.held.share(),
+            held_answer: gateway.held.share(),
+            uncounted: None,
+            hides_count: false,
+            shortened: false,
         }
     }
 
@@ -142,14 +170,20 @@ impl<'g> Exchange<'g> {
                 self.record.verdict = Verdict::AbortedByClient;
                 let _ = self.close().await;
             }
-            Err(stop) => self.stop(stop, down).await,
+            Err(stop) => {
+                let stop = self.unreadable(stop);
+                self.stop(stop, down).await;
+            }
         }
         self.publish();
     }
 
-    async fn stations(&mut self, head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
-        let body = down.read_body(self.gateway.limits.request_bytes_max).await.map_err(Stop::Body)?;
+    async fn stations(&mut self, mut head: RequestHead, down: &mut dyn Downstream) -> Result<(), Stop> {
+        self.admit(&head)?;
+        let limit_bytes = self.gateway.limits.request_bytes_max;
+        let body = down.read_body(limit_bytes, &mut self.held).await.map_err(Stop::Body)?;
         self.note_request(&body);
+        let body = self.decoded_request(&mut head, body).await?;
         let (context, facts, inspected) = self.inspect(&head, body).await?;
         let plan = self.plan(&context, &facts)?;
         let request = self.upstream_request(&head, inspected)?;
@@ -160,8 +194,16 @@ impl<'g> Exchange<'g> {
         }
         let clock = Instant::now();
         let kept = plan.may_ask().then(|| request.clone());
-        let (reply, bound) = self.call(request, plan, down).await?;
+        let made = Arc::clone(&request.made);
+        let called = self.call(request, plan, down).await;
+        self.record.called.attempts = made.load(Ordering::Relaxed);
+        let (reply, bound) = called?;
         self.note_reply(&reply);
+        self.record.upstream = Some(Arc::clone(&reply.upstream));
+        let reply = self.decoded_reply(reply)?;
+        if kept.is_none() {
+            self.held.set(0)?;
+        }
         let asking = kept.map(|request| {
             let (context, bound) = (Arc::clone(&context), bound.clone().strict());
             Asking { context, request, bound }
@@ -190,17 +232,23 @@ impl<'g> Exchange<'g> {
         let address = Address { path: &head.path, query: head.query.as_deref() };
         let facts = (self.surface.request_facts)(posted.doc.root(&posted.document), address);
         self.note_facts(&facts);
+        if let Some(fits) = self.surface.headers {
+            fits(&head.headers, posted.doc.root(&posted.document)).map_err(mismatch)?;
+        }
+        self.uncounted = self.uncounted(posted.doc.root(&posted.document), &facts);
         let context = self.context(head, &facts, body.len());
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
+        let kept = if self.surface.kept { address.kept_id() } else { None };
         let outcome = self.gateway.inspect.run(body.len(), move || {
             let mut judge = PolicyJudge::request(job);
             let mut report = Report::default();
-            let result = match &posted.form {
+            let known = guard::kept(kept, &mut judge, &mut report);
+            let result = known.and_then(|()| match &posted.form {
                 Some(form) => guard::form(surface, &engine, form, &mut judge, &mut report),
                 None if in_job.is_empty() => guard::bodiless(&engine, &mut judge, &mut report),
                 None => guard::request(surface, &engine, (&in_job, &posted.doc), &mut judge, &mut report),
-            };
+            });
             (result, judge, report)
         });
         let (result, judge, report) = match outcome.await {
@@ -215,8 +263,22 @@ impl<'g> Exchange<'g> {
             }
         };
         let inspected = report.gaps.iter().all(|g| !matches!(g, Gap::DetectorTimeout | Gap::DetectorError));
+        let redacted = report.redactions > 0;
+        self.record.parents.extend(judge.decided.made_by.iter().copied());
         self.record.request = Side { report, decided: Some(judge.decided), inspected };
-        Ok((context, facts, result?))
+        let inspected = result?;
+        if let Some(fits) = self.surface.headers.filter(|_| redacted) {
+            // What was redacted in the body must not stand in a header.
+            let body = inspected.bytes();
+            let doc = Doc::parse(body, Limits::default()).map_err(|error| mismatch(error.to_string()))?;
+            fits(&head.headers, doc.root(body)).map_err(|_| Block {
+                cause: Cause::Policy,
+                rule: None,
+                reason: "something was to be redacted that a header repeats".into(),
+                detectors: Vec::new(),
+            })?;
+        }
+        Ok((context, facts, inspected))
     }
 
     /// A request that cannot be read, if the policy lets such requests pass.
@@ -237,6 +299,7 @@ impl<'g> Exchange<'g> {
 
     fn context(&self, head: &RequestHead, facts: &RequestFacts, bytes: usize) -> Arc<Context> {
         let labels = &self.record.labels;
+        let server = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
         Arc::new(Context {
             policy: Arc::clone(&self.gateway.policy),
             caller: self.record.caller.clone(),
@@ -251,6 +314,9 @@ impl<'g> Exchange<'g> {
                 bytes: bytes as u64,
             },
             now_unix_s: unix_now(),
+            calls: self.surface.calls,
+            kept: Some(Arc::clone(&self.gateway.kept)),
+            pins: server.map(|(target, _)| (Arc::clone(&self.gateway.pins), Arc::clone(&target.name))),
         })
     }
 
@@ -296,16 +362,41 @@ impl<'g> Exchange<'g> {
     }
 
     fn upstream_request(&mut self, head: &RequestHead, body: Inspected) -> Result<UpstreamRequest, Stop> {
-        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
-        let (target, path) = selected.ok_or(Stop::Malformed("no upstream is configured"))?;
-        self.record.upstream = Some(Arc::clone(&target.name));
+        let (provider, path) = self.provider(head)?;
+        self.record.upstream = Some(Arc::clone(&provider.name));
+        let body = self.counted(&provider, body);
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
         let mut headers = headers::end_to_end(&head.headers);
         if let Some(kind) = self.content_type.take() {
             headers.insert(header::CONTENT_TYPE, kind);
         }
-        Ok(UpstreamRequest { target, method: head.method.clone(), path_and_query, headers, body })
+        Ok(UpstreamRequest {
+            provider,
+            method: head.method.clone(),
+            path_and_query,
+            headers,
+            body,
+            made: Arc::default(),
+        })
     }
+
+    /// A client whose key is unknown where keys are exchanged gets nowhere, before anything of it is read.
+    fn admit(&self, head: &RequestHead) -> Result<(), Stop> {
+        let (provider, _) = self.provider(head)?;
+        if provider.admits(head) {
+            return Ok(());
+        }
+        Err(Stop::Upstream(UpstreamError::UnknownKey { name: Arc::clone(&provider.name) }))
+    }
+
+    fn provider(&self, head: &RequestHead) -> Result<(Arc<Provider>, String), Stop> {
+        let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
+        selected.ok_or(Stop::Malformed("no upstream is configured"))
+    }
+}
+
+fn mismatch(reason: String) -> Block {
+    Block { cause: Cause::HeaderMismatch, rule: None, reason, detectors: Vec::new() }
 }
 
 /// The request asks for what cannot be held to.

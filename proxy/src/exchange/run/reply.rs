@@ -16,7 +16,7 @@ use crate::exchange::ports::{Downstream, UpstreamReply};
 use crate::exchange::record::Side;
 use crate::guard::{self, Gap, Released, Report};
 use crate::surface::{Answers, ResponseFacts};
-use crate::wire::Framing;
+use crate::wire::{Framing, encoding};
 
 /// How long a provider may keep the connection open after its terminal event.
 const AFTER_DONE_MAX: Duration = Duration::from_secs(2);
@@ -41,11 +41,7 @@ impl Exchange<'_> {
         let judge = PolicyJudge::response(context, status.as_u16(), bound.on_violation);
         let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let encoded = reply
-            .headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
-        if encoded {
+        if encoding::codings(&reply.headers).is_err() {
             return self.pass(reply, judge, Gap::Encoded, down).await;
         }
         let mut reply = reply;
@@ -96,6 +92,7 @@ impl Exchange<'_> {
                 self.ahead = Some(body.into());
                 return self.pass(reply, judge, Gap::Oversize, down).await;
             }
+            self.held_answer.grow(chunk.len())?;
             body.extend_from_slice(&chunk);
         }
         let success = reply.status.is_success();
@@ -148,6 +145,10 @@ impl Exchange<'_> {
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut guard = guard::StreamGuard::new(self.surface, Arc::clone(&self.gateway.engine), judge, bindings);
+        guard.shown.rpc_id.clone_from(&self.shown.rpc_id);
+        if self.hides_count {
+            guard.hide_count();
+        }
         guard.shown.keeps_items = self.gateway.policy.defaults().block_style == BlockStyle::Refusal;
         let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
         let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
@@ -207,6 +208,7 @@ impl Exchange<'_> {
                 // What is held has been held too long.
                 Err(_) => (false, guard.tick(clock.elapsed(), &mut parts)),
             };
+            self.held_answer.set(guard.held_bytes())?;
             if ended && fed.is_ok() {
                 break;
             }
@@ -225,6 +227,7 @@ impl Exchange<'_> {
             if !self.started {
                 self.opened().await?;
                 self.mended = guard.mends();
+                self.shortened = !guard.report.schema.ended.is_empty();
                 let head = self.response_head(reply.status, &reply.headers);
                 self.start(head, None, down).await?;
             }

@@ -24,6 +24,7 @@ impl Exchange<'_> {
             Stop::Upstream(error) => Reason::Upstream(error),
             Stop::Body(error) => Reason::Body(error),
             Stop::Overloaded => Reason::Overloaded,
+            Stop::NoRoom => Reason::NoRoom,
             Stop::Malformed(text) => Reason::Malformed(text),
             Stop::Gone | Stop::NoReceipt => Reason::NoReceipt,
         };
@@ -31,6 +32,7 @@ impl Exchange<'_> {
             Stop::Block(block) if matches!(block.cause, Cause::Policy | Cause::Schema) => Verdict::Blocked,
             Stop::Block(_) | Stop::Malformed(_) => Verdict::Errored,
             Stop::Upstream(UpstreamError::Timeout { .. }) => Verdict::Timeout,
+            Stop::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
             Stop::Body(BodyError::Gone) => Verdict::AbortedByClient,
             _ => Verdict::Errored,
         };
@@ -59,13 +61,16 @@ impl Exchange<'_> {
             }
             return;
         }
+        let in_ok = if soft.is_none() { reason.in_ok(self.surface, &self.shown, &self.id) } else { None };
         let mut answer = match soft {
+            None if in_ok.is_some() => in_ok.unwrap_or_else(|| reason.answer(self.surface.dialect, &self.id)),
             Some(soft) => reason.refused(self.surface, soft, &self.shown, self.asked, &self.id),
             None => reason.answer(self.surface.dialect, &self.id),
         };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());
-        let decision = if matches!(reason, Reason::Upstream(_)) { "allow" } else { "block" };
+        let is_refused = matches!(reason, Reason::Upstream(UpstreamError::UnknownKey { .. }));
+        let decision = if matches!(reason, Reason::Upstream(_)) && !is_refused { "allow" } else { "block" };
         let _ = send_own(self.gateway, &self.id, decision, answer, down).await;
     }
 
@@ -106,6 +111,11 @@ impl Exchange<'_> {
         })?;
         self.outcome_seq = Some(token.seq);
         self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
+        // What an answer made can be named later. What is only asked about was made before.
+        let made = matches!(self.record.verdict, Verdict::Executed | Verdict::Redacted | Verdict::Repaired);
+        if let Some(id) = self.record.facts.id.clone().filter(|_| made && self.record.method == "POST") {
+            self.gateway.kept.made(&self.record.caller.id, &[id], token.seq);
+        }
         if let (Some(streams), Some(_)) = (&self.gateway.streams, &self.record.events) {
             streams.keep(token.seq, self.event_leaves.take());
         }
@@ -141,7 +151,7 @@ impl Exchange<'_> {
     /// The provider's head with Clyra's own headers. They say what is known when the head leaves.
     pub(super) fn response_head(&self, status: StatusCode, upstream: &HeaderMap) -> ResponseHead {
         let mut headers = headers::end_to_end(upstream);
-        let redacted = self.record.request.report.redactions + self.record.response.report.redactions > 0;
+        let redacted = self.shortened || self.record.takes_out();
         let mended = self.mended || self.record.response.report.schema.repairs.any();
         let decision = match (redacted, mended) {
             (true, _) => "redact",
@@ -161,12 +171,12 @@ impl Exchange<'_> {
     }
 
     pub(super) fn executed(&mut self, success: bool) {
-        let redactions = self.record.request.report.redactions + self.record.response.report.redactions;
-        self.record.verdict = match (success, redactions, self.record.response.report.schema.repairs.any()) {
+        self.record.verdict = match (success, self.record.takes_out(), self.record.response.report.schema.repairs.any())
+        {
             (false, ..) => Verdict::Errored,
-            (true, 1.., _) => Verdict::Redacted,
-            (true, 0, true) => Verdict::Repaired,
-            (true, 0, false) => Verdict::Executed,
+            (true, true, _) => Verdict::Redacted,
+            (true, false, true) => Verdict::Repaired,
+            (true, false, false) => Verdict::Executed,
         };
     }
 
@@ -188,6 +198,7 @@ impl Exchange<'_> {
             (true, true) => Asked::Array,
             (true, false) => Asked::Events,
         };
+        self.shown.rpc_id.clone_from(&facts.rpc_id);
         self.record.messages = facts.messages;
         self.record.tools.clone_from(&facts.tools);
         self.record.parents = self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results);

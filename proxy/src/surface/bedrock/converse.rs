@@ -27,8 +27,16 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     note_response,
     signal,
     mark,
-    ending: Ending { error: exception, soft: Some(Soft { events: refusal_events, document: refusal_document }) },
-    ..Surface::plain("bedrock.converse", Dialect::Bedrock, "POST /model/{model}/converse and /converse-stream")
+    ending: Ending {
+        error: exception,
+        in_ok: None,
+        soft: Some(Soft { events: refusal_events, document: refusal_document }),
+    },
+    ..Surface::plain(
+        "bedrock.converse",
+        Dialect::Bedrock,
+        &["POST /model/{model}/converse", "POST /model/{model}/converse-stream"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -26,8 +26,12 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     note_response,
     signal: anthropic_messages::SURFACE.signal,
     mark: anthropic_messages::SURFACE.mark,
-    ending: Ending { error: exception, soft: None },
-    ..Surface::plain("bedrock.invoke", Dialect::Bedrock, "POST /model/{model}/invoke and /invoke-with-response-stream")
+    ending: Ending { error: exception, in_ok: None, soft: None },
+    ..Surface::plain(
+        "bedrock.invoke",
+        Dialect::Bedrock,
+        &["POST /model/{model}/invoke", "POST /model/{model}/invoke-with-response-stream"],
+    )
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {

@@ -5,12 +5,25 @@ use serde_json::{Value as Json, json};
 use super::each;
 use crate::json::Value;
 use crate::surface::ending::own_id;
-use crate::surface::{Dialect, Ending, Mark, Refusal, Shown, Soft};
+use crate::surface::{Choices, Dialect, Ending, Mark, Refusal, Shown, Soft};
 
 pub(super) const ENDING: Ending = Ending {
     error: |refusal, shown| error_event(refusal, shown).into(),
+    in_ok: None,
     soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
 };
+
+pub(super) const CHOICES: Choices = Choices {
+    list: "candidates",
+    usage: "usageMetadata",
+    in_stream: |index, _, reason| candidate(index, reason),
+    whole: candidate,
+};
+
+/// A candidate that ends as one that the provider would not show.
+fn candidate(index: u64, message: &str) -> Json {
+    json!({"finishReason": "PROHIBITED_CONTENT", "finishMessage": message, "index": index})
+}
 
 pub(super) fn mark(root: Value<'_>) -> Mark {
     let mut mark = Mark { names: root.get("candidates").is_some(), ..Mark::default() };
@@ -37,9 +50,7 @@ fn refusal_document(refusal: &Refusal<'_>, shown: &Shown) -> Json {
     if open.is_empty() {
         open.push(0);
     }
-    let candidates = open
-        .iter()
-        .map(|index| json!({"finishReason": "PROHIBITED_CONTENT", "finishMessage": refusal.message, "index": index}));
+    let candidates = open.iter().map(|index| candidate(*index, refusal.message));
     let head = shown.head();
     let known = |name: &str, otherwise: Json| head.get(name).cloned().unwrap_or(otherwise);
     json!({

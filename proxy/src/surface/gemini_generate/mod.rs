@@ -4,6 +4,7 @@
 //! Names may be written in camel case or, as any protocol buffer, in snake case. The array of a stream is judged whole,
 //! like a plain answer: nothing of it is shown before.
 
+mod again;
 mod ending;
 mod schema;
 mod tables;
@@ -28,10 +29,12 @@ pub(super) static SURFACE: Surface = Surface {
     signal,
     mark: ending::mark,
     ending: ending::ENDING,
+    again: Some(again::AGAIN),
+    choices: Some(ending::CHOICES),
     ..Surface::plain(
         "gemini.generate",
         Dialect::Gemini,
-        "POST /v1beta/models/{model}:generateContent and :streamGenerateContent",
+        &["POST /v1beta/models/{model}:generateContent", "POST /v1beta/models/{model}:streamGenerateContent"],
     )
 };
 
@@ -55,6 +58,7 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
         stream,
         array: stream && !address.asks("alt", "sse") && !address.asks("$alt", "sse"),
         messages: each(root.get("contents")).count() as u32,
+        choices: candidates(root),
         response_schema: response_schema(root),
         tool_results: parts()
             .filter_map(|part| get(part, ["functionResponse", "function_response"])?.get("id")?.as_str())
@@ -82,6 +86,13 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
         }
     }
     facts
+}
+
+/// Candidates that are asked for.
+fn candidates(root: Value<'_>) -> u32 {
+    let config = get(root, ["generationConfig", "generation_config"]);
+    let count = config.and_then(|config| get(config, ["candidateCount", "candidate_count"])?.as_u64());
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
 }
 
 /// The schema that the answer is to keep to, as JSON Schema.

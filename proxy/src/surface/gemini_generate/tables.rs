@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::surface::Channel;
-use crate::surface::table::{Join, Rule, Table, Tokens, When, by_role, json, media, part, text};
+use crate::surface::table::{Join, Rule, Table, Tokens, When, by_role, json, media, part, stored, text};
 
 pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(request);
 
@@ -36,6 +36,8 @@ pub(in crate::surface) fn request() -> Table {
         &[
             ("model", text(Metadata)),
             ("contents", text(User)),
+            ("cachedContent", stored()),
+            ("cached_content", stored()),
             ("systemInstruction", text(System)),
             ("system_instruction", text(System)),
         ],
@@ -126,6 +128,17 @@ fn parts(text_rule: Rule, media_channel: Channel, streams: bool) -> Table {
             &[],
         )
     };
+    let kept = || {
+        Table::build(
+            &[
+                ("fileUri", stored()),
+                ("file_uri", stored()),
+                ("mimeType", text(Metadata)),
+                ("mime_type", text(Metadata)),
+            ],
+            &[],
+        )
+    };
     let result = || {
         Table::build(
             &[
@@ -142,7 +155,8 @@ fn parts(text_rule: Rule, media_channel: Channel, streams: bool) -> Table {
         || Table::build(&[("id", text(Metadata)), ("code", text(ToolArguments)), ("language", text(Metadata))], &[]);
     let ran =
         || Table::build(&[("id", text(Metadata)), ("output", text(ToolResult)), ("outcome", text(Metadata))], &[]);
-    let made: [(&[&'static str], &dyn Fn() -> Table); 7] = [
+    let made: [(&[&'static str], &dyn Fn() -> Table); 8] = [
+        (&["fileData", "file_data"], &kept),
         (&["inlineData", "inline_data"], &data),
         (&["functionCall", "function_call"], &call),
         (&["toolCall", "tool_call"], &call),

@@ -9,6 +9,7 @@ use crate::surface::{Ending, Mark, Refusal, Shown, Soft, Stage};
 
 pub(super) const ENDING: Ending = Ending {
     error: |refusal, shown| error_event(refusal, shown).into(),
+    in_ok: None,
     soft: Some(Soft { events: |refusal, shown| refusal_events(refusal, shown).into(), document: refusal_document }),
 };
 

@@ -4,6 +4,7 @@
 //! done, and when the answer is. All of them are in the tables, in lanes that fit, so that a text which is said again is
 //! known as such and is redacted where its pieces were.
 
+mod again;
 mod ending;
 mod tables;
 
@@ -26,7 +27,8 @@ pub(super) static SURFACE: Surface = Surface {
     signal,
     mark: ending::mark,
     ending: ending::ENDING,
-    ..Surface::plain("openai.responses", Dialect::OpenAi, "POST /v1/responses")
+    again: Some(again::AGAIN),
+    ..Surface::plain("openai.responses", Dialect::OpenAi, &["POST /v1/responses"])
 };
 
 /// Clients go by the `type` in the data.

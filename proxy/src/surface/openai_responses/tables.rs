@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::surface::Channel;
-use crate::surface::table::{Join, Line, Table, Tokens, When, by_role, json, media, part, text};
+use crate::surface::table::{Join, Line, Table, Tokens, When, by_role, json, media, part, stored, text};
 
 /// What an event is about, the outermost first.
 const INDICES: &[&str] = &["output_index", "content_index", "summary_index", "command_index"];
@@ -15,7 +15,16 @@ pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
         &[
             ("model", text(Metadata)),
             ("stream", text(Metadata)),
-            ("previous_response_id", text(Metadata)),
+            ("previous_response_id", stored()),
+            ("conversation", stored()),
+            ("conversation.id", stored()),
+            ("prompt.id", stored()),
+            ("input.*.id", text(Metadata)),
+            ("input.*.content.*.file_id", stored()),
+            ("input.*.output.*.file_id", stored()),
+            ("tools.*.vector_store_ids.*", stored()),
+            ("tools.*.container", stored()),
+            ("tools.*.container.file_ids.*", stored()),
             ("include.*", text(Metadata)),
             ("instructions", text(System)),
             ("input", text(User)),

@@ -15,23 +15,23 @@ use tower::ServiceExt;
 use super::identity::small_trust_store;
 use crate::exchange::ports::{UpstreamError, UpstreamReply, UpstreamRequest, UpstreamTarget};
 use crate::guard::Inspected;
-use crate::upstream::{UpstreamOptions, UpstreamService, upstream_service};
+use crate::upstream::{Provider, UpstreamOptions, UpstreamService, upstream_service};
 
 /// Ends a test that would otherwise hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long: {what}"))
 }
 
 /// Accepted connections, in order.
-pub(super) struct Origin {
-    pub(super) address: SocketAddr,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
     accepted: mpsc::UnboundedReceiver<TcpStream>,
 }
 
 impl Origin {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, accepted) = mpsc::unbounded_channel();
@@ -43,33 +43,33 @@ impl Origin {
         Self { address, accepted }
     }
 
-    pub(super) fn request(&self, body: impl Into<Bytes>) -> UpstreamRequest {
+    pub(crate) fn request(&self, body: impl Into<Bytes>) -> UpstreamRequest {
         request(&format!("http://{}", self.address), body)
     }
 
-    pub(super) async fn connection(&mut self) -> Connection {
+    pub(crate) async fn connection(&mut self) -> Connection {
         Connection(patiently("a connection", self.accepted.recv()).await.unwrap())
     }
 
     /// The connection that carries the next request: this one from the pool, or else a new one. Under load pingora at
     /// times finds a pooled connection still in use by its own watchdog, and opens another.
-    pub(super) async fn carrier(&mut self, pooled: Connection) -> (Connection, bool) {
+    pub(crate) async fn carrier(&mut self, pooled: Connection) -> (Connection, bool) {
         match patiently("a request or the end", pooled.0.peek(&mut [0])).await {
             Ok(1..) => (pooled, true),
             _ => (self.connection().await, false),
         }
     }
 
-    pub(super) fn has_no_further_connection(&mut self) -> bool {
+    pub(crate) fn has_no_further_connection(&mut self) -> bool {
         self.accepted.try_recv().is_err()
     }
 }
 
-pub(super) struct Connection(pub(super) TcpStream);
+pub(crate) struct Connection(pub(crate) TcpStream);
 
 impl Connection {
     /// Reads a request by its `content-length`.
-    pub(super) async fn request(&mut self) -> (String, Vec<u8>) {
+    pub(crate) async fn request(&mut self) -> (String, Vec<u8>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(patiently("a request head", self.0.read_u8()).await.unwrap());
@@ -81,28 +81,29 @@ impl Connection {
         (head, body)
     }
 
-    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    pub(super) async fn answer(&mut self, text: &str) {
+    pub(crate) async fn answer(&mut self, text: &str) {
         self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())).await;
     }
 
     /// Resolves when the caller has closed its side.
-    pub(super) async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let mut rest = Vec::new();
         let _ = patiently("the caller to close", self.0.read_to_end(&mut rest)).await;
     }
 }
 
-pub(super) fn request(url: &str, body: impl Into<Bytes>) -> UpstreamRequest {
+pub(crate) fn request(url: &str, body: impl Into<Bytes>) -> UpstreamRequest {
     UpstreamRequest {
-        target: Arc::new(UpstreamTarget::parse("main", url).unwrap()),
+        provider: Provider::of(UpstreamTarget::parse("main", url).unwrap()),
         method: Method::POST,
         path_and_query: "/v1/chat".into(),
         headers: HeaderMap::new(),
         body: Inspected::for_test(body.into()),
+        made: Arc::default(),
     }
 }
 
@@ -111,15 +112,15 @@ pub(crate) fn plain_options() -> UpstreamOptions {
     UpstreamOptions { ca_file: Some(small_trust_store()), ..UpstreamOptions::default() }
 }
 
-pub(super) fn service() -> UpstreamService {
+pub(crate) fn service() -> UpstreamService {
     upstream_service(plain_options()).unwrap()
 }
 
-pub(super) async fn call(service: &UpstreamService, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
+pub(crate) async fn call(service: &UpstreamService, request: UpstreamRequest) -> Result<UpstreamReply, UpstreamError> {
     patiently("a reply", service.clone().oneshot(request)).await
 }
 
-pub(super) async fn text(reply: &mut UpstreamReply) -> Result<String, UpstreamError> {
+pub(crate) async fn text(reply: &mut UpstreamReply) -> Result<String, UpstreamError> {
     let mut all = Vec::new();
     while let Some(chunk) = patiently("a chunk", reply.body.chunk()).await? {
         all.extend_from_slice(&chunk);

@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .files(small().journal("data"))
             .input("data/journal"),
         of_log("valid/all-members", "Receipts with every member that there is, and texts of every kind.", &whole()),
+        of_log("valid/usage-estimated", "Nobody counted the tokens, and the receipt says so.", &estimated()),
         of_log("valid/all-kinds", "A receipt of every kind that needs no other file.", &kinds()),
         of_log("valid/idle", "Nothing but heartbeats.", &idle()),
         of_log("valid/runs", "Two agent runs side by side; one begins again.", &runs()),
@@ -99,6 +100,17 @@ fn whole() -> Log {
     outcome["run"] = json!({"id": "run-1", "parent": "run-0", "parents": ["0", "2"]});
     log.push("outcome", outcome);
     log.push("bypass", log::bypass());
+    log.shutdown();
+    log
+}
+
+fn estimated() -> Log {
+    let mut log = Log::started();
+    let attempt = log.push("attempt", log::whole_attempt());
+    let mut outcome = log.outcome_of(attempt);
+    crate::forge::json::merge(&mut outcome, &log::whole_outcome());
+    outcome["response"]["usage"]["estimated"] = json!(true);
+    log.push("outcome", outcome);
     log.shutdown();
     log
 }

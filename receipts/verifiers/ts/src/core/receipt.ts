@@ -83,7 +83,10 @@ const response = objectOf({
     finish_reason: text,
     received: body,
     released: body,
-    usage: objectOf({ required: { cached: count, input: count, output: count, reasoning: count } }),
+    usage: objectOf({
+      required: { cached: count, input: count, output: count, reasoning: count },
+      optional: { estimated: bool },
+    }),
   },
 });
 
