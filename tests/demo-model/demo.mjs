@@ -73,7 +73,8 @@ async function startModel() {
 async function startClyra(upstream) {
   const [port, admin] = [await freePort(), await freePort()];
   const listen = ['--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${admin}`];
-  const child = start(clyra, ['run', ...listen, '--upstream', `openai=${upstream}`, ...['--policy', policy, '--data-dir', dataDir]], 'ignore');
+  const options = ['--upstream', `openai=${upstream}`, '--policy', policy, '--data-dir', dataDir];
+  const child = start(clyra, ['run', ...listen, ...options], 'ignore');
   const deadline = performance.now() + READY_MS_MAX;
   while (performance.now() < deadline && child.exitCode === null) {
     const ready = await fetch(`http://127.0.0.1:${admin}/readyz`).then((answer) => answer.ok, () => false);

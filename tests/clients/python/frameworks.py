@@ -107,7 +107,11 @@ class LangChainOpenAi(LangChain):
         super().__init__()
         options = {} if max_retries is None else {"max_retries": max_retries}
         self.model = ChatOpenAI(
-            model="simulated-gpt", base_url=base_url + "/v1", api_key="sk-simulated", timeout=CASE_SECONDS_MAX, **options
+            model="simulated-gpt",
+            base_url=base_url + "/v1",
+            api_key="sk-simulated",
+            timeout=CASE_SECONDS_MAX,
+            **options,
         )
 
     def runnable(self, tools):
