@@ -10,7 +10,7 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-long bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench demo-model clean
+.PHONY: help build quickstart test test-long fuzz fuzz-short bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench demo-model clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,12 +23,18 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
 
-test: test-rust test-go test-ts test-thirdparty test-clients-core test-anchors ## run all tests; what is skipped is said
+test: test-rust fuzz-short test-go test-ts test-thirdparty test-clients-core test-anchors ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build trace
 	$(CARGO_TEST) --no-fail-fast
 	@$(SCRIPTS)/shared-data.sh
+
+fuzz: ## fuzz the decoders, each SECONDS=60 (TARGETS="sse json": only these); what is found lies in target/fuzz/artifacts
+	@$(SCRIPTS)/fuzz.sh run $(or $(SECONDS),60) $(TARGETS)
+
+fuzz-short: ## fuzz each decoder with a fixed number of inputs
+	@$(SCRIPTS)/fuzz.sh short $(TARGETS)
 
 test-go: ## test the independent verifier in Go and the action that runs it
 	@$(SCRIPTS)/go-verifier.sh
@@ -60,10 +66,11 @@ mutations: ## every byte of a journal and a bundle changed, and thousands of odd
 lint: ## check format, lints, docs, dependencies and scripts
 	@$(SCRIPTS)/prerequisites.sh build python
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(SCRIPTS)/tools.sh cargo deny --locked check --hide-inclusion-graph bans licenses sources
-	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/clients/*.sh tests/demo-model/*.sh deploy/github-action/*/*.sh
+	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/fuzz/*.sh tests/clients/*.sh tests/demo-model/*.sh deploy/github-action/*/*.sh
 	$(SCRIPTS)/check-javascript.sh k6/*.js tests/clients/node/*.mjs tests/clients/node/more/*.mjs tests/demo-model/*.mjs
 
 test-long: ## SchemaLock over a million documents made by chance, in release (SCHEMAS=130000, eight documents each)

@@ -3,8 +3,9 @@
 #
 #   tests/scripts/prerequisites.sh NEED…
 #
-# A NEED is `build` (what cargo needs to compile Clyra), `python` (a python3 that can make virtual environments), `trace`
-# (strace, which lets system calls fail), `browser` (Chromium, and the zstd command), or `powercut` (a block device that records what is written to it).
+# A NEED is `build` (what cargo needs to compile Clyra), `fuzz` (a C++ compiler, for libFuzzer), `python` (a python3 that can
+# make virtual environments), `token` (a software token), `trace` (strace, which lets system calls fail), `browser` (Chromium,
+# and the zstd command), or `powercut` (a block device that records what is written to it).
 # Missing Debian packages are installed when this runs as root where apt-get is; otherwise it says what to install and
 # exits with status 2. Rust itself is never installed here: that choice is the owner's.
 set -euo pipefail
@@ -27,6 +28,9 @@ look() {
         command -v cc >/dev/null || need "a C compiler (cc)" gcc libc6-dev
         command -v cmake >/dev/null || need cmake cmake
         command -v make >/dev/null || need make make
+        ;;
+      fuzz)
+        command -v c++ >/dev/null || need "a C++ compiler (c++)" g++
         ;;
       python)
         if ! command -v python3 >/dev/null; then
@@ -56,7 +60,7 @@ look() {
         command -v losetup >/dev/null || need losetup util-linux
         ;;
       *)
-        echo "prerequisites.sh: unknown need: $what (build, python, token, browser, trace or powercut)" >&2
+        echo "prerequisites.sh: unknown need: $what (build, fuzz, python, token, browser, trace or powercut)" >&2
         exit 2
         ;;
     esac
@@ -70,7 +74,7 @@ list() {
 }
 
 if [[ $# -eq 0 ]]; then
-  echo "usage: tests/scripts/prerequisites.sh NEED… (build, python, token, browser, trace or powercut)" >&2
+  echo "usage: tests/scripts/prerequisites.sh NEED… (build, fuzz, python, token, browser, trace or powercut)" >&2
   exit 2
 fi
 

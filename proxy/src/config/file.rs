@@ -55,6 +55,7 @@ pub(super) struct TimeoutEntries {
     pub(super) connect_s: Option<u64>,
     pub(super) head_s: Option<u64>,
     pub(super) idle_s: Option<u64>,
+    pub(super) keep_alive_s: Option<u64>,
     pub(super) drain_s: Option<u64>,
 }
 

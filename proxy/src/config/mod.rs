@@ -165,6 +165,7 @@ impl Settings {
                 response_bytes_max: file.limits.response_bytes_max.unwrap_or(defaults.response_bytes_max),
                 in_flight_max: file.limits.in_flight_max.unwrap_or(defaults.in_flight_max),
                 held_bytes_max: file.limits.held_bytes_max.unwrap_or(defaults.held_bytes_max),
+                keep_alive: seconds(file.timeouts.keep_alive_s, defaults.keep_alive.as_secs()),
             },
             ask_for_usage: file.usage.inject,
             upstream_connect_timeout: seconds(file.timeouts.connect_s, 5),

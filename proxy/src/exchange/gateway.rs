@@ -33,6 +33,8 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Bytes of bodies held at one time, over all exchanges: 16 of the largest. What goes beyond gets 503 with `Retry-After`.
     pub held_bytes_max: usize,
+    /// Longest silence in a stream while its rest is held: then a comment is sent. None is where this is zero.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +44,7 @@ impl Default for Limits {
             response_bytes_max: 32 << 20,
             in_flight_max: 1_024,
             held_bytes_max: 512 << 20,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }

@@ -39,5 +39,5 @@ pub use schema::{
     ToolSchemas,
 };
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
-pub use whole::{Answer, Shape, answer, bypass, error, media, own, request, uninspected};
+pub use whole::{Answer, Shape, answer, bypass, comment, error, media, own, request, uninspected};
 pub use witness::{Inspected, Released};

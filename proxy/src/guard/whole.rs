@@ -145,6 +145,11 @@ pub fn media(bytes: Bytes, report: &mut Report) -> Released {
     Released::new(bytes)
 }
 
+/// A comment between two server-sent events: no client shows it.
+pub fn comment() -> Released {
+    Released::new(Bytes::from_static(b": clyra\n"))
+}
+
 /// Clyra's own words to the client: an error or a refusal in the provider's shape, and nothing else.
 pub fn own(refusal: &Refusal<'_>, shape: Shape<'_>) -> Released {
     Released::new(match shape {

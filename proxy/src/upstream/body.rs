@@ -80,8 +80,8 @@ impl UpstreamBody for Body {
                     return Err(self.broken(detail));
                 }
                 Err(_) => {
-                    let detail = format!("nothing arrived within {:?}", self.idle);
-                    return Err(self.broken(detail));
+                    self.state = State::Failed;
+                    return Err(UpstreamError::Timeout { name: self.name.clone(), after: self.idle });
                 }
             }
         }

@@ -183,8 +183,10 @@ impl Form {
     }
 }
 
+/// A name that every reader of the header finds again: a loose one would take `;` and `=` in it for another parameter.
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 256 && !name.contains(|c: char| c.is_control() || matches!(c, '/' | '"' | '\\'))
+    let plain = |c: char| !c.is_control() && !matches!(c, '/' | '"' | '\\' | ';' | '=');
+    !name.is_empty() && name.len() <= 256 && name.chars().all(plain)
 }
 
 /// As browsers write names (HTML, "multipart/form-data encoding algorithm").
@@ -255,6 +257,9 @@ mod tests {
         let named = "Content-Disposition: form-data; name=\"a\"";
         assert_eq!(read("--x\r\n").await.unwrap_err(), FormError::Broken { part: 0 });
         assert_eq!(read(&part("Content-Disposition: form-data", "")).await.unwrap_err(), FormError::Name { part: 0 });
+        // Found by a fuzzer: written anew, it is read as another name of the file.
+        let loose = "Content-Disposition: form-data; name=\"a; filename=\"b\"";
+        assert_eq!(read(&part(loose, "")).await.unwrap_err(), FormError::Name { part: 0 });
         let encoded = format!("{named}\r\nContent-Transfer-Encoding: base64");
         assert_eq!(read(&part(&encoded, "eA==")).await.unwrap_err(), FormError::Encoded { part: 0 });
         let odd = Form::read(Bytes::from_static(b""), "multipart/form-data; boundary=\"a b\"").await;

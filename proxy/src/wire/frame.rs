@@ -44,7 +44,12 @@ impl Frame {
         };
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Some(self.raw.clone()) };
         let mut out = BytesMut::with_capacity(self.raw.len() + data.len());
-        out.extend_from_slice(self.raw.get(..first.0)?);
+        let before = self.raw.get(..first.0)?;
+        out.extend_from_slice(before);
+        // A line `data` alone is an empty line of data; with something behind it, it needs its colon.
+        if first.0 == first.1 && before.ends_with(b"data") {
+            out.extend_from_slice(b": ");
+        }
         out.extend(data.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
         // Lines between the first and last data line: kept unless they are data lines themselves.
         let mut from = first.1;

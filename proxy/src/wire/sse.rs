@@ -174,6 +174,9 @@ mod tests {
         assert_eq!(out, &b"event: x\r\ndata: {\"b\": 2}\r\n: note\r\nid: 7\r\n\r\n"[..]);
         let one = frames(&[b"data: 1\n\n"]);
         assert_eq!(one[0].with_data(b"2").unwrap(), &b"data: 2\n\n"[..]);
+        // Found by a fuzzer: a line without a colon took the data into its name.
+        let bare = frames(&[b"data\ndata: 1\n\n"]);
+        assert_eq!(bare[0].with_data(b"2").unwrap(), &b"data: 2\n\n"[..]);
     }
 
     #[test]

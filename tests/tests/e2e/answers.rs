@@ -591,9 +591,10 @@ async fn a_provider_that_cannot_be_reached_or_does_not_answer_is_a_typed_error()
         let directive = json!({"content": "one two three", "stall_after": 5});
         let answer = post(sidecar.address, surface.path(), &[], surface.ask(true, &directive)).await;
         let (before, refusal) = cut_short(surface, &answer);
-        assert_eq!(refusal.code, "upstream_interrupted");
+        assert_eq!(refusal.code, "upstream_timeout");
         assert!(texts(&before)["content/0"].starts_with("one"));
-        assert_eq!(sidecar.pair(answer.request_id()).1["coverage"]["reasons"], json!(["truncated"]));
+        let (_, outcome) = sidecar.pair(answer.request_id());
+        assert_eq!((&outcome["verdict"], &outcome["coverage"]["reasons"]), (&json!("timeout"), &json!(["truncated"])));
         assert!(simulator.wait_cancelled(2 * number + 2, Duration::from_secs(5)).await, "the silent call goes on");
     }
     assert!(sidecar.stop().await.verify().ok);

@@ -1,6 +1,7 @@
 //! Endpoints whose text Clyra cannot read: refused, or let pass on record; and several providers behind one sidecar.
 
-use clyra_simulator::{Options, Simulator};
+use bytes::Bytes;
+use clyra_simulator::{Options, Scripted, Simulator};
 use clyra_tests::ask::{Surface, refused};
 use clyra_tests::client::{get, post, send};
 use clyra_tests::journal::of_exchange;
@@ -11,10 +12,11 @@ use serde_json::{Value, json};
 const BLOCKING: &str = "version: 1\nmode: enforce\n";
 const PASSING: &str = "version: 1\nmode: enforce\ndefaults: { unknown_surface: bypass }\n";
 
-const EMBEDDINGS: &str = "/v1/embeddings";
+/// An endpoint whose text cannot be read.
+const JOBS: &str = "/v1/fine_tuning/jobs";
 
-fn embeddings() -> Vec<u8> {
-    json!({"model": "m", "input": "Project Nightjar"}).to_string().into_bytes()
+fn job() -> Vec<u8> {
+    json!({"model": "m", "training_file": "Project Nightjar"}).to_string().into_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,11 +25,11 @@ async fn an_endpoint_that_cannot_be_read_is_refused_on_record() {
     let sidecar = Sidecar::start(BLOCKING, &simulator.url()).await;
     let anthropic = [("anthropic-version", "2023-06-01")];
     let cases = [
-        (Surface::Chat, post(sidecar.address, EMBEDDINGS, &[], embeddings()).await),
-        (Surface::Chat, get(sidecar.address, "/v1/models").await),
+        (Surface::Chat, post(sidecar.address, JOBS, &[], job()).await),
+        (Surface::Chat, get(sidecar.address, "/v1/assistants").await),
         (Surface::Chat, get(sidecar.address, "/v1/chat/completions").await),
-        (Surface::Chat, send(sidecar.address, Method::DELETE, "/v1/files/x", &[], Vec::new()).await),
-        (Surface::Messages, post(sidecar.address, "/v1/messages/count_tokens", &anthropic, b"{}".to_vec()).await),
+        (Surface::Chat, send(sidecar.address, Method::DELETE, "/v1/vector_stores/x", &[], Vec::new()).await),
+        (Surface::Messages, post(sidecar.address, "/v1/complete", &anthropic, b"{}".to_vec()).await),
     ];
     for (surface, answer) in &cases {
         let refusal = refused(*surface, 400, "unknown_surface", answer);
@@ -57,21 +59,29 @@ async fn an_endpoint_that_cannot_be_read_is_refused_on_record() {
 async fn an_endpoint_that_cannot_be_read_passes_where_the_policy_says_so_and_is_counted() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let sidecar = Sidecar::start(PASSING, &simulator.url()).await;
-    let headers = [("x-clyra-run-id", "run-1"), ("authorization", "Bearer k"), ("x-case", "embeddings")];
-    let direct = post(simulator.addr(), EMBEDDINGS, &[], embeddings()).await;
-    let answer = post(sidecar.address, "/v1/embeddings?x=1", &headers, embeddings()).await;
+    let headers = [("x-clyra-run-id", "run-1"), ("authorization", "Bearer k"), ("x-case", "job")];
+    let made = |repeat| Scripted {
+        status: 200,
+        headers: vec![("content-type".into(), "application/json".into())],
+        chunks: vec![Bytes::from_static(b"{\"object\":"), Bytes::from_static(b"\"fine_tuning.job\"}")],
+        repeat,
+        ..Scripted::default()
+    };
+    simulator.script(made(1));
+    let direct = post(simulator.addr(), JOBS, &[], job()).await;
+    let answer = post(sidecar.address, "/v1/fine_tuning/jobs?x=1", &headers, job()).await;
     assert_eq!((answer.status, answer.body()), (direct.status, direct.body()));
     let (decision, policy) = (answer.header("x-clyra-decision"), answer.header("x-clyra-policy"));
     assert_eq!((decision, policy.len(), answer.request_id().len()), ("bypass", 12, 36));
     let request = simulator.requests().pop().unwrap();
-    assert_eq!((request.path.as_str(), &request.body[..]), ("/v1/embeddings?x=1", &embeddings()[..]));
+    assert_eq!((request.path.as_str(), &request.body[..]), ("/v1/fine_tuning/jobs?x=1", &job()[..]));
     assert_eq!(request.headers["authorization"], "Bearer k");
     assert!(!request.headers.keys().any(|name| name.as_str().contains("clyra")), "{:?}", request.headers);
     let event = sidecar.event(answer.request_id()).await;
     assert_eq!((&event["type"], &event["decision"]), (&json!("bypass"), &json!("bypass")), "{event}");
     assert_eq!((&event["verdict"], &event["status"]), (&json!("executed"), &json!(200)), "{event}");
     assert_eq!((&event["run_id"], &event["coverage_gaps"]), (&json!("run-1"), &json!(["unknown_surface"])));
-    assert_eq!(event["request_bytes"], embeddings().len() as u64);
+    assert_eq!(event["request_bytes"], job().len() as u64);
     assert_eq!(event["response_bytes"], direct.body().len() as u64);
 
     // An error of the provider is its own here too.
@@ -157,9 +167,11 @@ async fn the_first_segment_of_a_path_names_the_provider() {
         assert_eq!(attempt["request"]["route"], path.split('?').next().unwrap());
         assert_eq!(attempt["request"]["surface"], surface.id());
     }
-    let answer = post(sidecar.address, "/anthropic/v1/embeddings", &[], embeddings()).await;
+    let made = Scripted { status: 200, chunks: vec![Bytes::from_static(b"{}")], ..Scripted::default() };
+    second.script(made);
+    let answer = post(sidecar.address, "/anthropic/v1/fine_tuning/jobs", &[], job()).await;
     assert_eq!((answer.status.as_u16(), answer.header("x-clyra-decision")), (200, "bypass"));
-    assert_eq!(second.requests().last().unwrap().path, EMBEDDINGS);
+    assert_eq!(second.requests().last().unwrap().path, JOBS);
     assert!(sidecar.stop().await.verify().ok);
     first.stop().await;
     second.stop().await;

@@ -47,7 +47,7 @@ async fn every_event_line_fits_its_schema() {
     }
     let message = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]});
     post(sidecar.address, "/v1/messages", &[], message.to_string().into_bytes()).await;
-    post(sidecar.address, "/v1/embeddings", &[], json!({"model": "m", "input": "x"}).to_string().into_bytes()).await;
+    post(sidecar.address, "/v1/fine_tuning/jobs", &[], json!({"model": "m"}).to_string().into_bytes()).await;
     let events = sidecar.stop().await.events();
     simulator.stop().await;
     let kinds = |kind: &str| events.iter().filter(|e| e["type"] == kind).count();

@@ -159,7 +159,11 @@ impl Case {
         if self.spot.part == Part::Request {
             return match (self.redact, sent) {
                 (false, Some(_)) => Some("LEAK: the request was sent".into()),
-                (false, None) => (answer.status != 400 || !is_clyra_error(&text)).then(|| format!("no block: {text}")),
+                (false, None) => {
+                    // Errors of JSON-RPC come where HTTP went well.
+                    let status = if self.surface.id == "mcp" { answer.status.as_u16() } else { 400 };
+                    (answer.status.as_u16() != status || !is_clyra_error(&text)).then(|| format!("no block: {text}"))
+                }
                 (true, None) => Some(format!("not sent: {} {text}", answer.status)),
                 (true, Some(sent)) => {
                     let seen = read(&serde_json::from_slice(sent).unwrap(), &path);

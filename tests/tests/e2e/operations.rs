@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clyra_receipts::verify::Severity;
-use clyra_simulator::{Options, Simulator};
+use clyra_simulator::{Options, Scripted, Simulator};
 use clyra_tests::ask::{Surface, refused};
 use clyra_tests::client::{get, open, post, raw, send};
 use clyra_tests::puppet::Puppet;
@@ -106,7 +107,8 @@ async fn the_admin_port_tells_how_it_goes() {
         assert_eq!(post(sidecar.address, Surface::Chat.path(), &[], body).await.status, 200);
     }
     post(sidecar.address, Surface::Chat.path(), &[], b"{".to_vec()).await;
-    let last = post(sidecar.address, "/v1/embeddings", &[], b"{\"model\":\"m\",\"input\":\"x\"}".to_vec()).await;
+    simulator.script(Scripted { status: 200, chunks: vec![Bytes::from_static(b"{}")], ..Scripted::default() });
+    let last = post(sidecar.address, "/v1/fine_tuning/jobs", &[], b"{\"model\":\"m\",\"input\":\"x\"}".to_vec()).await;
     sidecar.event(last.request_id()).await;
 
     let live = get(sidecar.admin, "/livez").await;

@@ -1,7 +1,7 @@
 //! Real providers' traffic, replayed through a sidecar in pieces of random size: byte for byte under a policy that allows
 //! it, stopped under one that forbids a phrase of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clyra_simulator::{Options, SCRIPT_HEADER, Scripted, Simulator};
@@ -9,7 +9,7 @@ use clyra_tests::client::{Answer, post};
 use clyra_tests::recorded::{Random, Recorded, recorded};
 use clyra_tests::sidecar::Sidecar;
 use clyra_tests::texts::{events, is_clyra_error, members, texts};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -76,6 +76,16 @@ fn path(exchange: &Recorded) -> String {
 
 /// Replays every exchange and hands each with its answer to `look`, which says what is wrong.
 async fn replay(policy: &str, exchanges: &[Recorded], look: fn(&Recorded, &Answer) -> Option<String>) -> Vec<String> {
+    replay_to(policy, exchanges, look, |_, _, _| None).await
+}
+
+/// The same, and hands each exchange with its event and its outcome receipt to `told`.
+async fn replay_to(
+    policy: &str,
+    exchanges: &[Recorded],
+    look: fn(&Recorded, &Answer) -> Option<String>,
+    told: fn(&Recorded, &Value, &Value) -> Option<String>,
+) -> Vec<String> {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let sidecar = Sidecar::start(policy, &simulator.url()).await;
     let address = sidecar.address;
@@ -97,12 +107,16 @@ async fn replay(policy: &str, exchanges: &[Recorded], look: fn(&Recorded, &Answe
         running.spawn(async move {
             let _permit = permits.acquire().await.unwrap();
             let answer = post(address, &path(&exchange), &[(SCRIPT_HEADER, &exchange.id)], request(&exchange)).await;
-            look(&exchange, &answer).map(|fault| format!("{} {} {}: {fault}", exchange.id, exchange.api, exchange.path))
+            let fault = look(&exchange, &answer);
+            let fault = fault.map(|fault| format!("{} {} {}: {fault}", exchange.id, exchange.api, exchange.path));
+            (answer.request_id().to_owned(), exchange, fault)
         });
     }
-    let mut faults = Vec::new();
+    let (mut faults, mut asked) = (Vec::new(), Vec::new());
     while let Some(done) = running.join_next().await {
-        faults.extend(done.unwrap());
+        let (request_id, exchange, fault) = done.unwrap();
+        faults.extend(fault);
+        asked.push((request_id, exchange));
     }
     let seen: BTreeSet<Vec<u8>> = simulator.requests().iter().map(|r| r.body.to_vec()).collect();
     for exchange in exchanges {
@@ -110,9 +124,26 @@ async fn replay(policy: &str, exchanges: &[Recorded], look: fn(&Recorded, &Answe
             faults.push(format!("{}: the request was not forwarded byte for byte", exchange.id));
         }
     }
-    let verdict = sidecar.stop().await.verify();
+    let stopped = sidecar.stop().await;
+    let verdict = stopped.verify();
     assert!(verdict.ok, "{:?}", verdict.findings);
     simulator.stop().await;
+    let by_id = |all: Vec<Value>, (of, kind): (&str, &str), id: &str| -> BTreeMap<String, Value> {
+        let all = all.into_iter().filter(|one| one[of] == kind);
+        all.filter_map(|one| Some((one[id].as_str()?.to_owned(), one))).collect()
+    };
+    let (events, outcomes) = (
+        by_id(stopped.events(), ("type", "exchange"), "request_id"),
+        by_id(stopped.receipts(), ("kind", "outcome"), "id"),
+    );
+    for (request_id, exchange) in &asked {
+        let (Some(event), Some(outcome)) = (events.get(request_id), outcomes.get(request_id)) else {
+            faults.push(format!("{}: neither event nor outcome", exchange.id));
+            continue;
+        };
+        let fault = told(exchange, event, outcome);
+        faults.extend(fault.map(|fault| format!("{} {} {}: {fault}", exchange.id, exchange.api, exchange.path)));
+    }
     faults
 }
 
@@ -132,6 +163,89 @@ async fn allowed_traffic_comes_out_byte_for_byte() {
     })
     .await;
     println!("{} recorded exchanges replayed byte for byte", exchanges.len() - faults.len());
+    assert_none(&faults, exchanges.len());
+}
+
+/// Tokens in and out, and why the answer ended, as the provider says; read off the recording by member names alone.
+fn told(exchange: &Recorded) -> (Option<u64>, Option<u64>, Option<String>) {
+    let (mut input, mut output, mut reason) = (None, None, None);
+    for event in events(&exchange.response) {
+        let pieces = event.as_array().cloned().unwrap_or_else(|| vec![event.clone()]);
+        for event in &pieces {
+            let at = |paths: &[&str]| paths.iter().find_map(|path| event.pointer(path)).cloned();
+            let count = |paths: &[&str]| at(paths).and_then(|count| count.as_u64());
+            let word = |paths: &[&str]| at(paths).and_then(|word| word.as_str().map(str::to_owned));
+            match exchange.api.as_str() {
+                "anthropic.messages" => {
+                    input = count(&["/usage/input_tokens", "/message/usage/input_tokens"]).max(input);
+                    output = count(&["/usage/output_tokens", "/message/usage/output_tokens"]).max(output);
+                    reason = word(&["/stop_reason", "/delta/stop_reason"]).or(reason);
+                }
+                api if api.starts_with("gemini.") && api != "gemini.interactions" => {
+                    input = count(&["/usageMetadata/promptTokenCount"]).max(input);
+                    let thought = count(&["/usageMetadata/thoughtsTokenCount"]).unwrap_or(0);
+                    output = count(&["/usageMetadata/candidatesTokenCount"]).map(|said| said + thought).max(output);
+                }
+                "bedrock.converse" | "bedrock.converse-stream" => {
+                    input = count(&["/usage/inputTokens"]).max(input);
+                    output = count(&["/usage/outputTokens"]).max(output);
+                    reason = word(&["/stopReason"]).or(reason);
+                }
+                "ollama.chat" | "ollama.generate" => {
+                    input = count(&["/prompt_eval_count"]).max(input);
+                    output = count(&["/eval_count"]).max(output);
+                    reason = word(&["/done_reason"]).or(reason);
+                }
+                "cohere.chat" => {
+                    let tokens = ["/usage/tokens", "/delta/usage/tokens", "/meta/tokens", "/meta/billed_units"];
+                    let named = |name: &str| tokens.iter().find_map(|path| event.pointer(path)?.get(name)?.as_u64());
+                    input = named("input_tokens").max(input);
+                    output = named("output_tokens").max(output);
+                    reason = word(&["/finish_reason", "/delta/finish_reason"]).or(reason);
+                }
+                "openai.chat" | "openai.completions" => {
+                    input = count(&["/usage/prompt_tokens"]).max(input);
+                    output = count(&["/usage/completion_tokens"]).max(output);
+                    let choices = event["choices"].as_array().into_iter().flatten();
+                    reason = choices
+                        .filter_map(|choice| choice["finish_reason"].as_str())
+                        .last()
+                        .map(str::to_owned)
+                        .or(reason);
+                }
+                "openai.responses" => {
+                    input = count(&["/usage/input_tokens", "/response/usage/input_tokens"]).max(input);
+                    output = count(&["/usage/output_tokens", "/response/usage/output_tokens"]).max(output);
+                }
+                _ => {}
+            }
+        }
+    }
+    (input, output, reason)
+}
+
+/// What events and receipts say of an answer is what the provider said.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_an_answer_is_what_it_says() {
+    let Some(mut exchanges) = recorded(&[]) else { return };
+    exchanges.retain(|exchange| exchange.status == 200 && told(exchange) != (None, None, None));
+    assert!(exchanges.len() > 800, "{} exchanges say something", exchanges.len());
+    let faults = replay_to(
+        ALLOW,
+        &exchanges,
+        |_, _| None,
+        |exchange, event, outcome| {
+            let (input, output, reason) = told(exchange);
+            let counted = event["usage"]["estimated"] != true;
+            let seen = (event["usage"]["input"].as_u64(), event["usage"]["output"].as_u64());
+            let said = outcome["response"]["finish_reason"].as_str().map(str::to_owned);
+            let usage_fits = seen == (input, output) || (input, output) == (None, None) && !counted;
+            let fits = usage_fits && (reason.is_none() || said == reason);
+            (!fits).then(|| format!("{seen:?} {said:?} instead of {:?}", (input, output, reason)))
+        },
+    )
+    .await;
+    println!("{} recorded answers told as they are", exchanges.len() - faults.len());
     assert_none(&faults, exchanges.len());
 }
 

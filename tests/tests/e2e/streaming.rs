@@ -66,6 +66,39 @@ async fn no_event_waits_for_its_successor() {
     assert!(sidecar.stop().await.verify().ok);
 }
 
+/// While the rest of a stream is held, comments come; they are part of the next event's leaf, and every other byte is as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_come_while_events_are_held() {
+    let upstream = Puppet::start().await;
+    let often = |settings: &mut clyra::config::Settings| settings.limits.keep_alive = Duration::from_millis(50);
+    let sidecar = Sidecar::start_with(POLICY, &upstream.url(), &[], often).await;
+    // Not for Gemini, whose SDK for JavaScript reads no comments.
+    for surface in Surface::ALL.into_iter().filter(|surface| *surface != Surface::Gemini) {
+        let events = surface.events(&["Well. ", "It is Project Ni", "ghtfall"]);
+        let held = events.len() - 2 - surface.closing();
+        let body = surface.request(true, "count").to_string().into_bytes();
+        let client = tokio::spawn(open_owned(sidecar.address, surface.path(), body));
+        let mut call = upstream.call().await;
+        call.begin("text/event-stream").await;
+        call.chunk(events[..=held].concat().as_bytes()).await;
+        let mut client = client.await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b": clyra\n: clyra\n") {
+            seen.extend_from_slice(&client.piece().await.unwrap());
+        }
+        assert!(!String::from_utf8_lossy(&seen).contains("Project"), "{surface:?}");
+        call.chunk(events[held + 1..].concat().as_bytes()).await;
+        call.end().await;
+        let rest = client.rest().await;
+        let whole = String::from_utf8_lossy(&seen).into_owned() + &rest.text();
+        assert!(rest.complete, "{surface:?}");
+        assert_eq!(whole.replace(": clyra\n", ""), events.concat(), "{surface:?}");
+        let (_, outcome) = sidecar.pair(rest.request_id());
+        assert_eq!(outcome["stream"]["events"], events.len() as u64, "{outcome}");
+    }
+    assert!(sidecar.stop().await.verify().ok);
+}
+
 async fn open_owned(address: std::net::SocketAddr, path: &'static str, body: Vec<u8>) -> clyra_tests::client::Open {
     open(address, path, &[], body).await
 }

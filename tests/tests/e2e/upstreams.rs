@@ -160,15 +160,15 @@ async fn virtual_keys_are_exchanged_and_others_are_refused_in_the_providers_shap
         assert_eq!(simulator.requests().len(), count, "nothing was sent");
     }
     // What is not inspected needs the key as well.
-    let answer = get(sidecar.address, "/v1/models").await;
+    let answer = get(sidecar.address, "/v1/assistants").await;
     refused(Surface::Chat, 401, "invalid_api_key", &answer);
     let event = sidecar.event(answer.request_id()).await;
     assert_eq!((&event["type"], &event["verdict"]), (&json!("bypass"), &json!("denied")), "{event}");
-    let (path, key) = ("/v1/models?key=x&a=1", [("authorization", bearer.as_str())]);
+    let (path, key) = ("/v1/assistants?key=x&a=1", [("authorization", bearer.as_str())]);
     let answer = send(sidecar.address, Method::GET, path, &key, Vec::new()).await;
     assert_eq!(answer.header("x-clyra-decision"), "bypass");
     let seen = simulator.requests().last().unwrap().clone();
-    assert_eq!(seen.path, "/v1/models?a=1");
+    assert_eq!(seen.path, "/v1/assistants?a=1");
     assert_eq!(seen.headers["authorization"], format!("Bearer {REAL}"));
 
     let metrics = get(sidecar.admin, "/metrics").await.text();
@@ -200,8 +200,8 @@ async fn a_key_of_ours_replaces_whatever_the_client_sends() {
     for (method, path, header, sent, decision) in [
         (Method::POST, "/v1/chat/completions?key=client-key&x=1", "authorization", bearer.as_str(), "allow"),
         (Method::POST, "/azure/v1/chat/completions", "api-key", REAL, "allow"),
-        (Method::GET, "/v1/models?%6Bey=client-key", "authorization", bearer.as_str(), "bypass"),
-        (Method::GET, "/azure/v1/models", "api-key", REAL, "bypass"),
+        (Method::GET, "/v1/assistants?%6Bey=client-key", "authorization", bearer.as_str(), "bypass"),
+        (Method::GET, "/azure/v1/assistants", "api-key", REAL, "bypass"),
     ] {
         let body = if method == Method::POST { hello() } else { Vec::new() };
         let answer = send(sidecar.address, method, path, &client, body).await;

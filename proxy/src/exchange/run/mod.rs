@@ -4,6 +4,7 @@
 //! once then, which makes the provider stop.
 
 mod again;
+mod alive;
 mod coding;
 mod count;
 mod read;

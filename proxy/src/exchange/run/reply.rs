@@ -8,6 +8,7 @@ use clyra_policy::BlockStyle;
 use clyra_receipts::EventTree;
 use http::{HeaderMap, StatusCode, header};
 
+use super::alive::Alive;
 use super::{Context, Exchange, Stop};
 use crate::exchange::inspect::InspectError;
 use crate::exchange::judge::PolicyJudge;
@@ -151,7 +152,8 @@ impl Exchange<'_> {
         }
         guard.shown.keeps_items = self.gateway.policy.defaults().block_style == BlockStyle::Refusal;
         let mut events = if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() };
-        let end = self.stream_events(&mut reply, &mut guard, &mut events, down).await;
+        let mut alive = Alive::new(self.surface, self.gateway.limits.keep_alive);
+        let end = self.stream_events(&mut reply, &mut guard, (&mut events, &mut alive), down).await;
         self.record.events = Some((events.events(), events.root_hex()));
         self.record.facts = guard.facts.clone();
         self.shown = std::mem::take(&mut guard.shown);
@@ -170,9 +172,7 @@ impl Exchange<'_> {
                 return Err(stop);
             }
         };
-        for part in &tail {
-            events.push(part.bytes());
-        }
+        alive.leaves(&tail, &mut events);
         self.record.events = Some((events.events(), events.root_hex()));
         self.event_leaves = events.into_leaves();
         self.note_released(&tail);
@@ -185,7 +185,7 @@ impl Exchange<'_> {
         &mut self,
         reply: &mut UpstreamReply,
         guard: &mut guard::StreamGuard<PolicyJudge>,
-        events: &mut EventTree,
+        (events, alive): (&mut EventTree, &mut Alive),
         down: &mut dyn Downstream,
     ) -> Result<guard::StreamEnd, Stop> {
         let clock = Instant::now();
@@ -194,6 +194,8 @@ impl Exchange<'_> {
             // keep the answer from being closed.
             let done = guard.done();
             let patience = guard.deadline().map(|deadline| deadline.saturating_sub(clock.elapsed()));
+            let quiet = alive.patience(self.started, guard.held_bytes() > 0);
+            let patience = [patience, quiet].into_iter().flatten().min();
             let wait = if done { Some(AFTER_DONE_MAX) } else { patience };
             let next = match wait {
                 Some(wait) => tokio::time::timeout(wait, self.next(reply, down)).await,
@@ -205,7 +207,7 @@ impl Exchange<'_> {
                 Ok(Ok(None)) => (true, Ok(())),
                 Ok(Err(stop)) => return Err(stop),
                 Err(_) if done => (true, Ok(())),
-                // What is held has been held too long.
+                // What is held has been held too long, or it has been quiet for long.
                 Err(_) => (false, guard.tick(clock.elapsed(), &mut parts)),
             };
             self.held_answer.set(guard.held_bytes())?;
@@ -218,11 +220,10 @@ impl Exchange<'_> {
             }
             if parts.is_empty() {
                 fed?;
+                self.show_life(alive, guard.held_bytes() > 0, down).await?;
                 continue;
             }
-            for part in &parts {
-                events.push(part.bytes());
-            }
+            alive.leaves(&parts, events);
             self.note_released(&parts);
             if !self.started {
                 self.opened().await?;

@@ -106,8 +106,8 @@ fn headers(values: &[&str]) -> HeaderMap {
 #[test]
 fn headers_name_codings_in_the_order_they_were_applied() {
     use Coding::*;
-    type Expected = Result<Vec<Coding>, Unsupported>;
-    let cases: [(&[&str], Expected); 10] = [
+    type Case<'c> = (&'c [&'c str], Result<Vec<Coding>, Unsupported>);
+    let cases: [Case<'_>; 10] = [
         (&[], Ok(vec![])),
         (&["identity"], Ok(vec![])),
         (&[""], Ok(vec![])),
