@@ -10,10 +10,10 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-long fuzz fuzz-short bench-peers test-rust test-go test-thirdparty test-clients test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench clean
+.PHONY: help build quickstart test test-long fuzz fuzz-short bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench demo-model clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the clyra binary, optimised (target/release/clyra)
 	@$(SCRIPTS)/prerequisites.sh build
@@ -23,7 +23,7 @@ quickstart: ## see Clyra at work in a minute, no key needed (ARGS="--once" ends 
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) run --locked -p clyra --bin clyra -- quickstart $(ARGS)
 
-test: test-rust fuzz-short test-go test-ts test-thirdparty test-clients test-anchors ## run all tests; what is skipped is said
+test: test-rust fuzz-short test-go test-ts test-thirdparty test-clients-core test-anchors ## run all tests; what is skipped is said
 
 test-rust: ## run the Rust tests
 	@$(SCRIPTS)/prerequisites.sh build trace
@@ -46,7 +46,10 @@ test-thirdparty: ## evidence before libraries that others wrote (Go's sumdb, DSS
 	@$(SCRIPTS)/prerequisites.sh build
 	@$(SCRIPTS)/thirdparty.sh
 
-test-clients: ## run the OpenAI, Anthropic and Google SDKs against a real Clyra
+test-clients-core: ## run the OpenAI, Anthropic, Google and Ollama SDKs against a real Clyra
+	@$(SCRIPTS)/clients.sh core
+
+test-clients: ## the same, and Bedrock, Cohere, LangChain, LiteLLM and Vercel's AI SDK
 	@$(SCRIPTS)/clients.sh
 
 test-ts: ## test the TypeScript verifier, in Node and in a browser
@@ -67,8 +70,8 @@ lint: ## check format, lints, docs, dependencies and scripts
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(SCRIPTS)/tools.sh cargo deny --locked check --hide-inclusion-graph bans licenses sources
-	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/fuzz/*.sh tests/clients/*.sh deploy/github-action/*/*.sh
-	$(SCRIPTS)/check-javascript.sh k6/*.js
+	$(SCRIPTS)/tools.sh shellcheck .ci/run $(SCRIPTS)/*.sh tests/fuzz/*.sh tests/clients/*.sh tests/demo-model/*.sh deploy/github-action/*/*.sh
+	$(SCRIPTS)/check-javascript.sh k6/*.js tests/clients/node/*.mjs tests/clients/node/more/*.mjs tests/demo-model/*.mjs
 
 test-long: ## SchemaLock over a million documents made by chance, in release (SCHEMAS=130000, eight documents each)
 	@$(SCRIPTS)/prerequisites.sh build
@@ -100,6 +103,9 @@ seeded-bugs: ## put known bugs into a copy of the journal; each must be caught
 	@$(SCRIPTS)/prerequisites.sh build trace
 	$(CAMPAIGN) seeded-bugs
 
+demo-model: ## see a real small language model behind Clyra (Linux on x86-64; fetches 100 MB of weights)
+	@$(SCRIPTS)/demo-model.sh
+
 bench: ## measure decode, guard, receipts and the latency that the proxy adds
 	@$(SCRIPTS)/prerequisites.sh build
 	$(CARGO) bench --workspace --locked --bench '*'
@@ -110,5 +116,5 @@ bench-peers: ## measure other libraries on the documents of SchemaLock's benchma
 
 clean: ## remove everything that was built or installed here
 	$(CARGO) clean
-	rm -rf target/clients target/tools
+	rm -rf target/clients target/demo-model target/tools
 	rm -rf receipts/verifiers/ts/node_modules receipts/verifiers/ts/dist receipts/verifiers/ts/build

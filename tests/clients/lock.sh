@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pins the packages of the client tests anew, after python/requirements.in or node/package.json was changed. The
+# Pins the packages of the client tests anew, after a list of python/ (*.in) or a package.json of node/ was changed. The
 # files that it writes name versions and hashes, and no registry.
 set -euo pipefail
 
@@ -10,9 +10,13 @@ venv=$(cd "$here/../.." && pwd)/target/clients/lock
 python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
 cd "$here/python"
-"$venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-  --upgrade requirements.in --output-file requirements.txt
+for list in requirements requirements-more; do
+  "$venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+    --upgrade "$list.in" --output-file "$list.txt"
+done
 
-cd "$here/node"
-rm -f package-lock.json
-npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+for folder in "$here/node" "$here/node/more"; do
+  cd "$folder"
+  rm -f package-lock.json
+  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+done

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs the OpenAI, Anthropic and Google SDKs for Python and Node against Clyra, with the simulated provider behind it and
-# policy.yaml in force.
+# Runs the SDKs and frameworks that applications use, for Python and Node, against Clyra, with the simulated provider
+# behind it and policy.yaml in force.
 #
 #   tests/clients/run.sh BASE_URL [ADMIN_URL]
 #
 # BASE_URL is where Clyra listens, such as http://127.0.0.1:8080. With ADMIN_URL it first waits for /readyz there.
+# CLYRA_CLIENTS=core runs only the SDKs of OpenAI, Anthropic, Google and Ollama; without it (or with `all`) come Bedrock
+# (boto3), Cohere, LangChain, LiteLLM and Vercel's AI SDK as well.
 # CLYRA_CASES=clean runs only the cases that need no policy, for example straight against the simulated provider.
 # The packages are installed under target/clients and nowhere else. Exit status: 0 all well, 1 a case failed or could
 # not be prepared, 2 wrong usage. A missing Python or Node is skipped, unless CI=true.
@@ -20,12 +22,22 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(cd "$here/../.." && pwd)/target/clients
 results=$work/results.ndjson
 status=0
+case ${CLYRA_CLIENTS:-all} in
+  core) sets=(core) ;;
+  all) sets=(core more) ;;
+  *)
+    echo "run.sh: CLYRA_CLIENTS is core or all, not $CLYRA_CLIENTS" >&2
+    exit 2
+    ;;
+esac
 
 # A developer's own keys, addresses and proxies must not reach the cases.
-for name in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC|GEMINI|GOOGLE)_' || true); do
+for name in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|AWS|CO|COHERE|LITELLM|LANGCHAIN|LANGSMITH)_' || true); do
   unset "$name"
 done
 export NO_PROXY='*' no_proxy='*' PYTHONDONTWRITEBYTECODE=1
+# boto3 would look for an account of the machine's where it finds none of its own.
+export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 
 mkdir -p "$work"
 : >"$results"
@@ -71,28 +83,35 @@ wait_until_ready() {
   return 1
 }
 
-# Made anew when the pinned versions have changed.
+# Made anew when the pinned versions have changed. $1: which set.
 prepare_python() {
-  local venv=$work/python
-  if ! cmp -s "$here/python/requirements.txt" "$venv/requirements.txt"; then
+  local venv=$work/python list=$here/python/requirements.txt
+  if [[ $1 == more ]]; then
+    venv=$work/python-more list=$here/python/requirements-more.txt
+  fi
+  if ! cmp -s "$list" "$venv/requirements.txt"; then
     rm -rf "$venv"
     python3 -m venv "$venv" || return 1
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
-      --requirement "$here/python/requirements.txt" || return 1
-    cp "$here/python/requirements.txt" "$venv/requirements.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$list" || return 1
+    cp "$list" "$venv/requirements.txt"
   fi
+  python=$venv/bin/python
 }
 
 prepare_node() {
-  local copy=$work/node
-  if ! cmp -s "$here/node/package-lock.json" "$copy/installed.json"; then
+  local copy=$work/node from=$here/node
+  if [[ $1 == more ]]; then
+    copy=$work/node-more from=$here/node/more
+  fi
+  if ! cmp -s "$from/package-lock.json" "$copy/installed.json"; then
     rm -rf "$copy"
     mkdir -p "$copy"
-    cp "$here/node/package.json" "$here/node/package-lock.json" "$copy/"
+    cp "$from/package.json" "$from/package-lock.json" "$copy/"
     (cd "$copy" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return 1
     cp "$copy/package-lock.json" "$copy/installed.json"
   fi
-  cp "$here/node/clients.mjs" "$copy/"
+  cp "$here/node/cases.mjs" "$from/clients.mjs" "$copy/"
+  node_clients=$copy
 }
 
 if [[ -n $admin_url ]] && (has_python || has_node) && ! wait_until_ready "${admin_url%/}/readyz"; then
@@ -100,21 +119,23 @@ if [[ -n $admin_url ]] && (has_python || has_node) && ! wait_until_ready "${admi
   exit 1
 fi
 
-if ! has_python; then
-  skip "the Python clients: they need python3, 3.11 or newer"
-elif ! prepare_python; then
-  fail "the Python clients could not be installed; python3 needs its venv module, and a package index must be in reach"
-else
-  "$work/python/bin/python" "$here/python/clients.py" | tee -a "$results" || status=1
-fi
+for set in "${sets[@]}"; do
+  if ! has_python; then
+    skip "the Python clients: they need python3, 3.11 or newer"
+  elif ! prepare_python "$set"; then
+    fail "the Python clients could not be installed; python3 needs its venv module, and a package index must be in reach"
+  else
+    "$python" "$here/python/clients.py" "$set" | tee -a "$results" || status=1
+  fi
 
-if ! has_node; then
-  skip "the Node clients: they need node, 20 or newer, and npm"
-elif ! prepare_node; then
-  fail "the Node clients could not be installed; a package registry must be in reach"
-else
-  (cd "$work/node" && node clients.mjs) | tee -a "$results" || status=1
-fi
+  if ! has_node; then
+    skip "the Node clients: they need node, 20 or newer, and npm"
+  elif ! prepare_node "$set"; then
+    fail "the Node clients could not be installed; a package registry must be in reach"
+  else
+    (cd "$node_clients" && node clients.mjs) | tee -a "$results" || status=1
+  fi
+done
 
 passed=$(grep -cE '"ok": ?true' "$results" || true)
 failed=$(grep -cE '"ok": ?false' "$results" || true)

@@ -2,16 +2,17 @@
 # Runs the client tests (tests/clients) against a real Clyra in front of the simulated provider, with
 # tests/clients/policy.yaml in force. Everything listens on free ports of 127.0.0.1 and is gone when this ends.
 #
-#   tests/scripts/clients.sh
+#   tests/scripts/clients.sh [core|all]
 #
-# Exit status: 0 all well, 1 a case failed or a process did not come up. What was skipped is said in the output;
-# with CI=true nothing is skipped.
+# `core` is what tests/clients/run.sh means by it. Exit status: 0 all well, 1 a case failed or a process did not come up.
+# What was skipped is said in the output; with CI=true nothing is skipped.
 set -euo pipefail
 
 readonly READY_SECONDS_MAX=60 # an unoptimised build on a busy machine
 readonly STOP_SECONDS_MAX=10
 readonly PORT_TRIES_MAX=5 # somebody else may take a port between looking and listening
 
+export CLYRA_CLIENTS=${1:-all}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 scratch=$(mktemp -d)
@@ -114,6 +115,7 @@ for ((try = 1; ; try++)); do
   # A data directory of its own for each run: the first lines of a journal are part of what is tested.
   "$binaries/clyra" run --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin_port" \
     --upstream "openai=$simulator_url" --upstream "anthropic=$simulator_url" --upstream "gemini=$simulator_url" \
+    --upstream "ollama=$simulator_url" --upstream "bedrock=$simulator_url" --upstream "cohere=$simulator_url" \
     --policy tests/clients/policy.yaml --data-dir "$scratch/data-$try" >"$scratch/clyra.log" 2>&1 &
   clyra_pid=$!
   outcome=0

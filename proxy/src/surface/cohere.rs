@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::path::ends;
-use super::table::{When, by_role, json, media, text};
+use super::table::{Tokens, When, by_role, json, media, text};
 use super::{
     Address, Channel, Dialect, Ending, Mark, Refusal, RequestFacts, ResponseFacts, Shown, Signal, Surface, Table,
     Usage, common, text_of,
@@ -92,7 +92,7 @@ static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
             ("message.citations", json(ToolResult)),
             ("tool_calls.*.name", text(ToolName)),
             ("tool_calls.*.parameters", json(ToolArguments)),
-            ("logprobs.*.text", text(Channel::Logprobs)),
+            ("logprobs.+.text", text(Channel::Logprobs).streamed("tokens").repeats(Tokens::Array)),
         ],
         &[],
     )
@@ -117,6 +117,7 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
             ("delta.message.tool_calls.function.name", text(ToolName)),
             ("delta.message.tool_calls.function.arguments", json(ToolArguments).streamed("arguments")),
             ("delta.message.citations", json(ToolResult)),
+            ("logprobs.text", text(Channel::Logprobs).streamed("tokens").repeats(Tokens::Object)),
         ],
         &["delta"],
     )

@@ -162,10 +162,12 @@ impl<'a> Walk<'a> {
             Holds::Json => Form::JsonValue,
             _ => Form::Text,
         };
-        // On the way up from a token: its element, the array, and the member that holds it.
+        // On the way up from a token: its element, where that is an object, the array, and the member that holds it.
+        let mut up = self.above.iter().rev().skip_while(|above| above.kind() != Kind::Array);
         let repeats = match rule.holds {
-            Holds::Repeats(Tokens::Holder) => self.above.iter().rev().nth(2).or(self.above.first()).zip(Some("null")),
-            Holds::Repeats(Tokens::Array) => self.above.iter().rev().nth(1).zip(Some("[]")),
+            Holds::Repeats(Tokens::Holder) => up.nth(1).or(self.above.first()).zip(Some("null")),
+            Holds::Repeats(Tokens::Array) => up.next().zip(Some("[]")),
+            Holds::Repeats(Tokens::Object) => self.above.last().zip(Some("null")),
             _ => None,
         };
         let repeats = repeats.map(|(value, with)| Replaced { range: value.range(), with });
@@ -453,6 +455,45 @@ mod tests {
         let holder = tokens[0].repeats.clone().unwrap();
         assert_eq!(holder.with, "null");
         assert_eq!(&text[holder.range], r#"{"content":[{"token":"a"},{"token":"b"}]}"#);
+    }
+
+    #[test]
+    fn every_surface_says_what_of_its_tokens_is_replaced() {
+        for (surface, direction, text, replaced, with) in [
+            (
+                "openai.completions",
+                "response",
+                r#"{"choices":[{"text":"ab","logprobs":{"tokens":["a","b"]}}]}"#,
+                r#"{"tokens":["a","b"]}"#,
+                "null",
+            ),
+            (
+                "cohere.chat",
+                "response",
+                r#"{"message":{"content":[]},"logprobs":[{"text":"a","logprobs":[-1]},{"text":"b"}]}"#,
+                r#"[{"text":"a","logprobs":[-1]},{"text":"b"}]"#,
+                "[]",
+            ),
+            (
+                "cohere.chat",
+                "event",
+                r#"{"type":"content-delta","index":0,"logprobs":{"token_ids":[1],"text":"a"}}"#,
+                r#"{"token_ids":[1],"text":"a"}"#,
+                "null",
+            ),
+        ] {
+            let tokens: Vec<Segment> =
+                of(table(surface, direction), text).into_iter().filter(|s| s.channel == Channel::Logprobs).collect();
+            assert!(!tokens.is_empty(), "{surface}");
+            for token in tokens {
+                assert!(
+                    token.join == Join::Stream && token.key.starts_with("logprobs:tokens:"),
+                    "{surface}: {token:?}"
+                );
+                let repeats = token.repeats.unwrap();
+                assert_eq!((&text[repeats.range], repeats.with), (replaced, with), "{surface}");
+            }
+        }
     }
 
     #[test]

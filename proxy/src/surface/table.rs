@@ -47,6 +47,8 @@ pub(super) enum Tokens {
     Holder,
     /// The array itself, by an empty one: clients iterate over it.
     Array,
+    /// The object that the token stands in, by `null`.
+    Object,
 }
 
 /// When a media member really is encoded media rather than text.

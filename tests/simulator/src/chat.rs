@@ -10,9 +10,12 @@ use crate::prompt::Prompt;
 use crate::sse::Event;
 use crate::{CANNED_ANSWER, CHAT_MODEL, json};
 
+/// The directive keys that have no meaning here.
+const FOREIGN: &[&str] = &["thinking"];
+
 /// The answer, or what is wrong with the request or its directive.
 pub(crate) fn answer(call: &Call<'_>, prompt: &Prompt, directive: &Directive) -> Result<Outgoing, String> {
-    if let Some(key) = directive.foreign_to_chat() {
+    if let Some(key) = directive.first_used(FOREIGN) {
         return Err(format!("The directive key {key} has no meaning for chat completions."));
     }
     let answer = Answer { call, directive, logprobs: directive.logprobs || prompt.logprobs };

@@ -25,7 +25,8 @@ pub struct Directive {
     pub content: Option<String>,
     /// Chat only: `content` is an array of text parts, as Mistral sends it, instead of a string.
     pub content_parts: bool,
-    /// Chat: reasoning text, in the member that `reasoning_field` names. Responses: the summary of a reasoning item.
+    /// Chat: reasoning text, in the member that `reasoning_field` names. Responses: the summary of a reasoning item. Cohere:
+    /// the plan for its tool calls.
     pub reasoning: Option<String>,
     /// Chat only: which provider's spelling `reasoning` uses.
     pub reasoning_field: ReasoningField,
@@ -35,12 +36,12 @@ pub struct Directive {
     pub tool: Vec<ToolCall>,
     /// Chat: the legacy `function_call`. Responses: a custom tool call.
     pub function_call: Option<FunctionCall>,
-    /// Chat and Gemini: choice (candidate) 0, 1, …; excludes the members above.
+    /// Chat, completions and Gemini: choice (candidate) 0, 1, …; excludes the members above.
     pub choices: Vec<Reply>,
     /// Messages: the text of a thinking block, which comes first and is signed. Responses: the text of a reasoning item.
-    /// Gemini: a thought.
+    /// Gemini: a thought. Ollama, Bedrock and Cohere: what was thought before the answer.
     pub thinking: Option<String>,
-    /// All but messages: repeat the text token by token with bytes, as `logprobs: true` in a request does.
+    /// All but messages and Bedrock: repeat the text token by token with bytes, as `logprobs: true` in a request does.
     pub logprobs: bool,
     /// Streamed: bytes of text per delta, never less than one character.
     pub split: Option<NonZeroUsize>,
@@ -68,8 +69,8 @@ pub struct Directive {
     pub crlf: bool,
     /// Send usage, or do not; without it, as the provider does for the request.
     pub usage: Option<bool>,
-    /// Overrides `finish_reason` (chat), `stop_reason` (messages) or `finishReason` (Gemini). Responses: the answer is
-    /// incomplete, and this is why.
+    /// Overrides `finish_reason` (chat, completions, Cohere), `stop_reason` (messages), `finishReason` (Gemini),
+    /// `done_reason` (Ollama) or `stopReason` (Bedrock). Responses: the answer is incomplete, and this is why.
     pub finish_reason: Option<String>,
     /// Streamed: end without the last event.
     pub no_done: bool,
@@ -118,7 +119,7 @@ pub struct ToolCall {
     /// The tool's name.
     pub name: String,
     /// The arguments as the model would write them, sent verbatim even if they are no JSON. The one exception
-    /// is a plain messages answer, where they are a JSON value rather than text and must parse.
+    /// is where they are a JSON value rather than text (plain messages and Bedrock, Gemini, Ollama): there they must parse.
     pub arguments: String,
 }
 
@@ -215,43 +216,28 @@ impl Directive {
         .find_map(|(key, set)| set.then_some(key))
     }
 
-    /// The first key that the chat surface has no way to express.
-    pub(crate) fn foreign_to_chat(&self) -> Option<&'static str> {
-        self.thinking.is_some().then_some("thinking")
+    /// The first of these keys that is used, in the answer or in one of its choices: each surface names those that it has
+    /// no way to express.
+    pub(crate) fn first_used(&self, keys: &[&'static str]) -> Option<&'static str> {
+        keys.iter().copied().find(|key| self.uses(key))
     }
 
-    /// The first key that the responses surface has no way to express.
-    pub(crate) fn foreign_to_responses(&self) -> Option<&'static str> {
-        [("content_parts", self.content_parts), ("choices", !self.choices.is_empty())]
-            .into_iter()
-            .find_map(|(key, set)| set.then_some(key))
-    }
-
-    /// The first key that Gemini has no way to express.
-    pub(crate) fn foreign_to_gemini(&self) -> Option<&'static str> {
+    fn uses(&self, key: &str) -> bool {
         let in_choices = |has: fn(&Reply) -> bool| self.choices.iter().any(has);
-        [
-            ("content_parts", self.content_parts),
-            ("reasoning", self.reasoning.is_some() || in_choices(|reply| reply.reasoning.is_some())),
-            ("refusal", self.refusal.is_some() || in_choices(|reply| reply.refusal.is_some())),
-            ("function_call", self.function_call.is_some() || in_choices(|reply| reply.function_call.is_some())),
-        ]
-        .into_iter()
-        .find_map(|(key, set)| set.then_some(key))
-    }
-
-    /// The first key that the messages surface has no way to express.
-    pub(crate) fn foreign_to_messages(&self) -> Option<&'static str> {
-        [
-            ("content_parts", self.content_parts),
-            ("reasoning", self.reasoning.is_some()),
-            ("refusal", self.refusal.is_some()),
-            ("function_call", self.function_call.is_some()),
-            ("choices", !self.choices.is_empty()),
-            ("logprobs", self.logprobs),
-        ]
-        .into_iter()
-        .find_map(|(key, set)| set.then_some(key))
+        match key {
+            "content_parts" => self.content_parts,
+            "reasoning" => self.reasoning.is_some() || in_choices(|reply| reply.reasoning.is_some()),
+            "refusal" => self.refusal.is_some() || in_choices(|reply| reply.refusal.is_some()),
+            "tool" => !self.tool.is_empty() || in_choices(|reply| !reply.tool.is_empty()),
+            "function_call" => self.function_call.is_some() || in_choices(|reply| reply.function_call.is_some()),
+            "choices" => !self.choices.is_empty(),
+            "thinking" => self.thinking.is_some(),
+            "logprobs" => self.logprobs,
+            "comments" => self.comments,
+            "crlf" => self.crlf,
+            "error_event" => self.error_event,
+            _ => false,
+        }
     }
 }
 

@@ -16,21 +16,10 @@ const DIMENSIONS: u8 = 8;
 
 /// The answer, or what is wrong with the request.
 pub(crate) fn answer(call: &Call<'_>) -> Result<Outgoing, String> {
-    let request: Value = serde_json::from_slice(call.body)
-        .map_err(|error| format!("The request body cannot be read as JSON: {error}."))?;
-    let inputs = match request.get("input") {
-        Some(Value::String(text)) => vec![text.len()],
-        Some(Value::Array(items)) if items.len() > INPUTS_MAX => {
-            return Err(format!("input has more than {INPUTS_MAX} entries."));
-        }
-        Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map_or(1, str::len)).collect(),
-        _ => return Err("The request has no 'input'.".into()),
-    };
-    let base64 = request.get("encoding_format").and_then(Value::as_str) == Some("base64");
-    let data: Vec<Value> = inputs
-        .iter()
+    let data: Vec<Value> = vectors(call, "input", true)?
+        .into_iter()
         .enumerate()
-        .map(|(index, length)| json!({"object": "embedding", "index": index, "embedding": vector(*length, base64)}))
+        .map(|(index, vector)| json!({"object": "embedding", "index": index, "embedding": vector}))
         .collect();
     let body = json!({
         "object": "list",
@@ -39,6 +28,22 @@ pub(crate) fn answer(call: &Call<'_>) -> Result<Outgoing, String> {
         "usage": {"prompt_tokens": call.prompt_tokens(), "total_tokens": call.prompt_tokens()},
     });
     Ok(Outgoing::plain(&body, &Directive::default()))
+}
+
+/// A vector for each text in this member of the request; as base64 where that may be asked for and is.
+pub(crate) fn vectors(call: &Call<'_>, member: &str, may_ask_base64: bool) -> Result<Vec<Value>, String> {
+    let request: Value = serde_json::from_slice(call.body)
+        .map_err(|error| format!("The request body cannot be read as JSON: {error}."))?;
+    let inputs = match request.get(member) {
+        Some(Value::String(text)) => vec![text.len()],
+        Some(Value::Array(items)) if items.len() > INPUTS_MAX => {
+            return Err(format!("{member} has more than {INPUTS_MAX} entries."));
+        }
+        Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map_or(1, str::len)).collect(),
+        _ => return Err(format!("The request has no '{member}'.")),
+    };
+    let base64 = may_ask_base64 && request.get("encoding_format").and_then(Value::as_str) == Some("base64");
+    Ok(inputs.into_iter().map(|length| vector(length, base64)).collect())
 }
 
 fn vector(length: usize, base64: bool) -> Value {

@@ -13,9 +13,12 @@ use crate::prompt::Prompt;
 use crate::sse::Event;
 use crate::{CANNED_ANSWER, GEMINI_MODEL, json};
 
+/// The directive keys that have no meaning here.
+const FOREIGN: &[&str] = &["content_parts", "reasoning", "refusal", "function_call"];
+
 /// The answer, or what is wrong with the request or its directive. `array`: a stream is one JSON array.
 pub(crate) fn answer(call: &Call<'_>, prompt: &Prompt, array: bool, directive: &Directive) -> Result<Outgoing, String> {
-    if let Some(key) = directive.foreign_to_gemini() {
+    if let Some(key) = directive.first_used(FOREIGN) {
         return Err(format!("The directive key {key} has no meaning for Gemini."));
     }
     let answer = Answer { call, directive };

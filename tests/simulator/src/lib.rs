@@ -1,4 +1,5 @@
-//! A simulated provider: the wire formats of OpenAI, Anthropic and Gemini, and no model behind them.
+//! A simulated provider: the wire formats of OpenAI, Anthropic, Gemini, Ollama, Bedrock and Cohere, and no model behind
+//! them.
 //!
 //! It is for tests and for trying Clyra without a key, and says so wherever it shows: every response carries
 //! `x-simulated-provider: clyra-simulator`, its models are called `simulated-…`, and its default answer says
@@ -25,12 +26,18 @@
 //! A test that needs exact bytes on the wire scripts them instead, with [`Simulator::script`] or, where
 //! requests run concurrently, [`Simulator::script_for`].
 
+mod bedrock;
 mod chat;
+mod cohere;
+mod completions;
 mod directive;
 mod embeddings;
+mod event_stream;
 mod gemini;
 mod json;
 mod messages;
+mod moderations;
+mod ollama;
 mod outgoing;
 mod pieces;
 mod prompt;
@@ -62,8 +69,14 @@ pub const MESSAGES_MODEL: &str = "simulated-claude";
 /// The model name in every Gemini answer.
 pub const GEMINI_MODEL: &str = "simulated-gemini";
 
+/// The model name in every answer of Ollama.
+pub const OLLAMA_MODEL: &str = "simulated-llama";
+
 /// The model name in every embeddings answer.
 pub const EMBEDDING_MODEL: &str = "simulated-embedding";
+
+/// The model name in every moderations answer.
+pub const MODERATION_MODEL: &str = "simulated-moderation";
 
 /// What is answered without a directive.
 pub const CANNED_ANSWER: &str = "This is a simulated answer: no model was asked.";

@@ -8,7 +8,8 @@ use clyra_simulator::{Options, Simulator};
 const USAGE: &str = "\
 Usage: clyra-simulator [--listen ADDRESS]
 
-A simulated OpenAI, Anthropic and Gemini provider, for tests and for trying Clyra without a key. No model answers.
+A simulated OpenAI, Anthropic, Gemini, Ollama, Bedrock and Cohere provider, for tests and for trying Clyra without a
+key. No model answers.
 
 Options:
   --listen ADDRESS  where to listen [default: 127.0.0.1:0, a free port]

@@ -13,23 +13,31 @@ use crate::prompt::Prompt;
 use crate::sse::Event;
 use crate::{CANNED_ANSWER, MESSAGES_MODEL, json};
 
+/// The directive keys that have no meaning here.
+const FOREIGN: &[&str] = &["content_parts", "reasoning", "refusal", "function_call", "choices", "logprobs"];
+
 /// The answer, or what is wrong with the request or its directive.
 pub(crate) fn answer(call: &Call<'_>, prompt: &Prompt, directive: &Directive) -> Result<Outgoing, String> {
-    if let Some(key) = directive.foreign_to_messages() {
+    if let Some(key) = directive.first_used(FOREIGN) {
         return Err(format!("The directive key {key} has no meaning for messages."));
     }
-    let mut content = echo(call, prompt, directive).or_else(|| directive.content.clone());
-    if content.is_none() && directive.tool.is_empty() {
-        content = Some(CANNED_ANSWER.into());
-    }
-    let answer = Answer { call, directive, content };
     if prompt.stream {
-        Outgoing::stream(&answer.stream(), directive, Framing::Events)
+        Outgoing::stream(&events(call, prompt, directive), directive, Framing::Events)
     } else if directive.error_event {
         Err("The directive key error_event needs a streamed request.".into())
     } else {
-        Ok(Outgoing::plain(&answer.plain()?, directive))
+        Ok(Outgoing::plain(&document(call, prompt, directive)?, directive))
     }
+}
+
+/// The answer as one document.
+pub(crate) fn document(call: &Call<'_>, prompt: &Prompt, directive: &Directive) -> Result<Value, String> {
+    Answer::new(call, prompt, directive).plain()
+}
+
+/// The answer as events.
+pub(crate) fn events(call: &Call<'_>, prompt: &Prompt, directive: &Directive) -> Vec<Event> {
+    Answer::new(call, prompt, directive).stream()
 }
 
 struct Answer<'a> {
@@ -38,7 +46,15 @@ struct Answer<'a> {
     content: Option<String>,
 }
 
-impl Answer<'_> {
+impl<'a> Answer<'a> {
+    fn new(call: &'a Call<'a>, prompt: &Prompt, directive: &'a Directive) -> Self {
+        let mut content = echo(call, prompt, directive).or_else(|| directive.content.clone());
+        if content.is_none() && directive.tool.is_empty() {
+            content = Some(CANNED_ANSWER.into());
+        }
+        Self { call, directive, content }
+    }
+
     fn plain(&self) -> Result<Value, String> {
         let mut blocks = vec![];
         if let Some(thinking) = &self.directive.thinking {

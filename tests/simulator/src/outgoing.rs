@@ -12,10 +12,10 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::directive::Directive;
-use crate::json;
 use crate::provider_error::{self, Surface};
 use crate::sse::{self, Event};
 use crate::transmission::Step;
+use crate::{event_stream, json};
 
 /// The most events of one stream; they are made before the first is sent, at some 300 bytes each.
 const EVENTS_MAX: usize = 200_000;
@@ -29,6 +29,10 @@ pub(crate) enum Framing {
     CrLfEvents,
     /// As the elements of one JSON array.
     Array,
+    /// As JSON Lines.
+    Lines,
+    /// As binary messages of an AWS event stream.
+    EventStream,
 }
 
 /// A response before it goes out.
@@ -108,17 +112,20 @@ impl Outgoing {
                 steps.push_back(Step::Wait(Duration::from_millis(directive.delay_ms)));
             }
             let malformed = directive.malformed_event == Some(index);
-            if framing == Framing::Array {
-                let data = if malformed { sse::first_half(&event.data) } else { &event.data };
-                let before = if index == 0 { "[" } else { ",\r\n" };
-                steps.push_back(Step::Write(format!("{before}{data}").into()));
-                continue;
-            }
-            let crlf = directive.crlf || framing == Framing::CrLfEvents;
-            if directive.comments {
-                steps.push_back(Step::Write(Bytes::from_static(sse::comment(crlf))));
-            }
-            steps.push_back(Step::Write(event.to_bytes(crlf, malformed).into()));
+            let data = if malformed { sse::first_half(&event.data) } else { &event.data };
+            let bytes = match framing {
+                Framing::Array => format!("{}{data}", if index == 0 { "[" } else { ",\r\n" }).into_bytes(),
+                Framing::Lines => format!("{data}\n").into_bytes(),
+                Framing::EventStream => event_stream::message(event.name.as_deref().unwrap_or_default(), data),
+                Framing::Events | Framing::CrLfEvents => {
+                    let crlf = directive.crlf || framing == Framing::CrLfEvents;
+                    if directive.comments {
+                        steps.push_back(Step::Write(Bytes::from_static(sse::comment(crlf))));
+                    }
+                    event.to_bytes(crlf, malformed)
+                }
+            };
+            steps.push_back(Step::Write(bytes.into()));
         }
         let unfinished = unfinished.or_else(|| broken_off(events.len(), directive));
         if framing == Framing::Array && unfinished.is_none() {
@@ -132,6 +139,8 @@ impl Outgoing {
             Framing::Events => "text/event-stream; charset=utf-8",
             Framing::CrLfEvents => "text/event-stream",
             Framing::Array => "application/json; charset=UTF-8",
+            Framing::Lines => "application/x-ndjson",
+            Framing::EventStream => "application/vnd.amazon.eventstream",
         };
         Ok(Self::with(StatusCode::OK, kind, steps, None, directive))
     }
@@ -141,6 +150,7 @@ impl Outgoing {
         let body = provider_error::body(surface, status, directive.content.as_deref(), &call.request_id());
         let mut outgoing = Self::plain(&body, directive);
         outgoing.status = status;
+        outgoing.headers.extend(provider_error::header(surface, status));
         if status == StatusCode::TOO_MANY_REQUESTS {
             outgoing.headers.push(("retry-after", "1".into()));
         }
@@ -152,6 +162,7 @@ impl Outgoing {
         let body = provider_error::body(surface, status, Some(message), request_id);
         let mut outgoing = Self::plain(&body, &Directive::default());
         outgoing.status = status;
+        outgoing.headers.extend(provider_error::header(surface, status));
         outgoing
     }
 

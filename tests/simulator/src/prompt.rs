@@ -25,7 +25,13 @@ impl Prompt {
         let request: Value = serde_json::from_slice(body)
             .map_err(|error| format!("The request body cannot be read as JSON: {error}."))?;
         match surface {
-            Surface::OpenAi | Surface::Anthropic => Self::of_messages(&request),
+            // Where Bedrock and Gemini stream is in the path, not here.
+            Surface::OpenAi | Surface::Anthropic | Surface::Cohere | Surface::Converse | Surface::Invoke => {
+                Self::of_messages(&request)
+            }
+            Surface::OllamaChat => Ok(Self { stream: asks_lines(&request), ..Self::of_messages(&request)? }),
+            Surface::OllamaGenerate => Self::of_prompt(&request, asks_lines(&request)),
+            Surface::Completions => Self::of_prompt(&request, is_true(request.get("stream"))),
             Surface::Responses => Self::of_response(&request),
             Surface::Gemini => Self::of_contents(&request),
         }
@@ -59,7 +65,25 @@ impl Prompt {
         })
     }
 
-    /// Whether it streams is in the path, not here.
+    /// One text, not a conversation.
+    fn of_prompt(request: &Value, stream: bool) -> Result<Self, String> {
+        let user = match request.get("prompt") {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(texts)) => texts.last().and_then(Value::as_str).unwrap_or_default().to_owned(),
+            _ => return Err("The request has no 'prompt'.".into()),
+        };
+        let choices = request.get("n").and_then(Value::as_u64).unwrap_or(1);
+        Ok(Self {
+            user,
+            system: request.get("system").map(text_of).unwrap_or_default(),
+            stream,
+            choices: usize::try_from(choices).unwrap_or(usize::MAX),
+            include_usage: is_true(request.pointer("/stream_options/include_usage")),
+            // Completions: a number, of the tokens that might have stood there.
+            logprobs: request.get("logprobs").is_some_and(|asked| asked.is_u64() || *asked == true),
+        })
+    }
+
     fn of_contents(request: &Value) -> Result<Self, String> {
         let Some(contents) = request.get("contents").and_then(Value::as_array) else {
             return Err("The request has no array 'contents'.".into());
@@ -91,17 +115,25 @@ impl Prompt {
             .chain(with_role("system").chain(with_role("developer")).filter_map(|message| message.get("content")))
             .map(text_of)
             .collect();
-        let flag = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
         let choices = request.get("n").and_then(Value::as_u64).unwrap_or(1);
         Ok(Self {
             user: user.map(text_of).unwrap_or_default(),
             system: system.join("\n"),
-            stream: flag(request.get("stream")),
+            stream: is_true(request.get("stream")),
             choices: usize::try_from(choices).unwrap_or(usize::MAX),
-            include_usage: flag(request.pointer("/stream_options/include_usage")),
-            logprobs: flag(request.get("logprobs")),
+            include_usage: is_true(request.pointer("/stream_options/include_usage")),
+            logprobs: is_true(request.get("logprobs")),
         })
     }
+}
+
+fn is_true(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Ollama streams unless it is asked not to.
+fn asks_lines(request: &Value) -> bool {
+    request.get("stream").and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// A string, or the text parts of an array.
@@ -138,7 +170,18 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         for body in ["", "{", "[]", r#"{"messages":"a"}"#] {
-            for surface in [Surface::OpenAi, Surface::Responses, Surface::Anthropic, Surface::Gemini] {
+            for surface in [
+                Surface::OpenAi,
+                Surface::Responses,
+                Surface::Completions,
+                Surface::Anthropic,
+                Surface::Gemini,
+                Surface::OllamaChat,
+                Surface::OllamaGenerate,
+                Surface::Converse,
+                Surface::Invoke,
+                Surface::Cohere,
+            ] {
                 assert!(Prompt::read(surface, body.as_bytes()).is_err(), "{body}");
             }
         }
@@ -158,5 +201,14 @@ mod tests {
         let contents = r#"{"contents":[{"parts":[{"text":"a"}]},{"role":"model","parts":[{"text":"m"}]}],
             "system_instruction":{"parts":[{"text":"s"}]}}"#;
         assert_eq!(of(Surface::Gemini, contents), text("a", "s", false));
+        let messages = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"}]}"#;
+        assert_eq!(of(Surface::OllamaChat, messages), text("a", "s", true));
+        assert_eq!(of(Surface::Cohere, messages), text("a", "s", false));
+        let converse = r#"{"system":[{"text":"s"}],"messages":[{"role":"user","content":[{"text":"a"}]}]}"#;
+        assert_eq!(of(Surface::Converse, converse), text("a", "s", false));
+        let generate = r#"{"prompt":"a","system":"s","stream":false}"#;
+        assert_eq!(of(Surface::OllamaGenerate, generate), text("a", "s", false));
+        assert_eq!(of(Surface::OllamaGenerate, r#"{"prompt":"a"}"#), text("a", "", true));
+        assert_eq!(of(Surface::Completions, r#"{"prompt":["b","a"],"stream":true}"#), text("a", "", true));
     }
 }

@@ -9,8 +9,32 @@ pub(crate) enum Surface {
     /// Chat, and whatever has no surface of its own.
     OpenAi,
     Responses,
+    Completions,
     Anthropic,
     Gemini,
+    OllamaChat,
+    OllamaGenerate,
+    /// Bedrock, in the format that all models share.
+    Converse,
+    /// Bedrock, in the model's own format.
+    Invoke,
+    Cohere,
+}
+
+/// What says beside the body which error it is.
+pub(crate) fn header(surface: Surface, status: StatusCode) -> Option<(&'static str, String)> {
+    let kind = match (surface, status.as_u16()) {
+        (Surface::Converse | Surface::Invoke, status) => match status {
+            401 | 403 => "AccessDeniedException",
+            404 => "ResourceNotFoundException",
+            429 => "ThrottlingException",
+            503 => "ServiceUnavailableException",
+            400..=499 => "ValidationException",
+            _ => "InternalServerException",
+        },
+        _ => return None,
+    };
+    Some(("x-amzn-errortype", kind.into()))
 }
 
 /// The body of an error with this status. Without a message it says what it would mean at a real provider.
@@ -28,7 +52,7 @@ pub(crate) fn body(surface: Surface, status: StatusCode, message: Option<&str>, 
     };
     let message = message.map_or_else(|| format!("{default_message} (simulated provider)."), str::to_owned);
     match surface {
-        Surface::OpenAi | Surface::Responses => json!({
+        Surface::OpenAi | Surface::Responses | Surface::Completions => json!({
             "error": {"message": message, "type": openai_type, "param": null, "code": openai_code}
         }),
         Surface::Anthropic => json!({
@@ -36,6 +60,9 @@ pub(crate) fn body(surface: Surface, status: StatusCode, message: Option<&str>, 
             "error": {"type": anthropic_type, "message": message},
             "request_id": request_id,
         }),
+        Surface::OllamaChat | Surface::OllamaGenerate => json!({"error": message}),
+        Surface::Converse | Surface::Invoke => json!({"message": message}),
+        Surface::Cohere => json!({"id": request_id, "message": message}),
         Surface::Gemini => {
             let name = match status.as_u16() {
                 401 => "UNAUTHENTICATED",

@@ -24,8 +24,9 @@ use crate::provider_error::Surface;
 use crate::record::{Attendance, Record, SeenRequest};
 use crate::script::{SCRIPT_HEADER, Scripted, Scripts};
 use crate::transmission::Transmission;
-use crate::{CHAT_MODEL, EMBEDDING_MODEL, GEMINI_MODEL, MESSAGES_MODEL, SIMULATED_BY, SIMULATED_HEADER};
-use crate::{chat, embeddings, gemini, messages, responses};
+use crate::{CHAT_MODEL, EMBEDDING_MODEL, GEMINI_MODEL, MESSAGES_MODEL, MODERATION_MODEL, OLLAMA_MODEL};
+use crate::{SIMULATED_BY, SIMULATED_HEADER};
+use crate::{bedrock, chat, cohere, completions, embeddings, gemini, messages, moderations, ollama, responses};
 
 /// The largest request body: twice what Anthropic takes, so that Clyra's limit is met first.
 const REQUEST_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -218,6 +219,16 @@ fn surface(path: &str) -> Surface {
         Surface::Responses
     } else if path.starts_with("/v1beta/") || path.ends_with("enerateContent") {
         Surface::Gemini
+    } else if path.starts_with("/v1/completions") {
+        Surface::Completions
+    } else if path.starts_with("/api/generate") {
+        Surface::OllamaGenerate
+    } else if path.starts_with("/api/") {
+        Surface::OllamaChat
+    } else if path.starts_with("/model/") {
+        if path.contains("/invoke") { Surface::Invoke } else { Surface::Converse }
+    } else if path.starts_with("/v2/") {
+        Surface::Cohere
     } else {
         Surface::OpenAi
     }
@@ -226,8 +237,23 @@ fn surface(path: &str) -> Surface {
 fn route(head: &request::Parts, surface: Surface, call: &Call<'_>) -> Outgoing {
     let path = head.uri.path();
     let answered = match (&head.method, path) {
-        (&Method::POST, "/v1/chat/completions" | "/v1/messages" | "/v1/responses") => {
+        (
+            &Method::POST,
+            "/v1/chat/completions"
+            | "/v1/completions"
+            | "/v1/messages"
+            | "/v1/responses"
+            | "/api/chat"
+            | "/api/generate"
+            | "/v2/chat",
+        ) => converse(surface, call, Asked::default()),
+        (&Method::POST, path) if path.ends_with("/converse") || path.ends_with("/invoke") => {
             converse(surface, call, Asked::default())
+        }
+        (&Method::POST, path)
+            if path.ends_with("/converse-stream") || path.ends_with("/invoke-with-response-stream") =>
+        {
+            converse(surface, call, Asked { stream: true, array: false })
         }
         (&Method::POST, path) if path.ends_with(":generateContent") => converse(surface, call, Asked::default()),
         (&Method::POST, path) if path.ends_with(":streamGenerateContent") => {
@@ -235,6 +261,9 @@ fn route(head: &request::Parts, surface: Surface, call: &Call<'_>) -> Outgoing {
             converse(surface, call, Asked { stream: true, array })
         }
         (&Method::POST, "/v1/embeddings") => embeddings::answer(call),
+        (&Method::POST, "/v1/moderations") => moderations::answer(call),
+        (&Method::POST, "/api/embed") => ollama::embed(call, false),
+        (&Method::POST, "/api/embeddings") => ollama::embed(call, true),
         (&Method::GET, "/v1/models") => Ok(models()),
         (method, _) => {
             let message = format!("Unknown request URL: {method} {path} (simulated provider).");
@@ -265,11 +294,17 @@ fn converse(surface: Surface, call: &Call<'_>, asked: Asked) -> Result<Outgoing,
         Surface::Responses => responses::answer(call, &prompt, &directive),
         Surface::Anthropic => messages::answer(call, &prompt, &directive),
         Surface::Gemini => gemini::answer(call, &prompt, asked.array, &directive),
+        Surface::Completions => completions::answer(call, &prompt, &directive),
+        Surface::OllamaChat => ollama::answer(call, &prompt, ollama::Endpoint::Chat, &directive),
+        Surface::OllamaGenerate => ollama::answer(call, &prompt, ollama::Endpoint::Generate, &directive),
+        Surface::Converse => bedrock::converse(call, &prompt, &directive),
+        Surface::Invoke => bedrock::invoke(call, &prompt, &directive),
+        Surface::Cohere => cohere::answer(call, &prompt, &directive),
     }
 }
 
 fn models() -> Outgoing {
-    let data: Vec<_> = [CHAT_MODEL, MESSAGES_MODEL, GEMINI_MODEL, EMBEDDING_MODEL]
+    let data: Vec<_> = [CHAT_MODEL, MESSAGES_MODEL, GEMINI_MODEL, OLLAMA_MODEL, EMBEDDING_MODEL, MODERATION_MODEL]
         .into_iter()
         .map(|id| json!({"id": id, "object": "model", "created": 0, "owned_by": SIMULATED_BY}))
         .collect();
@@ -281,8 +316,9 @@ fn transmit(outgoing: Outgoing, surface: Surface, call: &Call<'_>, attendance: A
     let mut response = Response::new(Transmission::new(steps, announced_bytes, write_bytes, attendance));
     *response.status_mut() = status;
     let id_header = match surface {
-        Surface::OpenAi | Surface::Responses | Surface::Gemini => "x-request-id",
         Surface::Anthropic => "request-id",
+        Surface::Converse | Surface::Invoke => "x-amzn-requestid",
+        _ => "x-request-id",
     };
     for (name, value) in headers.into_iter().chain([(id_header, call.request_id())]) {
         if let Ok(value) = HeaderValue::from_str(&value) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "a test fails by panicking")]
 
+#[path = "wire/providers.rs"]
+mod providers;
+
 use std::io::Read as _;
 use std::time::Duration;
 
