@@ -10,7 +10,7 @@ venv=$(cd "$here/../.." && pwd)/target/clients/lock
 python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
 cd "$here/python"
-for list in requirements requirements-more; do
+for list in requirements requirements-more requirements-mcp; do
   "$venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     --upgrade "$list.in" --output-file "$list.txt"
 done

@@ -6,7 +6,8 @@
 #
 # BASE_URL is where Clyra listens, such as http://127.0.0.1:8080. With ADMIN_URL it first waits for /readyz there.
 # CLYRA_CLIENTS=core runs only the SDKs of OpenAI, Anthropic, Google and Ollama; without it (or with `all`) come Bedrock
-# (boto3), Cohere, LangChain, LiteLLM and Vercel's AI SDK as well.
+# (boto3), Cohere, LangChain, LiteLLM and Vercel's AI SDK as well, and the reference client of MCP, for which Clyra must have
+# an upstream `mcp` at port CLYRA_MCP_PORT of 127.0.0.1.
 # CLYRA_CASES=clean runs only the cases that need no policy, for example straight against the simulated provider.
 # The packages are installed under target/clients and nowhere else. Exit status: 0 all well, 1 a case failed or could
 # not be prepared, 2 wrong usage. A missing Python or Node is skipped, unless CI=true.
@@ -24,7 +25,7 @@ results=$work/results.ndjson
 status=0
 case ${CLYRA_CLIENTS:-all} in
   core) sets=(core) ;;
-  all) sets=(core more) ;;
+  all) sets=(core more mcp) ;;
   *)
     echo "run.sh: CLYRA_CLIENTS is core or all, not $CLYRA_CLIENTS" >&2
     exit 2
@@ -86,8 +87,8 @@ wait_until_ready() {
 # Made anew when the pinned versions have changed. $1: which set.
 prepare_python() {
   local venv=$work/python list=$here/python/requirements.txt
-  if [[ $1 == more ]]; then
-    venv=$work/python-more list=$here/python/requirements-more.txt
+  if [[ $1 != core ]]; then
+    venv=$work/python-$1 list=$here/python/requirements-$1.txt
   fi
   if ! cmp -s "$list" "$venv/requirements.txt"; then
     rm -rf "$venv"
@@ -120,14 +121,23 @@ if [[ -n $admin_url ]] && (has_python || has_node) && ! wait_until_ready "${admi
 fi
 
 for set in "${sets[@]}"; do
+  program=(clients.py "$set")
+  if [[ $set == mcp ]]; then
+    if [[ -z ${CLYRA_MCP_PORT:-} ]]; then
+      skip "the client of MCP: CLYRA_MCP_PORT is not set"
+      continue
+    fi
+    program=(mcp_reference.py)
+  fi
   if ! has_python; then
     skip "the Python clients: they need python3, 3.11 or newer"
   elif ! prepare_python "$set"; then
     fail "the Python clients could not be installed; python3 needs its venv module, and a package index must be in reach"
   else
-    "$python" "$here/python/clients.py" "$set" | tee -a "$results" || status=1
+    "$python" "$here/python/${program[0]}" "${program[@]:1}" | tee -a "$results" || status=1
   fi
 
+  [[ $set != mcp ]] || continue
   if ! has_node; then
     skip "the Node clients: they need node, 20 or newer, and npm"
   elif ! prepare_node "$set"; then

@@ -112,10 +112,12 @@ fi
 for ((try = 1; ; try++)); do
   port=$(free_port)
   admin_port=$(free_port)
+  mcp_port=$(free_port)
   # A data directory of its own for each run: the first lines of a journal are part of what is tested.
   "$binaries/clyra" run --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin_port" \
     --upstream "openai=$simulator_url" --upstream "anthropic=$simulator_url" --upstream "gemini=$simulator_url" \
     --upstream "ollama=$simulator_url" --upstream "bedrock=$simulator_url" --upstream "cohere=$simulator_url" \
+    --upstream "mcp=http://127.0.0.1:$mcp_port" \
     --policy tests/clients/policy.yaml --data-dir "$scratch/data-$try" >"$scratch/clyra.log" 2>&1 &
   clyra_pid=$!
   outcome=0
@@ -133,4 +135,5 @@ for ((try = 1; ; try++)); do
   fi
 done
 
+export CLYRA_MCP_PORT=$mcp_port
 tests/clients/run.sh "http://127.0.0.1:$port" "http://127.0.0.1:$admin_port"

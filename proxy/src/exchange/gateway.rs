@@ -67,7 +67,9 @@ impl Upstreams {
     pub fn select(&self, path: &str, dialect: Option<Dialect>) -> Option<(Arc<Provider>, String)> {
         let mut parts = path.splitn(3, '/');
         let (_, first, rest) = (parts.next(), parts.next().unwrap_or_default(), parts.next());
-        if let Some(provider) = self.providers.iter().find(|p| *p.name == *first) {
+        // `/mcp` alone is the endpoint, also where a provider has that name.
+        let whole = rest.is_none() && dialect.is_some();
+        if let Some(provider) = self.providers.iter().find(|p| *p.name == *first).filter(|_| !whole) {
             return Some((Arc::clone(provider), format!("/{}", rest.unwrap_or_default())));
         }
         let named = dialect.map_or("", Dialect::upstream);
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_client_names_a_provider_and_never_an_address() {
-        let upstreams = Upstreams::new(vec![provider("local"), provider("anthropic")]).unwrap();
+        let upstreams = Upstreams::new(vec![provider("local"), provider("anthropic"), provider("mcp")]).unwrap();
         let select = |path: &str, dialect| {
             let (provider, path) = upstreams.select(path, dialect).unwrap();
             (provider.name.to_string(), path)
@@ -231,6 +233,9 @@ mod tests {
         assert_eq!(select("/v1/messages", Some(Dialect::Anthropic)), is("anthropic", "/v1/messages"));
         assert_eq!(select("/local/v1/messages", Some(Dialect::Anthropic)), is("local", "/v1/messages"));
         assert_eq!(select("/anthropic", None), is("anthropic", "/"));
+        assert_eq!(select("/mcp", Some(Dialect::Mcp)), is("mcp", "/mcp"));
+        assert_eq!(select("/mcp/mcp", Some(Dialect::Mcp)), is("mcp", "/mcp"));
+        assert_eq!(select("/local/mcp", Some(Dialect::Mcp)), is("local", "/mcp"));
         assert_eq!(select("/evil.example/v1", None), is("local", "/evil.example/v1"));
         assert!(Upstreams::new(Vec::new()).is_none());
     }
