@@ -49,7 +49,7 @@ test-thirdparty: ## evidence before libraries that others wrote (Go's sumdb, DSS
 test-clients-core: ## run the OpenAI, Anthropic, Google and Ollama SDKs against a real Clyra
 	@$(SCRIPTS)/clients.sh core
 
-test-clients: ## the same, and Bedrock, Cohere, LangChain, LiteLLM and Vercel's AI SDK
+test-clients: ## the same, and Bedrock, Cohere, LangChain, LiteLLM, the AI SDK of Vercel, and the client of MCP
 	@$(SCRIPTS)/clients.sh
 
 test-ts: ## test the TypeScript verifier, in Node and in a browser

@@ -56,6 +56,7 @@ pub(super) struct TimeoutEntries {
     pub(super) head_s: Option<u64>,
     pub(super) idle_s: Option<u64>,
     pub(super) keep_alive_s: Option<u64>,
+    pub(super) answer_s: Option<u64>,
     pub(super) drain_s: Option<u64>,
 }
 

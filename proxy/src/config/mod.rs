@@ -108,6 +108,9 @@ pub enum ConfigError {
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
 
+/// A longest wait that no clock overflows on.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 impl Settings {
     /// Reads the file that `overrides` names (or none) and puts everything together.
     pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
@@ -165,6 +168,8 @@ impl Settings {
                 response_bytes_max: file.limits.response_bytes_max.unwrap_or(defaults.response_bytes_max),
                 in_flight_max: file.limits.in_flight_max.unwrap_or(defaults.in_flight_max),
                 held_bytes_max: file.limits.held_bytes_max.unwrap_or(defaults.held_bytes_max),
+                answer_time_max: seconds(file.timeouts.answer_s, defaults.answer_time_max.as_secs())
+                    .min(ANSWER_TIME_MAX),
                 keep_alive: seconds(file.timeouts.keep_alive_s, defaults.keep_alive.as_secs()),
             },
             ask_for_usage: file.usage.inject,

@@ -35,6 +35,8 @@ pub struct Limits {
     pub held_bytes_max: usize,
     /// Longest silence in a stream while its rest is held: then a comment is sent. None is where this is zero.
     pub keep_alive: Duration,
+    /// From the call to the last byte of an answer.
+    pub answer_time_max: Duration,
 }
 
 impl Default for Limits {
@@ -45,6 +47,8 @@ impl Default for Limits {
             in_flight_max: 1_024,
             held_bytes_max: 512 << 20,
             keep_alive: Duration::from_secs(15),
+            // Models have been seen to think for half of it.
+            answer_time_max: Duration::from_secs(3_600),
         }
     }
 }

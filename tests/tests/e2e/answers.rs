@@ -598,6 +598,19 @@ async fn a_provider_that_cannot_be_reached_or_does_not_answer_is_a_typed_error()
         assert!(simulator.wait_cancelled(2 * number + 2, Duration::from_secs(5)).await, "the silent call goes on");
     }
     assert!(sidecar.stop().await.verify().ok);
+
+    // An answer that comes, but does not end.
+    let brief = |settings: &mut clyra::config::Settings| settings.limits.answer_time_max = Duration::from_millis(500);
+    let sidecar = Sidecar::start_with(&redacting(), &simulator.url(), &[], brief).await;
+    for surface in Surface::BOTH {
+        let before = simulator.cancelled();
+        let directive = json!({"content": "one two three four five six", "split": 1, "delay_ms": 100});
+        let answer = post(sidecar.address, surface.path(), &[], surface.ask(true, &directive)).await;
+        assert_eq!(cut_short(surface, &answer).1.code, "upstream_timeout");
+        assert_eq!(sidecar.pair(answer.request_id()).1["verdict"], "timeout");
+        assert!(simulator.wait_cancelled(before + 1, Duration::from_secs(5)).await, "the endless call goes on");
+    }
+    assert!(sidecar.stop().await.verify().ok);
     simulator.stop().await;
 }
 

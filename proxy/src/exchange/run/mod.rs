@@ -120,6 +120,8 @@ struct Exchange<'g> {
     ahead: Option<Bytes>,
     /// Something of the answer was mended, or will be.
     mended: bool,
+    /// When the whole answer must be there.
+    answered_by: Instant,
     /// The content type of a request that is written anew.
     content_type: Option<http::HeaderValue>,
     /// What the request takes of the memory for bodies, and what the answer does.
@@ -155,6 +157,7 @@ impl<'g> Exchange<'g> {
             asked: Asked::Document,
             ahead: None,
             mended: false,
+            answered_by: Instant::now() + gateway.limits.answer_time_max,
             content_type: None,
             held: gateway.held.share(),
             held_answer: gateway.held.share(),
@@ -194,6 +197,7 @@ impl<'g> Exchange<'g> {
             self.opened().await?;
         }
         let clock = Instant::now();
+        self.answered_by = clock + self.gateway.limits.answer_time_max;
         let kept = plan.may_ask().then(|| request.clone());
         let made = Arc::clone(&request.made);
         let called = self.call(request, plan, down).await;

@@ -13,7 +13,7 @@ use super::{Context, Exchange, Stop};
 use crate::exchange::inspect::InspectError;
 use crate::exchange::judge::PolicyJudge;
 use crate::exchange::lock::Bound;
-use crate::exchange::ports::{Downstream, UpstreamReply};
+use crate::exchange::ports::{Downstream, UpstreamError, UpstreamReply};
 use crate::exchange::record::Side;
 use crate::guard::{self, Gap, Released, Report};
 use crate::surface::{Answers, ResponseFacts};
@@ -349,6 +349,10 @@ impl Exchange<'_> {
         let chunk = tokio::select! {
             biased;
             () = down.gone() => return Err(Stop::Gone),
+            () = tokio::time::sleep_until(self.answered_by.into()) => {
+                let after = self.gateway.limits.answer_time_max;
+                return Err(Stop::Upstream(UpstreamError::Timeout { name: Arc::clone(&reply.upstream), after }));
+            }
             chunk = reply.body.chunk() => chunk.map_err(Stop::Upstream)?,
         };
         if let Some(chunk) = &chunk {
