@@ -48,6 +48,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy"],
     &["policy", "lint"],
     &["policy", "hash"],
+    &["coverage"],
 ];
 
 fn help(command: &[&str]) -> String {

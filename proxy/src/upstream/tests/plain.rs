@@ -337,7 +337,7 @@ async fn silence_before_the_head_and_within_the_body_ends() {
         connection
     });
     let error = text(&mut reply.unwrap()).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Body { .. }), "{error}");
+    assert!(matches!(error, UpstreamError::Timeout { after, .. } if after == short), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
