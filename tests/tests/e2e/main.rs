@@ -11,8 +11,6 @@ mod evidence;
 mod forms;
 mod hygiene;
 mod leak_matrix;
-mod leak_matrix;
-mod lineage;
 mod lineage;
 mod map_matrix;
 mod mcp;
