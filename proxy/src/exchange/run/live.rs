@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clyra_policy::Facts;
+use clyra_policy::{Action, Facts, Mode, SchemaRule, SchemaSource, StreamMode};
 use clyra_receipts::EventTree;
 use clyra_receipts::receipt::Verdict;
 use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
@@ -153,11 +153,16 @@ impl Exchange<'_> {
         Ok(judged?)
     }
 
-    /// A policy that holds answers on this route to a schema cannot be kept here: sessions have no such answers.
+    /// A policy that holds answers on this route, or calls of tools, to a schema cannot be kept here. What it would only
+    /// record, or what the request would have to ask for, is nothing to stop for.
     fn unbound(&self, context: &Context) -> Result<(), Stop> {
         let asked = Facts::new(&context.caller, &context.request, context.now_unix_s);
-        let bound = self.gateway.policy.schemas_for(&asked).map_or(true, |rules| !rules.is_empty());
-        if bound && self.gateway.policy.mode() == clyra_policy::Mode::Enforce {
+        let blocks = |rule: &SchemaRule| {
+            let observes = rule.stream == StreamMode::Observe || rule.on_violation == Action::Allow;
+            !observes && !matches!(rule.source, SchemaSource::FromRequest)
+        };
+        let bound = self.gateway.policy.schemas_for(&asked).map_or(true, |rules| rules.into_iter().any(blocks));
+        if bound && self.gateway.policy.mode() == Mode::Enforce {
             let reason =
                 "the policy binds answers of this endpoint to a schema, which cannot be kept in a session".into();
             return Err(Block { cause: Cause::BadRequest, rule: None, reason, detectors: Vec::new() }.into());
