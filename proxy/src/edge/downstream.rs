@@ -69,6 +69,11 @@ impl<'a> Client<'a> {
         Self { session, cut, answer: Answer::NotBegun, bodiless: false, body_read, left: false, holds_body_back }
     }
 
+    /// The connection, for whoever switches its protocol.
+    pub(super) fn session(&mut self) -> &mut ServerSession {
+        self.session
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         match self.answer {
             Answer::Finished => Outcome::Answered,

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 
 use crate::exchange::answer::OwnAnswer;
+use crate::exchange::live::LiveDownstream;
 use crate::exchange::ports::{Downstream, RequestHead};
 use crate::upstream::Provider;
 
@@ -14,6 +15,8 @@ use crate::upstream::Provider;
 pub enum Route {
     /// Through the exchange pipeline.
     Inspect,
+    /// Through the pipeline of sessions, if it asks for a WebSocket.
+    Live,
     /// Straight to the provider, uninspected and on record.
     Bypass {
         provider: Arc<Provider>,
@@ -78,6 +81,9 @@ pub trait Handler: Send + Sync + 'static {
     /// One inspected exchange. Runs to completion even if the client leaves: it learns of that by
     /// [`Downstream::gone`] and by failing writes. Returning before `finish` breaks the answer off visibly.
     async fn exchange(&self, head: RequestHead, down: &mut dyn Downstream);
+
+    /// One inspected session over a WebSocket, of which only the handshake has been read. As `exchange`.
+    async fn live(&self, head: RequestHead, down: &mut dyn LiveDownstream);
 
     /// A bypass is about to begin: whatever must be durable before a byte passes is made durable here. The headers are
     /// added to the answer.

@@ -8,6 +8,7 @@
 //! | request bodies | replay up to 64 KiB | bodies of any size up to the caller's limit, `100-continue`, bounds on time (`downstream`), chunks that can be read in one way (`framing`) |
 //! | answers | framing, keep-alive | an answer that breaks off never looks complete; slow readers are cut (`downstream`) |
 //! | client leaves | an error on the next read | [`Downstream::gone`](crate::exchange::ports::Downstream::gone), at any time; the exchange itself runs on |
+//! | sessions | – (a tunnel of bytes) | whole messages of a WebSocket, both ways (`live`) |
 //! | bypass | the proxy loop | the target's authority, none of our headers leaves, one report for each; WebSockets in a loop of our own (`adapter`) |
 //! | stopping | – (sleeps, then cuts streams) | drains, then tells what is left, then returns (`stop`, `listen`) |
 //! | logs | lines that quote requests | suppressed; keep pingora's targets out of the log filter all the same |
@@ -24,6 +25,7 @@ mod head;
 mod in_flight;
 mod limits;
 mod listen;
+mod live;
 mod socket;
 mod stop;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::answer::{OwnAnswer, Reason};
 use super::gateway::Gateway;
+use super::live::LiveDownstream;
 use super::ports::{Downstream, RequestHead, UpstreamError};
 use super::record::{Record, UNKNOWN_SURFACE};
 use super::{evidence, run};
@@ -59,8 +60,8 @@ impl Front {
 impl Handler for Front {
     fn route(&self, head: &RequestHead) -> Route {
         let id = head.request_id.to_string();
-        if let Found::Surface(_) = find(&head.method, &head.path) {
-            return Route::Inspect;
+        if let Found::Surface(surface) = find(&head.method, &head.path) {
+            return if surface.live.is_some() { Route::Live } else { Route::Inspect };
         }
         let dialect = dialect_of(head);
         if self.gateway.policy.defaults().unknown_surface == UnknownSurface::Block {
@@ -79,6 +80,12 @@ impl Handler for Front {
     async fn exchange(&self, head: RequestHead, down: &mut dyn Downstream) {
         if let Found::Surface(surface) = find(&head.method, &head.path) {
             run::run(&self.gateway, head, surface, down).await;
+        }
+    }
+
+    async fn live(&self, head: RequestHead, down: &mut dyn LiveDownstream) {
+        if let Found::Surface(surface) = find(&head.method, &head.path) {
+            run::live(&self.gateway, head, surface, down).await;
         }
     }
 

@@ -161,7 +161,17 @@ impl Gateway {
         let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
         let bearer =
             || text("authorization").and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")));
-        text("x-api-key").or_else(bearer).or_else(|| text("api-key")).or_else(|| text("x-goog-api-key"))
+        // A browser cannot set headers on a WebSocket.
+        let subprotocol = || {
+            let offers = head.headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL).iter();
+            let mut offers = offers.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(','));
+            offers.find_map(|offer| offer.trim().strip_prefix("openai-insecure-api-key."))
+        };
+        text("x-api-key")
+            .or_else(bearer)
+            .or_else(|| text("api-key"))
+            .or_else(|| text("x-goog-api-key"))
+            .or_else(subprotocol)
     }
 
     /// Brings the gauges up to date, for the metrics page.

@@ -51,6 +51,21 @@ pub struct Decided {
     pub made_by: Vec<u64>,
 }
 
+impl Decided {
+    /// Nothing has been decided.
+    pub fn none() -> Decided {
+        Decided {
+            action: Action::Allow,
+            rules: BTreeSet::new(),
+            exceptions: BTreeSet::new(),
+            findings: Vec::new(),
+            findings_total: 0,
+            breaches: Vec::new(),
+            made_by: Vec::new(),
+        }
+    }
+}
+
 /// Everything that stays the same for all decisions of one exchange.
 #[derive(Debug)]
 pub struct Context {
@@ -96,16 +111,7 @@ impl PolicyJudge {
     }
 
     fn new(context: Arc<Context>, answering: bool, status: u16, on_violation: BTreeMap<String, Action>) -> Self {
-        let decided = Decided {
-            action: Action::Allow,
-            rules: BTreeSet::new(),
-            exceptions: BTreeSet::new(),
-            findings: Vec::new(),
-            findings_total: 0,
-            breaches: Vec::new(),
-            made_by: Vec::new(),
-        };
-        Self { context, answering, status, on_violation, complete: false, decided }
+        Self { context, answering, status, on_violation, complete: false, decided: Decided::none() }
     }
 
     /// The same judge before it has decided anything, for an inspection that has to be given up.

@@ -10,6 +10,7 @@ mod inspect;
 pub mod judge;
 pub mod ledger;
 pub mod lineage;
+pub mod live;
 pub mod lock;
 pub mod pins;
 pub mod ports;

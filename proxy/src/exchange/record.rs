@@ -72,6 +72,16 @@ pub struct Side {
 }
 
 impl Side {
+    /// What was seen, found and done in one more part of this direction.
+    pub fn gather(&mut self, report: Report, decided: Decided) {
+        let more = Side { report, decided: Some(decided), inspected: self.inspected };
+        self.report.redactions = self.report.redactions.saturating_add(more.report.redactions);
+        self.report.held_bytes_max = self.report.held_bytes_max.max(more.report.held_bytes_max);
+        let own = self.decided.get_or_insert_with(Decided::none);
+        own.action = own.action.max(more.decided.as_ref().map_or(own.action, |other| other.action));
+        self.add(&more);
+    }
+
     /// What was seen and found in another answer to the same request, of which nothing is shown.
     pub fn add(&mut self, other: &Side) {
         for (channel, bytes) in &other.report.bytes {

@@ -63,6 +63,26 @@ pub fn kept(id: Option<String>, judge: &mut dyn Judge, report: &mut Report) -> R
     stored(id.into_iter(), judge, report)
 }
 
+/// A handshake: rules may be about it as such, and its query may hold texts. It cannot be rewritten.
+pub fn handshake(
+    engine: &Arc<Engine>,
+    query: &str,
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<Inspected, Block> {
+    let document = Bytes::from(serde_json::json!({ "query": query }).to_string());
+    let checked = one(Table::none(), engine, document.clone(), judge, report)?;
+    if checked != document {
+        return Err(Block {
+            cause: Cause::Policy,
+            rule: None,
+            reason: "something was to be redacted in the address of a handshake, which cannot be rewritten".into(),
+            detectors: Vec::new(),
+        });
+    }
+    Ok(Inspected::new(Bytes::new()))
+}
+
 /// A request without a body: there is nothing to inspect, but rules may be about the request as such.
 pub fn bodiless(engine: &Arc<Engine>, judge: &mut dyn Judge, report: &mut Report) -> Result<Inspected, Block> {
     one(Table::none(), engine, Bytes::from_static(b"{}"), judge, report)?;

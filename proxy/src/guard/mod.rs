@@ -17,6 +17,7 @@ mod mended;
 mod repairs;
 mod said;
 mod schema;
+mod session;
 mod shadow;
 mod splice;
 mod stream;
@@ -28,16 +29,19 @@ mod choice_tests;
 #[cfg(test)]
 mod lock_tests;
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod tests;
 
 pub use again::{Invalid, as_stream};
 pub use count::{NotAsked, ask_for_count, not_asked};
-pub use form::{bodiless, form, kept};
+pub use form::{bodiless, form, handshake, kept};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,
     ToolSchemas,
 };
+pub use session::{SessionGuard, Settled, cancel};
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
 pub use whole::{Answer, Shape, answer, bypass, comment, error, media, own, request, uninspected};
 pub use witness::{Inspected, Released};

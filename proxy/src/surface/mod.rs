@@ -22,6 +22,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_media;
+mod openai_realtime;
 mod openai_responses;
 mod openai_stored;
 mod path;
@@ -312,6 +313,27 @@ pub struct Surface {
     pub again: Option<again::Again>,
     /// Absent where an answer is one choice.
     pub choices: Option<Choices>,
+    /// Present where it is a session over a WebSocket.
+    pub live: Option<Live>,
+}
+
+/// A session: events in both directions, several answers in one.
+#[derive(Debug)]
+pub struct Live {
+    /// The thread that an event of the provider belongs to; absent where an event stands alone.
+    pub thread: fn(Value<'_>) -> Option<Thread>,
+    /// The event that makes the provider stop.
+    pub cancel: &'static str,
+}
+
+/// Events whose texts continue each other, and end together: an answer, or a transcript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    pub name: String,
+    /// Nothing waits for it but itself.
+    pub aside: bool,
+    /// Once it has ended, nothing more is said under its name.
+    pub once: bool,
 }
 
 impl Surface {
@@ -342,6 +364,7 @@ impl Surface {
             ending: Ending::PLAIN,
             again: None,
             choices: None,
+            live: None,
         }
     }
 
@@ -352,7 +375,7 @@ impl Surface {
 }
 
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 31] = [
+pub const SURFACES: [&Surface; 32] = [
     &openai_chat::SURFACE,
     &openai_responses::SURFACE,
     &openai_completions::SURFACE,
@@ -361,6 +384,7 @@ pub const SURFACES: [&Surface; 31] = [
     &openai_media::IMAGES,
     &openai_media::SPEECH,
     &openai_media::TRANSCRIPTIONS,
+    &openai_realtime::SURFACE,
     &openai_stored::RESPONSES,
     &openai_stored::FILES,
     &openai_stored::CONTENT,

@@ -40,6 +40,13 @@ impl Address<'_> {
         (!action).then(|| id.to_owned())
     }
 
+    /// The value that the query has under this name, without percent escapes.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        let mut pairs = self.query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let (_, value) = pairs.find(|(this, _)| unescape(this).eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(String::from_utf8_lossy(&unescape(value)).into_owned())
+    }
+
     /// The query names this value, in any spelling.
     pub(super) fn asks(&self, name: &str, value: &str) -> bool {
         self.query.unwrap_or_default().split('&').any(|pair| {

@@ -41,6 +41,7 @@ pub(crate) mod failure;
 pub(crate) mod headers;
 mod health;
 mod limit;
+mod live;
 pub(crate) mod peer;
 mod provider;
 mod proxy;
@@ -53,6 +54,7 @@ mod target;
 pub(crate) mod tests;
 mod tls;
 
+pub(crate) use auth::strip_query;
 pub use auth::{AuthError, SecretError, SecretPlace};
 pub(crate) use breaker::Outcome;
 pub use breaker::{CircuitRules, CircuitState};
@@ -116,6 +118,7 @@ pub struct UpstreamService {
     inner: BoxCloneSyncService<UpstreamRequest, UpstreamReply, BoxError>,
     head_timeout: Duration,
     connector: Shared,
+    resolver: Arc<resolve::Resolver>,
     waits: Waits,
 }
 
@@ -155,7 +158,8 @@ pub fn upstream_service(options: UpstreamOptions) -> Result<UpstreamService, Tru
             async move { call.await.map_err(BoxError::from) }
         },
     );
-    Ok(UpstreamService { inner: BoxCloneSyncService::new(stack), head_timeout, connector: Shared(connector), waits })
+    let inner = BoxCloneSyncService::new(stack);
+    Ok(UpstreamService { inner, head_timeout, connector: Shared(connector), resolver: Arc::default(), waits })
 }
 
 impl Service<UpstreamRequest> for UpstreamService {

@@ -5,7 +5,9 @@ pub mod event_stream;
 pub mod form;
 mod frame;
 pub mod lines;
+pub mod messages;
 pub mod sse;
+pub mod websocket;
 
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError};
 
@@ -18,15 +20,18 @@ pub enum Framing {
     Lines,
     /// Binary messages of AWS.
     EventStream,
+    /// Messages that come cut already, one JSON document each: those of a WebSocket.
+    Messages,
 }
 
 impl Framing {
-    /// The media type of such a stream.
+    /// The media type of such a stream; of messages none that a body could have.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Sse => "text/event-stream",
             Self::Lines => "application/x-ndjson",
             Self::EventStream => "application/vnd.amazon.eventstream",
+            Self::Messages => "websocket",
         }
     }
 
@@ -35,6 +40,7 @@ impl Framing {
             Self::Sse => Framer::Sse(sse::Framer::default()),
             Self::Lines => Framer::Lines(lines::Framer::default()),
             Self::EventStream => Framer::EventStream(event_stream::Framer::default()),
+            Self::Messages => Framer::Messages,
         }
     }
 }
@@ -45,6 +51,7 @@ pub enum Framer {
     Sse(sse::Framer),
     Lines(lines::Framer),
     EventStream(event_stream::Framer),
+    Messages,
 }
 
 impl Framer {
@@ -54,6 +61,10 @@ impl Framer {
             Self::Sse(framer) => framer.feed(bytes, frames),
             Self::Lines(framer) => framer.feed(bytes, frames),
             Self::EventStream(framer) => framer.feed(bytes, frames),
+            Self::Messages => {
+                frames.push(messages::frame(bytes));
+                Ok(())
+            }
         }
     }
 
@@ -63,6 +74,7 @@ impl Framer {
             Self::Sse(framer) => Ok(framer.finish()),
             Self::Lines(framer) => Ok(framer.finish()),
             Self::EventStream(framer) => framer.finish(),
+            Self::Messages => Ok(None),
         }
     }
 
@@ -72,6 +84,7 @@ impl Framer {
             Self::Sse(framer) => framer.pending_bytes(),
             Self::Lines(framer) => framer.pending_bytes(),
             Self::EventStream(framer) => framer.pending_bytes(),
+            Self::Messages => 0,
         }
     }
 }

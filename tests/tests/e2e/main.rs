@@ -16,6 +16,7 @@ mod map_matrix;
 mod mcp;
 mod memory;
 mod operations;
+mod realtime;
 mod recorded;
 mod requests;
 mod schemalock;

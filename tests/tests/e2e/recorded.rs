@@ -209,7 +209,7 @@ fn told(exchange: &Recorded) -> (Option<u64>, Option<u64>, Option<String>) {
                     let choices = event["choices"].as_array().into_iter().flatten();
                     reason = choices
                         .filter_map(|choice| choice["finish_reason"].as_str())
-                        .last()
+                        .next_back()
                         .map(str::to_owned)
                         .or(reason);
                 }

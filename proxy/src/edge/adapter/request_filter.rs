@@ -10,6 +10,7 @@ use super::super::downstream::{Client, Outcome};
 use super::super::handler::{Handler, Route};
 use super::super::head;
 use super::super::limits::{KEEP_ALIVE, LINGER_MAX, WRITE_MAX};
+use super::super::live::LiveClient;
 use super::super::socket::ClientSocket;
 use super::bypass::{Bypass, Record};
 use super::{Adapter, Context, tunnel};
@@ -45,6 +46,12 @@ pub(super) async fn run<H: Handler>(adapter: &Adapter<H>, session: &mut Session,
             let refusal = adapter.handler.malformed("a connection upgrade cannot be inspected on this route");
             answer(adapter, session, refusal).await
         }
+        Route::Live if asks_for_websocket(session) => live(adapter, session, head).await,
+        Route::Live => {
+            session.set_keepalive(None);
+            let refusal = adapter.handler.malformed("this endpoint speaks WebSocket over HTTP/1.1 and nothing else");
+            answer(adapter, session, refusal).await
+        }
         Route::Inspect => {
             let mut client = Client::new(session.as_downstream_mut(), &adapter.cut);
             adapter.handler.exchange(head, &mut client).await;
@@ -58,6 +65,18 @@ async fn answer<H: Handler>(adapter: &Adapter<H>, session: &mut Session, answer:
     // A client that does not wait for its refusal has nothing to be told.
     let _ = client.own(answer).await;
     settle(&mut client).await
+}
+
+async fn live<H: Handler>(adapter: &Adapter<H>, session: &mut Session, head: RequestHead) -> Result<bool> {
+    // Nothing can follow a WebSocket, nor a handshake that was refused: the client may have begun to speak.
+    session.set_keepalive(None);
+    let mut client = LiveClient::new(session.as_downstream_mut(), &adapter.cut, adapter.closing.clone());
+    adapter.handler.live(head, &mut client).await;
+    match client.unswitched() {
+        Some(client) => settle(client).await,
+        // Its connection ends with it.
+        None => Ok(true),
+    }
 }
 
 async fn settle(client: &mut Client<'_>) -> Result<bool> {

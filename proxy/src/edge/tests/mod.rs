@@ -4,6 +4,7 @@ mod bypass;
 mod framing;
 mod http1;
 mod http2;
+mod live;
 mod patience;
 mod relay;
 mod stop;

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use crate::edge::{BypassEnd, BypassFailure, Edge, EdgeError, Handler, Route, ServeOptions, Stop, Stopped};
 use crate::exchange::answer::OwnAnswer;
 use crate::exchange::held::{Budget, Share};
+use crate::exchange::live::{Came, Kind, LiveDownstream};
 use crate::exchange::ports::{
     BodyError, Downstream, RequestHead, ResponseHead, UpstreamReply, UpstreamRequest, UpstreamTarget,
 };
@@ -160,7 +161,30 @@ impl Handler for Script {
         {
             return Route::Bypass { provider: provider.clone(), path: head.path.clone() };
         }
+        if head.path.starts_with("/live") {
+            return Route::Live;
+        }
         if head.path == "/refused" { Route::Refuse(own(404, "no such route")) } else { Route::Inspect }
+    }
+
+    /// Says everything again, until the client closes.
+    async fn live(&self, head: RequestHead, down: &mut dyn LiveDownstream) {
+        if head.path == "/live/refused" {
+            return self.answer(down.plain(), StatusCode::UNAUTHORIZED, Bytes::from_static(b"no"), true).await;
+        }
+        let mut room = roomy();
+        let _ = down.switch(ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers: HeaderMap::new() }).await;
+        loop {
+            match down.receive(&mut room).await {
+                Ok(Came::Message(message)) => {
+                    let kind = Kind::of(&message);
+                    let _ = down.send(Released::for_test(message.bytes().clone()), kind).await;
+                }
+                Ok(Came::Control) => drop(down.flush().await),
+                Ok(Came::Close(close)) => return down.close(close.code, None).await,
+                Err(_) => return self.tell(Event::Gone),
+            }
+        }
     }
 
     async fn exchange(&self, head: RequestHead, down: &mut dyn Downstream) {

@@ -170,7 +170,7 @@ impl Exchange<'_> {
     }
 }
 
-fn sum(first: Usage, second: Usage) -> Usage {
+pub(super) fn sum(first: Usage, second: Usage) -> Usage {
     let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
         (Some(a), Some(b)) => Some(a.saturating_add(b)),
         (a, b) => a.or(b),

@@ -7,11 +7,13 @@ mod again;
 mod alive;
 mod coding;
 mod count;
+mod live;
 mod read;
 mod reply;
 mod settle;
 
 pub use count::AskForUsage;
+pub use live::live;
 pub use settle::stamp;
 
 use std::sync::Arc;
@@ -132,6 +134,8 @@ struct Exchange<'g> {
     hides_count: bool,
     /// A choice of the answer was ended alone before its head left.
     shortened: bool,
+    /// An event of a session's client was not sent.
+    stopped_event: bool,
 }
 
 impl<'g> Exchange<'g> {
@@ -164,6 +168,7 @@ impl<'g> Exchange<'g> {
             uncounted: None,
             hides_count: false,
             shortened: false,
+            stopped_event: false,
         }
     }
 

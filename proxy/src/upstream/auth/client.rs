@@ -79,7 +79,7 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// The path and query without the client's credentials; everything else stays byte for byte.
-pub(super) fn strip_query(path_and_query: &str) -> String {
+pub(crate) fn strip_query(path_and_query: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else { return path_and_query.to_owned() };
     let kept: Vec<&str> = query.split('&').filter(|part| !is_credential(&parameter(part).0)).collect();
     if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }

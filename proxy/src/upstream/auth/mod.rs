@@ -22,6 +22,7 @@ use super::TrustError;
 use super::settings::AuthSettings;
 use crate::exchange::ports::UpstreamTarget;
 use aws::Aws;
+pub(crate) use client::strip_query;
 use google::Google;
 use keys::VirtualKeys;
 pub(crate) use secret::Secret;

@@ -1,0 +1,302 @@
+//! Inspecting a session: an endless stream of messages in which several answers begin and end.
+//!
+//! Each thread of messages (an answer, a transcript) has a [`StreamGuard`] of its own, from its first message to its end, so
+//! that its texts end where it does and nothing is kept of it afterwards. What stands alone is inspected alone. Messages
+//! leave in the order in which they came, whatever thread they are of: one that must wait keeps those behind it. Only a
+//! transcript keeps nobody but itself: it may end long after the answer to what was said.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clyra_detectors::Engine;
+
+use super::judge::{Block, Cause, Gap, Judge, Report};
+use super::stream::{HELD_BYTES_MAX, StreamGuard};
+use super::witness::{Inspected, Released};
+use crate::json::{Doc, Limits};
+use crate::surface::{Live, ResponseFacts, Surface};
+
+/// Threads under way at one time. A conversation has one answer and a few transcripts, with others besides it a handful;
+/// beyond, the one that was silent longest is taken to have ended.
+pub(super) const THREADS_MAX: usize = 64;
+
+/// Threads that are known to have ended: a message of one of them comes too late to be put together with what has left.
+pub(super) const OVER_MAX: usize = 1_024;
+
+/// Messages that wait at one time, which bounds what is kept beside their bytes.
+const WAITING_MAX: usize = 1 << 16;
+
+/// No schema binds what is said here, so that nothing depends on time.
+const NOW: Duration = Duration::ZERO;
+
+type Id = [u8; 32];
+
+/// The guard of what a provider says in one session. Pure: messages in, releases out.
+pub struct SessionGuard<J, F> {
+    surface: &'static Surface,
+    live: &'static Live,
+    engine: Arc<Engine>,
+    /// Makes the judge of a thread.
+    judge: F,
+    /// The longest silent first.
+    threads: Vec<Thread<J>>,
+    over: VecDeque<Id>,
+    /// Messages that have not left, in the order in which they came.
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// Number of the next thread.
+    next: u64,
+    /// As the provider names it.
+    model: Option<String>,
+    settled: Vec<Settled<J>>,
+}
+
+struct Thread<J> {
+    id: Id,
+    number: u64,
+    aside: bool,
+    once: bool,
+    guard: StreamGuard<J>,
+}
+
+struct Waiting {
+    thread: u64,
+    /// Only its own thread waits for it.
+    aside: bool,
+    bytes: usize,
+    /// What may leave of it, once its thread says so.
+    ready: Option<Released>,
+}
+
+/// What is known of a thread that has ended.
+#[derive(Debug)]
+pub struct Settled<J> {
+    pub report: Report,
+    pub judge: J,
+    pub facts: ResponseFacts,
+}
+
+impl<J, F> std::fmt::Debug for SessionGuard<J, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionGuard")
+            .field("surface", &self.surface.id)
+            .field("threads", &self.threads.len())
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
+    pub fn new((surface, live): (&'static Surface, &'static Live), engine: Arc<Engine>, judge: F) -> Self {
+        Self {
+            surface,
+            live,
+            engine,
+            judge,
+            threads: Vec::new(),
+            over: VecDeque::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            next: 0,
+            model: None,
+            settled: Vec::new(),
+        }
+    }
+
+    /// Takes a message; appends those that may leave, one [`Released`] each. What was appended before a block may leave all
+    /// the same.
+    pub fn feed(&mut self, message: &Bytes, out: &mut Vec<Released>) -> Result<(), Block> {
+        let fed = self.take(message);
+        self.leave(out);
+        fed?;
+        if self.waiting_bytes > HELD_BYTES_MAX || self.waiting.len() > WAITING_MAX {
+            return Err(self.refuse(Gap::Oversize, "the session is larger than can be held for inspection"));
+        }
+        Ok(())
+    }
+
+    /// The provider has ended the session: what is under way is judged as far as it came.
+    pub fn finish(&mut self, out: &mut Vec<Released>) -> Result<(), Block> {
+        while !self.threads.is_empty() {
+            self.end(0)?;
+        }
+        self.leave(out);
+        Ok(())
+    }
+
+    /// Threads under way, transcripts included.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Answers under way.
+    pub fn answers(&self) -> usize {
+        self.threads.iter().filter(|thread| !thread.aside).count()
+    }
+
+    /// Threads that have ended and are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.over.len()
+    }
+
+    /// Bytes of messages that wait here.
+    pub fn held_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// The threads that have ended since this was asked last, those with a block included.
+    pub fn take_settled(&mut self) -> Vec<Settled<J>> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// The same for all that are under way: nothing more is asked of them.
+    pub fn abandon(&mut self) -> Vec<Settled<J>> {
+        while !self.threads.is_empty() {
+            self.settle(0);
+        }
+        self.take_settled()
+    }
+
+    fn take(&mut self, message: &Bytes) -> Result<(), Block> {
+        let thread = Doc::parse(message, Limits::default()).ok().and_then(|doc| (self.live.thread)(doc.root(message)));
+        let Some(crate::surface::Thread { name, aside, once }) = thread else { return self.alone(message) };
+        let id = *blake3::hash(name.as_bytes()).as_bytes();
+        if self.over.contains(&id) {
+            // Clients put it together with what has left: it was never settled.
+            return Err(self.refuse(Gap::Unreadable, "an answer goes on after its end"));
+        }
+        let at = match self.threads.iter().position(|thread| thread.id == id) {
+            Some(at) => at,
+            None => {
+                if self.threads.len() >= THREADS_MAX {
+                    self.end(0)?;
+                }
+                let guard = self.guard();
+                self.threads.push(Thread { id, number: self.next, aside, once, guard });
+                self.next = self.next.wrapping_add(1);
+                self.threads.len() - 1
+            }
+        };
+        // It is the one that was heard of last.
+        let thread = self.threads.remove(at);
+        let number = thread.number;
+        self.threads.push(thread);
+        self.wait((number, aside), message);
+        let at = self.threads.len() - 1;
+        let Some(thread) = self.threads.last_mut() else { return Ok(()) };
+        let mut parts = Vec::new();
+        let fed = thread.guard.feed(message, NOW, &mut parts);
+        let done = thread.guard.done();
+        self.fill(number, parts);
+        if let Err(block) = fed {
+            self.settle(at);
+            return Err(block);
+        }
+        if done { self.end(at) } else { Ok(()) }
+    }
+
+    /// A message that belongs to nothing else.
+    fn alone(&mut self, message: &Bytes) -> Result<(), Block> {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.wait((number, false), message);
+        let mut guard = self.guard();
+        let mut parts = Vec::new();
+        let ended = guard.feed(message, NOW, &mut parts).and_then(|()| guard.finish(NOW));
+        self.put_away(guard);
+        parts.extend(ended?.tail);
+        self.fill(number, parts);
+        Ok(())
+    }
+
+    fn guard(&self) -> StreamGuard<J> {
+        let engine = Arc::clone(&self.engine);
+        let mut guard = StreamGuard::new(self.surface, engine, (self.judge)(), Vec::new());
+        guard.facts.model.clone_from(&self.model);
+        guard
+    }
+
+    /// Ends a thread in good order.
+    fn end(&mut self, at: usize) -> Result<(), Block> {
+        let Some(thread) = self.threads.get_mut(at) else { return Ok(()) };
+        let number = thread.number;
+        let ended = thread.guard.finish(NOW);
+        self.settle(at);
+        self.fill(number, ended?.tail);
+        Ok(())
+    }
+
+    fn settle(&mut self, at: usize) {
+        if at >= self.threads.len() {
+            return;
+        }
+        let thread = self.threads.remove(at);
+        if thread.once {
+            if self.over.len() >= OVER_MAX {
+                self.over.pop_front();
+            }
+            self.over.push_back(thread.id);
+        }
+        self.put_away(thread.guard);
+    }
+
+    fn put_away(&mut self, guard: StreamGuard<J>) {
+        let StreamGuard { report, judge, facts, .. } = guard;
+        self.model = facts.model.clone().or(self.model.take());
+        self.settled.push(Settled { report, judge, facts });
+    }
+
+    /// The session cannot go on, whatever the policy says about failures: what it holds cannot be told apart any more.
+    fn refuse(&mut self, gap: Gap, reason: &'static str) -> Block {
+        let mut judge = (self.judge)();
+        let mut report = Report::default();
+        report.gaps.insert(gap);
+        let block = judge.gap(gap, Cause::BadAnswer).unwrap_or_else(|| Block {
+            cause: Cause::BadAnswer,
+            rule: None,
+            reason: reason.into(),
+            detectors: Vec::new(),
+        });
+        self.settled.push(Settled { report, judge, facts: ResponseFacts::default() });
+        block
+    }
+
+    fn wait(&mut self, (thread, aside): (u64, bool), message: &Bytes) {
+        self.waiting_bytes += message.len();
+        self.waiting.push_back(Waiting { thread, aside, bytes: message.len(), ready: None });
+    }
+
+    /// A thread lets its messages go in their order: each is that of the first which waits.
+    fn fill(&mut self, thread: u64, parts: Vec<Released>) {
+        let slots = self.waiting.iter_mut().filter(|one| one.thread == thread && one.ready.is_none());
+        for (slot, part) in slots.zip(parts) {
+            slot.ready = Some(part);
+        }
+    }
+
+    fn leave(&mut self, out: &mut Vec<Released>) {
+        // Threads aside that wait, of which nothing more may leave before.
+        let mut behind: BTreeSet<u64> = BTreeSet::new();
+        let mut at = 0;
+        while let Some(one) = self.waiting.get(at) {
+            if one.ready.is_some() && !behind.contains(&one.thread) {
+                let Some(one) = self.waiting.remove(at) else { break };
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(one.bytes);
+                out.extend(one.ready);
+            } else if one.aside {
+                behind.insert(one.thread);
+                at += 1;
+            } else {
+                break;
+            }
+        }
+    }
+}
+
+/// The message that makes a provider stop: Clyra's own, and nothing of the client's.
+pub fn cancel(live: &Live) -> Inspected {
+    Inspected::new(Bytes::from_static(live.cancel.as_bytes()))
+}
