@@ -63,23 +63,34 @@ pub fn kept(id: Option<String>, judge: &mut dyn Judge, report: &mut Report) -> R
     stored(id.into_iter(), judge, report)
 }
 
-/// A handshake: rules may be about it as such, and its query may hold texts. It cannot be rewritten.
+/// What stands in the address of a request. It cannot be rewritten.
+pub fn address(
+    engine: &Arc<Engine>,
+    (path, query): (&str, &str),
+    judge: &mut dyn Judge,
+    report: &mut Report,
+) -> Result<(), Block> {
+    let document = Bytes::from(serde_json::json!({ "path": path, "query": query }).to_string());
+    let checked = one(Table::none(), engine, document.clone(), judge, report)?;
+    if checked == document {
+        return Ok(());
+    }
+    Err(Block {
+        cause: Cause::Policy,
+        rule: None,
+        reason: "something was to be redacted in the address of the request, which cannot be rewritten".into(),
+        detectors: Vec::new(),
+    })
+}
+
+/// A handshake: rules may be about it as such, and its address may hold texts.
 pub fn handshake(
     engine: &Arc<Engine>,
-    query: &str,
+    address: (&str, &str),
     judge: &mut dyn Judge,
     report: &mut Report,
 ) -> Result<Inspected, Block> {
-    let document = Bytes::from(serde_json::json!({ "query": query }).to_string());
-    let checked = one(Table::none(), engine, document.clone(), judge, report)?;
-    if checked != document {
-        return Err(Block {
-            cause: Cause::Policy,
-            rule: None,
-            reason: "something was to be redacted in the address of a handshake, which cannot be rewritten".into(),
-            detectors: Vec::new(),
-        });
-    }
+    self::address(engine, address, judge, report)?;
     Ok(Inspected::new(Bytes::new()))
 }
 

@@ -35,7 +35,7 @@ mod tests;
 
 pub use again::{Invalid, as_stream};
 pub use count::{NotAsked, ask_for_count, not_asked};
-pub use form::{bodiless, form, handshake, kept};
+pub use form::{address, bodiless, form, handshake, kept};
 pub use judge::{Block, Cause, Found, Gap, Judge, Report, Ruling, SchemaBreach, ToolCall};
 pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,

@@ -368,6 +368,11 @@ impl Surface {
         }
     }
 
+    /// One of its endpoints as it stands in the map: nothing in the path is the caller's.
+    pub fn is_plain_route(&self, method: &str, path: &str) -> bool {
+        self.routes.iter().any(|route| route.split_once(' ') == Some((method, path)) && !route.contains('{'))
+    }
+
     /// Whether its answers can stream.
     pub fn streams(&self) -> bool {
         !(self.events)().is_empty()

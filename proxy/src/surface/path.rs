@@ -18,6 +18,12 @@ impl Address<'_> {
         String::from_utf8_lossy(&unescape(self.path)).into_owned()
     }
 
+    /// Path and query as texts to be inspected, without their escapes.
+    pub fn texts(&self) -> (String, String) {
+        let query = self.query.unwrap_or_default().replace('+', " ");
+        (self.decoded(), String::from_utf8_lossy(&unescape(&query)).into_owned())
+    }
+
     /// The model in `…/models/{model}:method` or `…/model/{model}/method`.
     pub(super) fn model(&self) -> String {
         let path = self.decoded();

@@ -191,3 +191,28 @@ async fn results_of_a_batch_are_read_row_by_row() {
     assert_eq!(get("picture").await.status, 502);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_an_address_is_inspected() {
+    let world = World::new("block").await;
+    for (method, path) in [
+        (Method::GET, "/v1/files/Project%20Nightjar"),
+        (Method::GET, "/v1/models?after=Project+Nightjar"),
+        (Method::POST, "/v1/chat/completions?note=Project%20Night%6Aar"),
+        (Method::POST, "/v1beta/models/Project%20Nightjar:generateContent"),
+    ] {
+        let body = if method == Method::GET { Vec::new() } else { br#"{"messages":[],"contents":[]}"#.to_vec() };
+        let answer = send(world.sidecar.address, method, path, &[], body).await;
+        assert!(answer.status == 400 && is_clyra_error(&answer.text()), "{path}: {} {}", answer.status, answer.text());
+    }
+    assert!(world.simulator.requests().is_empty());
+    world.end().await;
+
+    // It cannot be rewritten, and credentials are none of the client's texts.
+    let world = World::new("redact").await;
+    let answer = send(world.sidecar.address, Method::GET, "/v1/models?after=Project+Nightjar", &[], Vec::new()).await;
+    assert_eq!(answer.status, 400);
+    let answer = send(world.sidecar.address, Method::GET, "/v1/models?key=Project+Nightjar", &[], Vec::new()).await;
+    assert_eq!(answer.status, 200);
+    world.end().await;
+}

@@ -37,6 +37,10 @@ pub(super) async fn run<H: Handler>(adapter: &Adapter<H>, session: &mut Session,
     if session.get_keepalive() == Some(0) && !*adapter.closing.borrow() {
         session.set_keepalive(Some(KEEP_ALIVE.as_secs()));
     }
+    // Whoever follows the bytes ahead of pingora looks away where another protocol may begin: no request comes behind this one.
+    if offered_protocols(session).any(|protocol| !protocol.eq_ignore_ascii_case("h2c")) {
+        session.set_keepalive(None);
+    }
     match adapter.handler.route(&head) {
         Route::Refuse(refusal) => answer(adapter, session, refusal).await,
         Route::Bypass { provider, path } => {

@@ -148,7 +148,8 @@ impl Exchange<'_> {
         let mut report = Report::default();
         // Credentials are no texts of the client's.
         let query = strip_query(&format!("?{}", head.query.as_deref().unwrap_or_default()));
-        let judged = guard::handshake(&self.gateway.engine, &query, &mut judge, &mut report);
+        let (path, query) = Address { path: &head.path, query: Some(&query) }.texts();
+        let judged = guard::handshake(&self.gateway.engine, (&path, &query), &mut judge, &mut report);
         self.record.request = Side { report, decided: Some(judge.decided), inspected: true };
         Ok(judged?)
     }

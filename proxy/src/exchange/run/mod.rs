@@ -41,7 +41,7 @@ use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
 use crate::json::{Doc, Limits};
 use crate::siem;
 use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
-use crate::upstream::Provider;
+use crate::upstream::{Provider, strip_query};
 use again::Asking;
 use settle::send_own;
 
@@ -250,10 +250,19 @@ impl<'g> Exchange<'g> {
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
         let kept = if self.surface.kept { address.kept_id() } else { None };
+        // Credentials are no texts of the client's.
+        let query =
+            head.query.as_ref().map(|query| strip_query(&format!("?{query}"))).filter(|query| !query.is_empty());
+        let is_plain = query.is_none() && self.surface.is_plain_route(head.method.as_str(), &head.path);
+        let texts = (!is_plain).then(|| Address { path: &head.path, query: query.as_deref() }.texts());
         let outcome = self.gateway.inspect.run(body.len(), move || {
             let mut judge = PolicyJudge::request(job);
             let mut report = Report::default();
-            let known = guard::kept(kept, &mut judge, &mut report);
+            let known = match &texts {
+                Some((path, query)) => guard::address(&engine, (path, query), &mut judge, &mut report),
+                None => Ok(()),
+            };
+            let known = known.and_then(|()| guard::kept(kept, &mut judge, &mut report));
             let result = known.and_then(|()| match &posted.form {
                 Some(form) => guard::form(surface, &engine, form, &mut judge, &mut report),
                 None if in_job.is_empty() => guard::bodiless(&engine, &mut judge, &mut report),

@@ -157,3 +157,28 @@ async fn what_is_malformed_ends_in_a_refusal_and_never_in_two_requests() {
     let committed = std::fs::read_to_string(&page).unwrap_or_default();
     assert!(committed == table, "docs/hygiene.md is not what was measured; run with UPDATE_GOLDEN=1:\n{table}");
 }
+
+/// An `Upgrade` that comes to nothing does not open the connection to what would be refused without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_follows_an_offer_to_change_the_protocol() {
+    let upstream = Recorder::start().await;
+    for policy in [INSPECTING, PASSING] {
+        let sidecar = Sidecar::start(policy, &upstream.url()).await;
+        for (path, field) in [PATH, UNKNOWN].into_iter().flat_map(|path| {
+            ["Upgrade: other", "Upgrade: h2c, other", "Connection: upgrade\r\nUpgrade: other"]
+                .map(|field| (path, field))
+        }) {
+            let first = format!(
+                "POST {path} HTTP/1.1\r\nHost: edge\r\n{field}\r\nContent-Length: {}\r\n\r\n{FIRST}",
+                FIRST.len()
+            );
+            // Alone this one is refused, for its line ends.
+            let second = String::from_utf8(second(path)).unwrap().replace("\r\n", "\n");
+            let answer = raw_until(sidecar.address, format!("{first}{second}").as_bytes(), false).await;
+            assert!(statuses(&answer).len() <= 1, "{path} {field}: {}", String::from_utf8_lossy(&answer));
+            let (requests, seen) = upstream.take();
+            assert!(requests.len() <= 1 && !String::from_utf8_lossy(&seen).contains("SECOND"), "{path} {field}");
+        }
+        assert!(sidecar.stop().await.verify().ok);
+    }
+}
