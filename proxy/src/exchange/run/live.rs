@@ -9,9 +9,9 @@
 
 mod asked;
 mod end;
+mod patience;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use clyra_policy::{Action, Facts, Mode, SchemaRule, SchemaSource, StreamMode};
@@ -39,15 +39,7 @@ use crate::surface::{Address, Live, Surface};
 use crate::upstream::strip_query;
 use crate::wire::websocket::{self, Message};
 use end::End;
-
-/// The longest silence of both sides, pings included. Clients that mean to stay send one each minute at the least.
-const SILENCE_MAX: Duration = Duration::from_secs(600);
-
-/// The longest session. OpenAI ends its own after one hour.
-const SESSION_MAX: Duration = Duration::from_secs(2 * 3600);
-
-/// How long an answer that is under way may still take once the sidecar is told to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
+use patience::Patience;
 
 /// Runs one inspected session.
 pub async fn live(gateway: &Gateway, head: RequestHead, surface: &'static Surface, down: &mut dyn LiveDownstream) {
@@ -86,10 +78,7 @@ struct Session {
     /// What incomplete messages of each side take of the memory for bodies.
     rooms: (Share, Share),
     stops: Stops,
-    /// Whether the sidecar may still be told to stop.
-    drains: bool,
-    until: Instant,
-    silent_until: Instant,
+    patience: Patience,
 }
 
 impl Exchange<'_> {
@@ -190,9 +179,7 @@ impl Exchange<'_> {
             events: if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() },
             rooms: (self.gateway.held.share(), self.gateway.held.share()),
             stops: down.stops(),
-            drains: true,
-            until: clock + SESSION_MAX,
-            silent_until: clock + SILENCE_MAX,
+            patience: Patience::new(clock),
         };
         self.record.response.inspected = true;
         let end = loop {
@@ -211,20 +198,19 @@ impl Exchange<'_> {
         down: &mut dyn LiveDownstream,
         up: &mut dyn LiveUpstream,
     ) -> Result<(), End> {
-        if !session.drains && session.guard.answers() == 0 {
+        if session.patience.drains() && session.guard.answers() == 0 {
             return Err(End::Stopping);
         }
-        let until = session.until.min(session.silent_until);
+        let drains = session.patience.drains();
         tokio::select! {
-            ending = session.stops.next(session.drains) => match ending {
+            ending = session.stops.next(!drains) => match ending {
                 Ending::Cut => return Err(End::Stopping),
                 Ending::Drain => {
-                    session.drains = false;
-                    session.until = session.until.min(Instant::now() + DRAIN_MAX);
+                    session.patience.drain(Instant::now());
                     return Ok(());
                 }
             },
-            () = sleep_until(until) => return Err(if session.drains { End::TooLong } else { End::Stopping }),
+            () = sleep_until(session.patience.until()) => return Err(if drains { End::Stopping } else { End::TooLong }),
             asked = down.receive(&mut session.rooms.0) => match asked {
                 Ok(Came::Message(message)) => self.asked(session, message, down, up).await?,
                 Ok(Came::Control) => down.flush().await.map_err(|_| End::ClientGone)?,
@@ -240,7 +226,7 @@ impl Exchange<'_> {
                 Err(error) => return Err(End::UpstreamFault(error)),
             },
         }
-        session.silent_until = Instant::now() + SILENCE_MAX;
+        session.patience.heard(Instant::now());
         Ok(())
     }
 
