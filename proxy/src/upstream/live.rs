@@ -63,8 +63,8 @@ impl UpstreamService {
                 Err(AllOpen { for_another }) => return Err(last.unwrap_or_else(|| unavailable(for_another))),
             };
             let endpoint = Arc::clone(&leave.endpoint);
-            let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(1);
-            let result = match timeout(HANDSHAKE_MAX, self.shake(&request, &endpoint, attempts)).await {
+            request.made.fetch_add(1, Ordering::Relaxed);
+            let result = match timeout(HANDSHAKE_MAX, self.shake(&request, &endpoint)).await {
                 Ok(result) => result,
                 Err(_) => Err(UpstreamError::Timeout { name: Arc::clone(&endpoint.label), after: HANDSHAKE_MAX }),
             };
@@ -85,12 +85,7 @@ impl UpstreamService {
         }
     }
 
-    async fn shake(
-        &self,
-        request: &LiveRequest,
-        endpoint: &Arc<Endpoint>,
-        attempts: u32,
-    ) -> Result<LiveReply, UpstreamError> {
+    async fn shake(&self, request: &LiveRequest, endpoint: &Arc<Endpoint>) -> Result<LiveReply, UpstreamError> {
         let (target, way, name) = (&endpoint.target, &endpoint.way, &endpoint.target.name);
         let mut path = request.path_and_query.clone();
         let mut fields = request.headers.clone();
@@ -129,7 +124,13 @@ impl UpstreamService {
         let answer = answer(&mut session, head).await.map_err(|error| failure::before_head(name, false, &error))?;
         let time_to_head = started.elapsed();
         if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(LiveReply::Refused(self.refused(session, peer, answer, endpoint, (attempts, time_to_head))));
+            return Ok(LiveReply::Refused(self.refused(
+                session,
+                peer,
+                answer,
+                endpoint,
+                (request.made.load(Ordering::Relaxed), time_to_head),
+            )));
         }
         check(&answer.headers, &key, &offered).map_err(|detail| protocol(name, detail))?;
         session.maybe_upgrade_body_writer();
@@ -138,7 +139,7 @@ impl UpstreamService {
             headers.append(field.clone(), value.clone());
         }
         let session = Box::new(Session { session, socket: Socket::new(End::Client), ended: false });
-        Ok(LiveReply::Opened(Opened { headers, upstream: Arc::clone(name), attempts, time_to_head, session }))
+        Ok(LiveReply::Opened(Opened { headers, upstream: Arc::clone(name), time_to_head, session }))
     }
 
     fn refused(

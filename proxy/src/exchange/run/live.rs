@@ -12,6 +12,7 @@ mod end;
 mod patience;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use clyra_policy::{Action, Facts, Mode, SchemaRule, SchemaSource, StreamMode};
@@ -104,8 +105,11 @@ impl Exchange<'_> {
         let headers = headers::end_to_end(&head.headers);
         // Unlike a call, it waits for the disk: whoever hears from the provider can answer at once.
         self.opened().await?;
-        let request = LiveRequest { provider, path_and_query, headers, judged };
-        let reply = Box::pin(self.gateway.call.open(request)).await.map_err(Stop::Upstream)?;
+        let made = Arc::new(AtomicU32::new(0));
+        let request = LiveRequest { provider, path_and_query, headers, judged, made: Arc::clone(&made) };
+        let reply = Box::pin(self.gateway.call.open(request)).await;
+        self.record.called.attempts = made.load(Ordering::Relaxed);
+        let reply = reply.map_err(Stop::Upstream)?;
         let opened = match reply {
             LiveReply::Opened(opened) => opened,
             LiveReply::Refused(reply) => {
@@ -118,7 +122,6 @@ impl Exchange<'_> {
             }
         };
         self.record.called.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-        self.record.called.attempts = opened.attempts;
         self.record.called.first_byte_us = Some(opened.time_to_head.as_micros() as u64);
         self.record.upstream = Some(Arc::clone(&opened.upstream));
         let ResponseHead { headers: mut answered, .. } =
