@@ -3,6 +3,7 @@
 //! Both sides speak whole messages. Only what passed the guard can be given to either of them, as for other exchanges.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,6 +122,8 @@ pub struct LiveRequest {
     pub headers: HeaderMap,
     /// Proof that the request as such has been judged.
     pub judged: Inspected,
+    /// Counts the handshakes that are begun, those that fail included.
+    pub made: Arc<AtomicU32>,
 }
 
 /// The answer to a handshake.
@@ -137,7 +140,6 @@ pub struct Opened {
     /// Headers of its answer that go on to the client.
     pub headers: HeaderMap,
     pub upstream: Arc<str>,
-    pub attempts: u32,
     pub time_to_head: Duration,
     pub session: Box<dyn LiveUpstream>,
 }

@@ -63,8 +63,8 @@ impl UpstreamService {
                 Err(AllOpen { for_another }) => return Err(last.unwrap_or_else(|| unavailable(for_another))),
             };
             let endpoint = Arc::clone(&leave.endpoint);
-            let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(1);
-            let result = match timeout(HANDSHAKE_MAX, self.shake(&request, &endpoint, attempts)).await {
+            request.made.fetch_add(1, Ordering::Relaxed);
+            let result = match timeout(HANDSHAKE_MAX, self.shake(&request, &endpoint)).await {
                 Ok(result) => result,
                 Err(_) => Err(UpstreamError::Timeout { name: Arc::clone(&endpoint.label), after: HANDSHAKE_MAX }),
             };
@@ -85,12 +85,7 @@ impl UpstreamService {
         }
     }
 
-    async fn shake(
-        &self,
-        request: &LiveRequest,
-        endpoint: &Arc<Endpoint>,
-        attempts: u32,
-    ) -> Result<LiveReply, UpstreamError> {
+    async fn shake(&self, request: &LiveRequest, endpoint: &Arc<Endpoint>) -> Result<LiveReply, UpstreamError> {
         let (target, way, name) = (&endpoint.target, &endpoint.way, &endpoint.target.name);
         let mut path = request.path_and_query.clone();
         let mut fields = request.headers.clone();
@@ -129,7 +124,13 @@ impl UpstreamService {
         let answer = answer(&mut session, head).await.map_err(|error| failure::before_head(name, false, &error))?;
         let time_to_head = started.elapsed();
         if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(LiveReply::Refused(self.refused(session, peer, answer, endpoint, (attempts, time_to_head))));
+            return Ok(LiveReply::Refused(self.refused(
+                session,
+                peer,
+                answer,
+                endpoint,
+                (request.made.load(Ordering::Relaxed), time_to_head),
+            )));
         }
         check(&answer.headers, &key, &offered).map_err(|detail| protocol(name, detail))?;
         session.maybe_upgrade_body_writer();
@@ -138,7 +139,7 @@ impl UpstreamService {
             headers.append(field.clone(), value.clone());
         }
         let session = Box::new(Session { session, socket: Socket::new(End::Client), ended: false });
-        Ok(LiveReply::Opened(Opened { headers, upstream: Arc::clone(name), attempts, time_to_head, session }))
+        Ok(LiveReply::Opened(Opened { headers, upstream: Arc::clone(name), time_to_head, session }))
     }
 
     fn refused(
@@ -304,9 +305,74 @@ impl LiveUpstream for Session {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::SocketAddr;
+    use std::sync::atomic::AtomicU32;
 
-    fn answer(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::exchange::ports::UpstreamTarget;
+    use crate::upstream::tests::origin::service;
+    use crate::upstream::{EndpointSettings, Provider, UpstreamSettings};
+
+    fn endpoint(name: &str, address: SocketAddr, weight: u32) -> EndpointSettings {
+        let target = UpstreamTarget::parse("p", &format!("http://{address}/base")).unwrap();
+        EndpointSettings { name: name.into(), target, weight }
+    }
+
+    fn request(endpoints: Vec<EndpointSettings>) -> LiveRequest {
+        let one = UpstreamSettings::from(UpstreamTarget::parse("p", "http://unused").unwrap());
+        LiveRequest {
+            provider: Arc::new(Provider::new(UpstreamSettings { endpoints, ..one }, None, 0).unwrap()),
+            path_and_query: "/v1/realtime?model=m".into(),
+            headers: answer_with(&[
+                ("x-a", "1"),
+                ("sec-websocket-extensions", "x"),
+                ("connection", "x-hop"),
+                ("x-hop", "1"),
+            ]),
+            judged: Inspected::for_test(Bytes::new()),
+            made: Arc::new(AtomicU32::new(0)),
+        }
+    }
+
+    async fn nowhere() -> SocketAddr {
+        TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_takes_no_connection_is_passed_over() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let origin = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(tcp.read_u8().await.unwrap());
+            }
+            tcp.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            String::from_utf8(head).unwrap().to_ascii_lowercase()
+        });
+        let request = request(vec![endpoint("a", nowhere().await, 9), endpoint("b", there, 1)]);
+        let made = Arc::clone(&request.made);
+        let LiveReply::Refused(mut reply) = service().open(request).await.unwrap() else { panic!("it was opened") };
+        assert_eq!((reply.status.as_u16(), &*reply.upstream, reply.attempts), (403, "p/b", 2));
+        assert_eq!(made.load(Ordering::Relaxed), 2);
+        assert_eq!(reply.body.chunk().await.unwrap().as_deref(), Some(&b"no"[..]));
+        let head = origin.await.unwrap();
+        assert!(head.starts_with("get /base/v1/realtime?model=m http/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nx-a: 1\r\n") && head.contains("\r\nsec-websocket-version: 13\r\n"), "{head}");
+        assert!(!head.contains("extensions") && !head.contains("x-hop"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn nobody_who_takes_a_connection_is_an_error() {
+        let error = service().open(request(vec![endpoint("a", nowhere().await, 1)])).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Connect { .. }), "{error}");
+    }
+
+    fn answer_with(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
 
@@ -320,16 +386,16 @@ mod tests {
             ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
             ("sec-websocket-protocol", "realtime"),
         ];
-        assert_eq!(check(&answer(&good), key, &offered), Ok(()));
-        assert_eq!(check(&answer(&good[..3]), key, &offered), Ok(()));
+        assert_eq!(check(&answer_with(&good), key, &offered), Ok(()));
+        assert_eq!(check(&answer_with(&good[..3]), key, &offered), Ok(()));
         for (at, bad) in
             [(0, "h2c"), (1, "close"), (2, "s3pPLMBiTxaQ9kYGzzhZRbK+xOp="), (3, "mqtt"), (3, "realtime, x")]
         {
             let mut pairs = good;
             pairs[at].1 = bad;
-            assert!(check(&answer(&pairs), key, &offered).is_err(), "{bad}");
+            assert!(check(&answer_with(&pairs), key, &offered).is_err(), "{bad}");
         }
-        let mut extended = answer(&good);
+        let mut extended = answer_with(&good);
         extended.insert("sec-websocket-extensions", "permessage-deflate".parse().unwrap());
         assert!(check(&extended, key, &offered).is_err());
     }

@@ -684,6 +684,7 @@ async fn a_provider_that_does_not_switch_is_heard() {
         let kinds: Vec<_> =
             stopped.receipts().iter().map(|r| r["kind"].as_str().unwrap_or_default().to_owned()).collect();
         assert_eq!(kinds.iter().filter(|kind| *kind == "outcome").count(), 1, "{kinds:?}");
+        assert_eq!(stopped.events()[0]["attempts"], 1);
         assert!(stopped.verify().ok);
     }
 }

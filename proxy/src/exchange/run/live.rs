@@ -9,9 +9,10 @@
 
 mod asked;
 mod end;
+mod patience;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use clyra_policy::{Action, Facts, Mode, SchemaRule, SchemaSource, StreamMode};
@@ -39,15 +40,7 @@ use crate::surface::{Address, Live, Surface};
 use crate::upstream::strip_query;
 use crate::wire::websocket::{self, Message};
 use end::End;
-
-/// The longest silence of both sides, pings included. Clients that mean to stay send one each minute at the least.
-const SILENCE_MAX: Duration = Duration::from_secs(600);
-
-/// The longest session. OpenAI ends its own after one hour.
-const SESSION_MAX: Duration = Duration::from_secs(2 * 3600);
-
-/// How long an answer that is under way may still take once the sidecar is told to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
+use patience::Patience;
 
 /// Runs one inspected session.
 pub async fn live(gateway: &Gateway, head: RequestHead, surface: &'static Surface, down: &mut dyn LiveDownstream) {
@@ -86,10 +79,7 @@ struct Session {
     /// What incomplete messages of each side take of the memory for bodies.
     rooms: (Share, Share),
     stops: Stops,
-    /// Whether the sidecar may still be told to stop.
-    drains: bool,
-    until: Instant,
-    silent_until: Instant,
+    patience: Patience,
 }
 
 impl Exchange<'_> {
@@ -115,8 +105,11 @@ impl Exchange<'_> {
         let headers = headers::end_to_end(&head.headers);
         // Unlike a call, it waits for the disk: whoever hears from the provider can answer at once.
         self.opened().await?;
-        let request = LiveRequest { provider, path_and_query, headers, judged };
-        let reply = Box::pin(self.gateway.call.open(request)).await.map_err(Stop::Upstream)?;
+        let made = Arc::new(AtomicU32::new(0));
+        let request = LiveRequest { provider, path_and_query, headers, judged, made: Arc::clone(&made) };
+        let reply = Box::pin(self.gateway.call.open(request)).await;
+        self.record.called.attempts = made.load(Ordering::Relaxed);
+        let reply = reply.map_err(Stop::Upstream)?;
         let opened = match reply {
             LiveReply::Opened(opened) => opened,
             LiveReply::Refused(reply) => {
@@ -129,7 +122,6 @@ impl Exchange<'_> {
             }
         };
         self.record.called.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-        self.record.called.attempts = opened.attempts;
         self.record.called.first_byte_us = Some(opened.time_to_head.as_micros() as u64);
         self.record.upstream = Some(Arc::clone(&opened.upstream));
         let ResponseHead { headers: mut answered, .. } =
@@ -191,9 +183,7 @@ impl Exchange<'_> {
             events: if self.gateway.streams.is_some() { EventTree::keeping() } else { EventTree::new() },
             rooms: (self.gateway.held.share(), self.gateway.held.share()),
             stops: down.stops(),
-            drains: true,
-            until: clock + SESSION_MAX,
-            silent_until: clock + SILENCE_MAX,
+            patience: Patience::new(clock),
         };
         self.record.response.inspected = true;
         let end = loop {
@@ -212,20 +202,19 @@ impl Exchange<'_> {
         down: &mut dyn LiveDownstream,
         up: &mut dyn LiveUpstream,
     ) -> Result<(), End> {
-        if !session.drains && session.guard.answers() == 0 {
+        if session.patience.drains() && session.guard.answers() == 0 {
             return Err(End::Stopping);
         }
-        let until = session.until.min(session.silent_until);
+        let drains = session.patience.drains();
         tokio::select! {
-            ending = session.stops.next(session.drains) => match ending {
+            ending = session.stops.next(!drains) => match ending {
                 Ending::Cut => return Err(End::Stopping),
                 Ending::Drain => {
-                    session.drains = false;
-                    session.until = session.until.min(Instant::now() + DRAIN_MAX);
+                    session.patience.drain(Instant::now());
                     return Ok(());
                 }
             },
-            () = sleep_until(until) => return Err(if session.drains { End::TooLong } else { End::Stopping }),
+            () = sleep_until(session.patience.until()) => return Err(if drains { End::Stopping } else { End::TooLong }),
             asked = down.receive(&mut session.rooms.0) => match asked {
                 Ok(Came::Message(message)) => self.asked(session, message, down, up).await?,
                 Ok(Came::Control) => down.flush().await.map_err(|_| End::ClientGone)?,
@@ -241,7 +230,7 @@ impl Exchange<'_> {
                 Err(error) => return Err(End::UpstreamFault(error)),
             },
         }
-        session.silent_until = Instant::now() + SILENCE_MAX;
+        session.patience.heard(Instant::now());
         Ok(())
     }
 
