@@ -108,6 +108,9 @@ async fn an_upgrade_is_refused_where_it_could_not_be_inspected() {
     assert_eq!(answer.status(), 400);
     assert!(answer.text().contains("upgrade"), "{}", answer.text());
     served.no_event_is_left().await;
+    // Nobody follows the bytes behind it.
+    assert_eq!(client.rest().await, "");
+    let mut client = served.connect().await;
     client.send("GET /chunked HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n").await;
     assert_eq!(client.answer().await.status(), 200, "an offer of HTTP/2 may be ignored");
     assert_eq!(served.event().await, Event::Began("/chunked".into()));
