@@ -14,6 +14,7 @@ targets=(
   "sse 10000 4096 sse"
   "lines 10000 4096 json"
   "event_stream 10000 4096 json"
+  "encoding 3000 4096 json"
   "form 10000 8192 form"
   "json 10000 8192 json"
   "segments 20000 8192 surface"

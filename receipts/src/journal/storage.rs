@@ -4,8 +4,16 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::durable;
+
+/// How long a lock is waited for. A process that has ended lets go of its files a moment later, and one that it was starting
+/// holds copies of them until it runs; a supervisor that restarts a sidecar must not find its directory taken by that.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A file system as the journal uses it.
 pub(crate) trait Storage: Send + Sync + fmt::Debug {
@@ -92,10 +100,14 @@ impl Storage for Disk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let file = File::options().create(true).write(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Box::new(file))),
+                Err(std::fs::TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_PAUSE),
+                Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(std::fs::TryLockError::Error(error)) => return Err(error),
+            }
         }
     }
 }

@@ -63,7 +63,14 @@ fn bindings(choice: u8) -> Vec<Binding> {
     let mode = [Mode::Buffer, Mode::Verified, Mode::Cutoff, Mode::Observe][usize::from(choice >> 2 & 3)];
     let repair = if choice & 16 == 0 { RepairPolicy::NONE } else { RepairPolicy::all().coercing(Coercion::ALL) };
     let hold = HoldLimit { bytes: if choice & 32 == 0 { 1 << 20 } else { 64 }, time: Duration::from_secs(60) };
-    let terms = Terms { mode, repair, hold, blocks: choice & 64 == 0, ask_again: None };
+    let terms = Terms {
+        mode,
+        repair,
+        hold,
+        blocks: choice & 64 == 0,
+        ask_again: None,
+        choices: if choice & 128 == 0 { 1 } else { 2 },
+    };
     let content = |schema: &Schema| Binding { id: "content".into(), scope: Scope::Content(schema.clone()), terms };
     let tools = Binding { id: "tools".into(), scope: Scope::Tools(Arc::clone(&SCHEMAS.tools)), terms };
     match choice & 3 {

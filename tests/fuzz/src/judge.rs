@@ -46,7 +46,15 @@ fn context() -> Arc<Context> {
         ..RequestFacts::default()
     };
     let policy = Arc::clone(&SETUP.policy);
-    Arc::new(Context { caller: policy.caller(None), policy, request, now_unix_s: 0 })
+    Arc::new(Context {
+        caller: policy.caller(None),
+        policy,
+        request,
+        now_unix_s: 0,
+        calls: false,
+        kept: None,
+        pins: None,
+    })
 }
 
 pub(crate) fn of_request() -> PolicyJudge {

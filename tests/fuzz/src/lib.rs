@@ -4,6 +4,7 @@
 pub mod canonical;
 pub mod csv;
 pub mod detectors;
+pub mod encoding;
 pub mod evidence;
 pub mod form;
 pub mod frames;
