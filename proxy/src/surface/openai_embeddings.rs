@@ -32,8 +32,8 @@ static INPUT: LazyLock<Table> = LazyLock::new(|| {
             ("input.*", text(User)),
             ("input.*.text", text(User)),
             ("input.*.type", text(Metadata)),
-            ("input.*.image_url", media(When::DataUrl)),
-            ("input.*.image_url.url", media(When::DataUrl)),
+            ("input.*.image_url", media(When::DataUrl).of(User)),
+            ("input.*.image_url.url", media(When::DataUrl).of(User)),
         ],
         &[],
     )
