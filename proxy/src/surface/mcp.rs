@@ -170,29 +170,28 @@ fn definitions(root: Value<'_>) -> Vec<Definition> {
 /// Whether the headers say what the body says. Whoever routes or filters by them must not see another request than the
 /// server does.
 fn headers_fit(headers: &HeaderMap, root: Value<'_>) -> Result<(), String> {
-    let mut one = Routing::default();
-    for name in ["mcp-protocol-version", "mcp-method", "mcp-name"] {
+    let single = |name: &str| {
         let mut values = headers.get_all(name).iter();
         let value = values.next().and_then(|value| value.to_str().ok());
-        if values.next().is_some() {
-            return Err(format!("the header {name} stands twice"));
-        }
-        one.set(name, value);
-    }
+        if values.next().is_some() { Err(format!("the header {name} stands twice")) } else { Ok(value) }
+    };
+    let told_version = single("mcp-protocol-version")?;
+    let told_method = single("mcp-method")?;
+    let told_name = single("mcp-name")?;
     if root.kind() != Kind::Object {
         // A list has no method of its own.
-        return if one.method.is_some() || one.name.is_some() { Err(differs("mcp-method")) } else { Ok(()) };
+        return if told_method.is_some() || told_name.is_some() { Err(differs("mcp-method")) } else { Ok(()) };
     }
     let in_body = root.at(&["params", "_meta", VERSION]);
-    let stateless = in_body.is_some() || one.version.is_some_and(|version| version >= STATELESS);
+    let stateless = in_body.is_some() || told_version.is_some_and(|version| version >= STATELESS);
     let method = common::string(root, "method");
     if stateless
         && method.is_some()
-        && (one.version.is_none() || one.version != in_body.and_then(|v| v.as_str()).as_deref())
+        && (told_version.is_none() || told_version != in_body.and_then(|v| v.as_str()).as_deref())
     {
         return Err(differs("mcp-protocol-version"));
     }
-    if (one.method.is_some() || stateless && method.is_some()) && one.method != method.as_deref() {
+    if (told_method.is_some() || stateless && method.is_some()) && told_method != method.as_deref() {
         return Err(differs("mcp-method"));
     }
     let named = match method.as_deref() {
@@ -201,7 +200,7 @@ fn headers_fit(headers: &HeaderMap, root: Value<'_>) -> Result<(), String> {
         _ => None,
     };
     let named = named.and_then(|name| name.as_str());
-    let header = one.name.map(|name| decoded(name).ok_or_else(|| differs("mcp-name"))).transpose()?;
+    let header = told_name.map(|name| decoded(name).ok_or_else(|| differs("mcp-name"))).transpose()?;
     if (header.is_some() || stateless && named.is_some()) && header.as_deref() != named.as_deref() {
         return Err(differs("mcp-name"));
     }
@@ -217,23 +216,6 @@ fn headers_fit(headers: &HeaderMap, root: Value<'_>) -> Result<(), String> {
 
 /// Headers that repeat single arguments of a call.
 pub(super) const PARAM: &str = "mcp-param-";
-
-#[derive(Default)]
-struct Routing<'h> {
-    version: Option<&'h str>,
-    method: Option<&'h str>,
-    name: Option<&'h str>,
-}
-
-impl<'h> Routing<'h> {
-    fn set(&mut self, name: &str, value: Option<&'h str>) {
-        match name {
-            "mcp-protocol-version" => self.version = value,
-            "mcp-method" => self.method = value,
-            _ => self.name = value,
-        }
-    }
-}
 
 fn differs(name: &str) -> String {
     format!("the header {name} does not say what the body says")

@@ -13,35 +13,28 @@ use super::{
 use crate::json::{Kind, Value};
 use crate::wire::Framing;
 
-pub(super) static CHAT: Surface = Surface {
-    serves: |path| path.ends_with("/api/chat"),
-    framing: Framing::Lines,
-    request: || &REQUEST,
-    response: || &RESPONSE,
-    event: |_| &EVENT,
-    events: || vec![("{}".to_owned(), &EVENT)],
-    request_facts,
-    note_response,
-    signal,
-    mark,
-    ending: Ending { error: error_line, in_ok: None, soft: None },
-    ..Surface::plain("ollama.chat", Dialect::Ollama, &["POST /api/chat"])
-};
+pub(super) static CHAT: Surface = answering("ollama.chat", &["POST /api/chat"], |path| path.ends_with("/api/chat"));
 
-pub(super) static GENERATE: Surface = Surface {
-    serves: |path| path.ends_with("/api/generate"),
-    framing: Framing::Lines,
-    request: || &REQUEST,
-    response: || &RESPONSE,
-    event: |_| &EVENT,
-    events: || vec![("{}".to_owned(), &EVENT)],
-    request_facts,
-    note_response,
-    signal,
-    mark,
-    ending: Ending { error: error_line, in_ok: None, soft: None },
-    ..Surface::plain("ollama.generate", Dialect::Ollama, &["POST /api/generate"])
-};
+pub(super) static GENERATE: Surface =
+    answering("ollama.generate", &["POST /api/generate"], |path| path.ends_with("/api/generate"));
+
+/// Both take and give the same members.
+const fn answering(id: &'static str, routes: &'static [&'static str], serves: fn(&str) -> bool) -> Surface {
+    Surface {
+        serves,
+        framing: Framing::Lines,
+        request: || &REQUEST,
+        response: || &RESPONSE,
+        event: |_| &EVENT,
+        events: || vec![("{}".to_owned(), &EVENT)],
+        request_facts,
+        note_response,
+        signal,
+        mark,
+        ending: Ending { error: error_line, in_ok: None, soft: None },
+        ..Surface::plain(id, Dialect::Ollama, routes)
+    }
+}
 
 pub(super) static EMBED: Surface = Surface {
     serves: |path| path.ends_with("/api/embed") || path.ends_with("/api/embeddings"),

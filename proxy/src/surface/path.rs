@@ -18,6 +18,11 @@ impl Address<'_> {
         String::from_utf8_lossy(&unescape(self.path)).into_owned()
     }
 
+    /// The path ends in this, in lower case, whatever its spelling.
+    pub(super) fn ends_with(&self, end: &str) -> bool {
+        self.decoded().trim_end_matches('/').to_ascii_lowercase().ends_with(end)
+    }
+
     /// Path and query as texts to be inspected, without their escapes.
     pub fn texts(&self) -> (String, String) {
         let query = self.query.unwrap_or_default().replace('+', " ");

@@ -22,7 +22,7 @@ use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Context, Exchange, Stop, again};
+use super::{Context, Exchange, Stop, again, own_query};
 use crate::exchange::answer::Reason;
 use crate::exchange::gateway::Gateway;
 use crate::exchange::headers;
@@ -37,7 +37,6 @@ use crate::exchange::record::Side;
 use crate::guard::{self, Block, Cause, Gap, Inspected, Report, SessionGuard, Settled};
 use crate::siem;
 use crate::surface::{Address, Live, Surface};
-use crate::upstream::strip_query;
 use crate::wire::websocket::{self, Message};
 use end::End;
 use patience::Patience;
@@ -138,8 +137,7 @@ impl Exchange<'_> {
     fn judge_handshake(&mut self, head: &RequestHead, context: &Arc<Context>) -> Result<Inspected, Stop> {
         let mut judge = PolicyJudge::request(Arc::clone(context));
         let mut report = Report::default();
-        // Credentials are no texts of the client's.
-        let query = strip_query(&format!("?{}", head.query.as_deref().unwrap_or_default()));
+        let query = own_query(head);
         let (path, query) = Address { path: &head.path, query: Some(&query) }.texts();
         let judged = guard::handshake(&self.gateway.engine, (&path, &query), &mut judge, &mut report);
         self.record.request = Side { report, decided: Some(judge.decided), inspected: true };

@@ -250,11 +250,9 @@ impl<'g> Exchange<'g> {
         let (surface, engine, job) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&context));
         let in_job = body.clone();
         let kept = if self.surface.kept { address.kept_id() } else { None };
-        // Credentials are no texts of the client's.
-        let query =
-            head.query.as_ref().map(|query| strip_query(&format!("?{query}"))).filter(|query| !query.is_empty());
-        let is_plain = query.is_none() && self.surface.is_plain_route(head.method.as_str(), &head.path);
-        let texts = (!is_plain).then(|| Address { path: &head.path, query: query.as_deref() }.texts());
+        let query = own_query(head);
+        let is_plain = query.is_empty() && self.surface.is_plain_route(head.method.as_str(), &head.path);
+        let texts = (!is_plain).then(|| Address { path: &head.path, query: Some(&query) }.texts());
         let outcome = self.gateway.inspect.run(body.len(), move || {
             let mut judge = PolicyJudge::request(job);
             let mut report = Report::default();
@@ -412,6 +410,11 @@ impl<'g> Exchange<'g> {
         let selected = self.gateway.upstreams.select(&head.path, Some(self.surface.dialect));
         selected.ok_or(Stop::Malformed("no upstream is configured"))
     }
+}
+
+/// The query without credentials, which are no texts of the client's.
+fn own_query(head: &RequestHead) -> String {
+    head.query.as_ref().map(|query| strip_query(&format!("?{query}"))).unwrap_or_default()
 }
 
 fn mismatch(reason: String) -> Block {

@@ -257,15 +257,7 @@ impl Exchange<'_> {
             newest = bytes.split_off(bytes.len().saturating_sub(1));
             match guard::uninspected(bytes.into(), gap, &mut judge, &mut report) {
                 Ok(part) if part.bytes().is_empty() => {}
-                Ok(part) => {
-                    self.note_released(std::slice::from_ref(&part));
-                    if !self.started {
-                        self.opened().await?;
-                        let head = self.response_head(reply.status, &reply.headers);
-                        self.start(head, None, down).await?;
-                    }
-                    down.write(part).await?;
-                }
+                Ok(part) => self.show(part, (reply.status, &reply.headers), down).await?,
                 Err(block) => {
                     result = Err(Stop::Block(block));
                     break;
@@ -285,6 +277,22 @@ impl Exchange<'_> {
         self.complete((status, &upstream_headers), None, rest, down).await
     }
 
+    /// Sends a part of an answer that is not held, behind its head if that has not left.
+    async fn show(
+        &mut self,
+        part: Released,
+        (status, upstream): (StatusCode, &HeaderMap),
+        down: &mut dyn Downstream,
+    ) -> Result<(), Stop> {
+        self.note_released(std::slice::from_ref(&part));
+        if !self.started {
+            self.opened().await?;
+            let head = self.response_head(status, upstream);
+            self.start(head, None, down).await?;
+        }
+        Ok(down.write(part).await?)
+    }
+
     /// Media, as it comes. The newest byte waits for the outcome to be on disk.
     async fn media(
         &mut self,
@@ -301,13 +309,7 @@ impl Exchange<'_> {
                 continue;
             }
             let part = guard::media(ready, &mut report);
-            self.note_released(std::slice::from_ref(&part));
-            if !self.started {
-                self.opened().await?;
-                let head = self.response_head(reply.status, &reply.headers);
-                self.start(head, None, down).await?;
-            }
-            down.write(part).await?;
+            self.show(part, (reply.status, &reply.headers), down).await?;
         }
         let rest = guard::media(newest.freeze(), &mut report);
         self.record.response = Side { report, decided: Some(judge.decided), inspected: true };

@@ -61,11 +61,11 @@ impl Exchange<'_> {
             }
             return;
         }
-        let in_ok = if soft.is_none() { reason.in_ok(self.surface, &self.shown, &self.id) } else { None };
         let mut answer = match soft {
-            None if in_ok.is_some() => in_ok.unwrap_or_else(|| reason.answer(self.surface.dialect, &self.id)),
             Some(soft) => reason.refused(self.surface, soft, &self.shown, self.asked, &self.id),
-            None => reason.answer(self.surface.dialect, &self.id),
+            None => reason
+                .in_ok(self.surface, &self.shown, &self.id)
+                .unwrap_or_else(|| reason.answer(self.surface.dialect, &self.id)),
         };
         self.stamp_receipt(&mut answer.headers);
         self.record.status = Some(answer.status.as_u16());

@@ -145,7 +145,7 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
     let schema = format.and_then(|format| format.at(&["structure", "jsonSchema", "schema"]));
     let mut facts = RequestFacts {
         model: address.model(),
-        stream: address.decoded().trim_end_matches('/').to_ascii_lowercase().ends_with(STREAMED),
+        stream: address.ends_with(STREAMED),
         messages: messages.len() as u32,
         tools: tools
             .iter()

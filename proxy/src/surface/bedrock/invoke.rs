@@ -129,7 +129,7 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
         .collect();
     let mut facts = RequestFacts {
         model: address.model(),
-        stream: address.decoded().trim_end_matches('/').to_ascii_lowercase().ends_with(STREAMED),
+        stream: address.ends_with(STREAMED),
         messages: facts.messages.max(1),
         tools: facts
             .tools

@@ -50,8 +50,7 @@ fn each<'a>(value: Option<Value<'a>>) -> impl Iterator<Item = Value<'a>> {
 }
 
 fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
-    let path = address.decoded();
-    let stream = path.trim_end_matches('/').to_ascii_lowercase().ends_with(STREAMED);
+    let stream = address.ends_with(STREAMED);
     let parts = || each(root.get("contents")).flat_map(|content| each(content.get("parts")));
     let mut facts = RequestFacts {
         model: address.model(),
