@@ -13,6 +13,7 @@ mod cohere;
 mod common;
 pub mod coverage;
 mod ending;
+mod gemini_caches;
 mod gemini_count;
 mod gemini_generate;
 mod gemini_interactions;
@@ -20,11 +21,13 @@ mod mcp;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
+mod openai_conversations;
 mod openai_embeddings;
 mod openai_media;
 mod openai_realtime;
 mod openai_responses;
 mod openai_stored;
+mod openai_vector_stores;
 mod path;
 mod segment;
 mod table;
@@ -169,10 +172,15 @@ pub struct ResponseFacts {
     pub usage: Usage,
     /// Ids of the tool calls that the answer makes, each once.
     pub tool_calls: Vec<String>,
+    /// Ids of the items of an answer that a provider keeps, each once: a later request may name them.
+    pub items: Vec<String>,
 }
 
 /// Tool calls of one answer whose ids are remembered; more than a model makes at once.
 const TOOL_CALLS_MAX: usize = 128;
+
+/// Items of one answer whose ids are remembered; more than a model makes, its calls and what it thinks between them included.
+const ITEMS_MAX: usize = 512;
 
 /// Choices of one answer whose reasons are remembered; more than a provider makes.
 const CHOICES_MAX: usize = 1_024;
@@ -197,12 +205,22 @@ impl ResponseFacts {
 
     /// Remembers the id of a tool call. Streams repeat it or leave it out after the first piece.
     fn note_tool_call(&mut self, id: Option<Value<'_>>) {
-        if let Some(id) = id.and_then(|id| id.as_str()).filter(|id| !id.is_empty())
-            && self.tool_calls.len() < TOOL_CALLS_MAX
-            && !self.tool_calls.iter().any(|known| *known == id)
-        {
-            self.tool_calls.push(id.into_owned());
-        }
+        note_id(&mut self.tool_calls, TOOL_CALLS_MAX, id);
+    }
+
+    /// Remembers the id of an item that the provider keeps. Streams repeat it.
+    fn note_item(&mut self, id: Option<Value<'_>>) {
+        note_id(&mut self.items, ITEMS_MAX, id);
+    }
+}
+
+/// Adds an id, once, while there is room.
+fn note_id(ids: &mut Vec<String>, most: usize, id: Option<Value<'_>>) {
+    if let Some(id) = id.and_then(|id| id.as_str()).filter(|id| !id.is_empty())
+        && ids.len() < most
+        && !ids.iter().any(|known| *known == id)
+    {
+        ids.push(id.into_owned());
     }
 }
 
@@ -380,7 +398,7 @@ impl Surface {
 }
 
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 32] = [
+pub const SURFACES: [&Surface; 35] = [
     &openai_chat::SURFACE,
     &openai_responses::SURFACE,
     &openai_completions::SURFACE,
@@ -390,6 +408,9 @@ pub const SURFACES: [&Surface; 32] = [
     &openai_media::SPEECH,
     &openai_media::TRANSCRIPTIONS,
     &openai_realtime::SURFACE,
+    &openai_conversations::SURFACE,
+    // Before the files that stand by themselves.
+    &openai_vector_stores::SURFACE,
     &openai_stored::RESPONSES,
     &openai_stored::FILES,
     &openai_stored::CONTENT,
@@ -402,6 +423,7 @@ pub const SURFACES: [&Surface; 32] = [
     &gemini_generate::SURFACE,
     &gemini_count::COUNT_TOKENS,
     &gemini_count::EMBEDDINGS,
+    &gemini_caches::SURFACE,
     &gemini_interactions::SURFACE,
     &bedrock::CONVERSE,
     &bedrock::INVOKE,

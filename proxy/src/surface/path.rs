@@ -39,13 +39,21 @@ impl Address<'_> {
         invoked.or_else(named).unwrap_or_default().to_owned()
     }
 
-    /// The id in `…/{list}/{id}` and `…/{list}/{id}/{action}`, for the lists of what providers keep.
+    /// The id in `…/{list}/{id}` and `…/{list}/{id}/{action}`, for the lists of what providers keep; of Gemini's caches the whole
+    /// name.
     pub fn kept_id(&self) -> Option<String> {
+        const LISTS: [&str; 5] = ["responses", "conversations", "vector_stores", "files", "batches"];
+        const CACHES: &str = "cachedContents";
         let path = self.decoded();
         let mut parts = path.split('/').filter(|part| !part.is_empty());
-        let list = |part: &str| ["responses", "files", "batches"].iter().any(|list| part.eq_ignore_ascii_case(list));
-        parts.find(|part| list(part))?;
+        let is_list = |part: &str| LISTS.iter().chain([&CACHES]).any(|list| part.eq_ignore_ascii_case(list));
+        let list = parts.find(|part| is_list(part))?;
         let id = parts.next()?;
+        if list.eq_ignore_ascii_case(CACHES) {
+            // On Vertex AI a name begins with its project.
+            let place = path.find("/projects/").and_then(|at| path.get(at + 1..)?.split_once(list));
+            return Some(format!("{}{CACHES}/{id}", place.map_or("", |(place, _)| place)));
+        }
         // Two endpoints beside the answers that are kept.
         let action = ["compact", "input_tokens"].iter().any(|action| id.eq_ignore_ascii_case(action));
         (!action).then(|| id.to_owned())
@@ -216,6 +224,12 @@ mod tests {
             ("GET", "/v1/responses/resp_1/input_items", "openai.responses.stored"),
             ("POST", "/v1/responses/compact", "openai.responses.stored"),
             ("POST", "/v1/files", "openai.files"),
+            ("POST", "/v1/Conversations//conv_1/items", "openai.conversations"),
+            ("DELETE", "/openai/v1/conversations/conv_1/items/msg_1", "openai.conversations"),
+            ("GET", "/v1/vector_stores/vs_1/files/f/content", "openai.vector_stores"),
+            ("DELETE", "/v1/vector_stores/vs_1/files/f", "openai.vector_stores"),
+            ("PATCH", "/v1beta/cachedContents/c", "gemini.cached_contents"),
+            ("POST", "/v1/projects/p/locations/l/cachedContents", "gemini.cached_contents"),
             ("DELETE", "/v1/files/f", "openai.files"),
             ("GET", "/openai/v1/Files/f//content/", "openai.file_content"),
             ("POST", "/v1/batches/b/cancel", "openai.batches"),
@@ -266,6 +280,11 @@ mod tests {
         assert_eq!(kept("/v1/responses/resp_1/input_items").as_deref(), Some("resp_1"));
         assert_eq!(kept("/v1/messages//Batches/b%31/results").as_deref(), Some("b1"));
         assert_eq!((kept("/v1/responses/compact"), kept("/v1/files")), (None, None));
+        assert_eq!(kept("/v1/conversations/conv_1/items/msg_1").as_deref(), Some("conv_1"));
+        assert_eq!(kept("/v1/vector_stores/vs_1/files/f/content").as_deref(), Some("vs_1"));
+        assert_eq!(kept("/v1beta/CachedContents/c").as_deref(), Some("cachedContents/c"));
+        let on_vertex = kept("/v1/projects/p/locations/l/cachedContents/c");
+        assert_eq!(on_vertex.as_deref(), Some("projects/p/locations/l/cachedContents/c"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::Channel;
-use super::table::{Holds, Join, Place, Rule, Table, Tokens, When};
+use super::table::{Holds, Join, Place, Rule, Stored, Table, Tokens, When};
 use crate::json::{Kind, Value};
 
 /// How the text of a segment stands in the document.
@@ -179,7 +179,12 @@ impl<'a> Walk<'a> {
         let typed = rule.typed.then(|| self.above.first()?.get("type")?.as_str()).flatten();
         let lane = typed.map_or(Cow::Borrowed(rule.lane), |kind| Cow::Owned(format!("{}:{kind}", rule.lane)));
         self.push(value, channel, form, join, &lane, repeats);
-        if let (true, Some(last)) = (rule.stored, self.out.last_mut()) {
+        let stored = match rule.stored {
+            Stored::Never => false,
+            Stored::Always => true,
+            Stored::Reference => self.above.last().is_some_and(|item| is_reference(*item)),
+        };
+        if let (true, Some(last)) = (stored, self.out.last_mut()) {
             last.stored = true;
         }
         if let (Some(depth), Some(last)) = (rule.only_index, self.out.last_mut()) {
@@ -282,6 +287,15 @@ impl<'a> Walk<'a> {
                 kind.as_deref() == Some(wanted)
             }
         }
+    }
+}
+
+/// Whether an item of responses only names one that the provider keeps. Its type may be left out; then all that there is is
+/// the id.
+fn is_reference(item: Value<'_>) -> bool {
+    match item.get("type").and_then(|kind| kind.as_str()) {
+        Some(kind) => kind == "item_reference",
+        None => item.get("content").is_none(),
     }
 }
 

@@ -61,6 +61,15 @@ pub(super) enum When {
     Type(&'static str),
 }
 
+/// When a member is the id of something that the provider keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Never,
+    Always,
+    /// It stands in an item that is nothing but a reference to another.
+    Reference,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) place: Place,
@@ -73,7 +82,7 @@ pub(super) struct Rule {
     /// An array of numbers in its place is text that has been turned into tokens: nobody here can read it, so it is declared.
     pub(super) ids: bool,
     /// The id of something that the provider keeps: what it stands for is not in the request.
-    pub(super) stored: bool,
+    pub(super) stored: Stored,
     /// Of the indices on the way only this one tells texts apart: a provider counts choices but not their parts.
     pub(super) only_index: Option<usize>,
 }
@@ -82,7 +91,16 @@ pub(super) struct Rule {
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: false, only_index: None }
+    Rule {
+        place,
+        holds,
+        join: Join::Whole,
+        lane: "",
+        typed: false,
+        ids: false,
+        stored: Stored::Never,
+        only_index: None,
+    }
 }
 
 pub(super) const fn text(channel: Channel) -> Rule {
@@ -135,7 +153,12 @@ impl Rule {
 
     /// Stands for something that the provider keeps.
     pub(super) const fn stored(self) -> Rule {
-        Rule { stored: true, ..self }
+        Rule { stored: Stored::Always, ..self }
+    }
+
+    /// Stands for something that the provider keeps, where there is nothing beside it.
+    pub(super) const fn reference(self) -> Rule {
+        Rule { stored: Stored::Reference, ..self }
     }
 
     /// May come as the ids of tokens.
@@ -199,6 +222,11 @@ impl Table {
         let entry = self.entry(path);
         *entry = Table { rule: table.rule.or(entry.rule), ..table };
         self
+    }
+
+    /// The table of a member, taken out; that of nothing where there is none.
+    pub(super) fn below(mut self, member: &str) -> Table {
+        self.members.remove(member).unwrap_or_default()
     }
 
     /// Members that the table does not name stream by their path.

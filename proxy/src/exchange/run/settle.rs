@@ -113,8 +113,10 @@ impl Exchange<'_> {
         self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
         // What an answer made can be named later. What is only asked about was made before.
         let made = matches!(self.record.verdict, Verdict::Executed | Verdict::Redacted | Verdict::Repaired);
-        if let Some(id) = self.record.facts.id.clone().filter(|_| made && self.record.method == "POST") {
-            self.gateway.kept.made(&self.record.caller.id, &[id], token.seq);
+        if made && self.record.method == "POST" {
+            let facts = &self.record.facts;
+            self.gateway.kept.made(&self.record.caller.id, facts.id.as_slice(), token.seq);
+            self.gateway.kept.made(&self.record.caller.id, &facts.items, token.seq);
         }
         if let (Some(streams), Some(_)) = (&self.gateway.streams, &self.record.events) {
             streams.keep(token.seq, self.event_leaves.take());

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use super::{Address, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, text_of};
 use crate::json::{Kind, Value};
 
-pub(super) use tables::kept;
+pub(super) use tables::{asked, kept, kept_item};
 
 pub(super) static SURFACE: Surface = Surface {
     serves: |path| path.ends_with("/responses"),
@@ -86,6 +86,7 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     let response = if streamed { root.get("response") } else { Some(root) };
     let items = response.into_iter().flat_map(|response| children(response, "output"));
     for item in items.chain(root.get("item").filter(|_| streamed)) {
+        facts.note_item(item.get("id"));
         if is_call(item) {
             facts.note_tool_call(item.get("call_id"));
         }

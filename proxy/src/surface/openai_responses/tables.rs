@@ -9,7 +9,14 @@ use crate::surface::table::{Join, Line, Table, Tokens, When, by_role, json, medi
 /// What an event is about, the outermost first.
 const INDICES: &[&str] = &["output_index", "content_index", "summary_index", "command_index"];
 
-pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
+pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(request);
+
+/// What a client may put into a conversation: the elements of `input`, under this name.
+pub(in crate::surface) fn asked(name: &'static str) -> Table {
+    Table::default().with(name, request().below("input"))
+}
+
+fn request() -> Table {
     use Channel::{Metadata, Reasoning, Refusal, System, ToolArguments, ToolDefinition, ToolName, ToolResult, User};
     Table::build(
         &[
@@ -19,7 +26,7 @@ pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
             ("conversation", stored()),
             ("conversation.id", stored()),
             ("prompt.id", stored()),
-            ("input.*.id", text(Metadata)),
+            ("input.*.id", text(Metadata).reference()),
             ("input.*.content.*.file_id", stored()),
             ("input.*.output.*.file_id", stored()),
             ("tools.*.vector_store_ids.*", stored()),
@@ -30,7 +37,6 @@ pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
             ("input", text(User)),
             ("input.*.type", text(Metadata)),
             ("input.*.role", text(Metadata)),
-            ("input.*.id", text(Metadata)),
             ("input.*.call_id", text(Metadata)),
             ("input.*.status", text(Metadata)),
             ("input.*.encrypted_content", text(Metadata)),
@@ -77,16 +83,21 @@ pub(super) static REQUEST: LazyLock<Table> = LazyLock::new(|| {
         ],
         &[],
     )
-});
+}
 
 pub(super) static RESPONSE: LazyLock<Table> = LazyLock::new(|| response(Join::Whole));
 
-/// A response object, plain or inside an event.
 /// What a provider has kept: an answer, or a list of items that were asked or answered.
 pub(in crate::surface) fn kept() -> Table {
-    response(Join::Whole).with("data.*", item(Join::Whole, "kept"))
+    response(Join::Whole).with("data.*", kept_item())
 }
 
+/// An item that was asked or answered, as the provider kept it.
+pub(in crate::surface) fn kept_item() -> Table {
+    item(Join::Whole, "kept")
+}
+
+/// A response object, plain or inside an event.
 fn response(join: Join) -> Table {
     use Channel::{Content, Metadata, System, ToolDefinition};
     Table::build(
