@@ -58,6 +58,9 @@ pub fn recorded(apis: &[&str]) -> Option<Vec<Recorded>> {
     Some(out)
 }
 
+/// Pieces of one answer. Each is a write of its own; a quarter of a million of them takes a busy machine a minute.
+const PIECES_MAX: usize = 20_000;
+
 /// Small reproducible random numbers (SplitMix64), so that a failing run can be repeated from its seed.
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
@@ -71,8 +74,9 @@ impl Random {
         ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
     }
 
-    /// Cuts bytes into pieces of random sizes up to `most`.
+    /// Cuts bytes into pieces of random sizes up to `most`, or larger ones where those would be too many.
     pub fn cut(&mut self, bytes: &[u8], most: usize) -> Vec<bytes::Bytes> {
+        let most = most.max(2 * bytes.len() / PIECES_MAX);
         let (mut out, mut at) = (Vec::new(), 0);
         while at < bytes.len() {
             let end = (at + 1 + self.below(most)).min(bytes.len());
