@@ -13,6 +13,7 @@ mod cohere;
 mod common;
 pub mod coverage;
 mod ending;
+mod gemini_batches;
 mod gemini_caches;
 mod gemini_count;
 mod gemini_generate;
@@ -398,7 +399,7 @@ impl Surface {
 }
 
 /// The surfaces of this version.
-pub const SURFACES: [&Surface; 35] = [
+pub const SURFACES: [&Surface; 36] = [
     &openai_chat::SURFACE,
     &openai_responses::SURFACE,
     &openai_completions::SURFACE,
@@ -414,6 +415,8 @@ pub const SURFACES: [&Surface; 35] = [
     &openai_stored::RESPONSES,
     &openai_stored::FILES,
     &openai_stored::CONTENT,
+    // Before the batches of others.
+    &gemini_batches::SURFACE,
     &openai_stored::BATCHES,
     &openai_stored::MODELS,
     &anthropic_messages::SURFACE,

@@ -54,6 +54,8 @@ impl Address<'_> {
             let place = path.find("/projects/").and_then(|at| path.get(at + 1..)?.split_once(list));
             return Some(format!("{}{CACHES}/{id}", place.map_or("", |(place, _)| place)));
         }
+        // Methods of Gemini's stand behind a colon.
+        let id = id.split(':').next().unwrap_or(id);
         // Two endpoints beside the answers that are kept.
         let action = ["compact", "input_tokens"].iter().any(|action| id.eq_ignore_ascii_case(action));
         (!action).then(|| id.to_owned())
@@ -194,7 +196,6 @@ mod tests {
             "/v1/chat/completions/x",
             "/v1/responses/a/b",
             "/v1/messages/batches/a/b",
-            "/v1beta/models/x:batchGenerateContent",
             "/v1beta/models/x:generateContent/y",
             "/v1beta/models/generateContent",
             "/v1/files/f/content",
@@ -229,6 +230,9 @@ mod tests {
             ("GET", "/v1/vector_stores/vs_1/files/f/content", "openai.vector_stores"),
             ("DELETE", "/v1/vector_stores/vs_1/files/f", "openai.vector_stores"),
             ("PATCH", "/v1beta/cachedContents/c", "gemini.cached_contents"),
+            ("POST", "/v1beta/models/x:batchGenerateContent", "gemini.batches"),
+            ("GET", "/v1beta/batches/1", "gemini.batches"),
+            ("GET", "/v1/batches/batch_1", "openai.batches"),
             ("POST", "/v1/projects/p/locations/l/cachedContents", "gemini.cached_contents"),
             ("DELETE", "/v1/files/f", "openai.files"),
             ("GET", "/openai/v1/Files/f//content/", "openai.file_content"),
@@ -282,6 +286,7 @@ mod tests {
         assert_eq!((kept("/v1/responses/compact"), kept("/v1/files")), (None, None));
         assert_eq!(kept("/v1/conversations/conv_1/items/msg_1").as_deref(), Some("conv_1"));
         assert_eq!(kept("/v1/vector_stores/vs_1/files/f/content").as_deref(), Some("vs_1"));
+        assert_eq!(kept("/v1beta/batches/1:cancel").as_deref(), Some("1"));
         assert_eq!(kept("/v1beta/CachedContents/c").as_deref(), Some("cachedContents/c"));
         let on_vertex = kept("/v1/projects/p/locations/l/cachedContents/c");
         assert_eq!(on_vertex.as_deref(), Some("projects/p/locations/l/cachedContents/c"));

@@ -187,8 +187,8 @@ impl<'a> Walk<'a> {
         if let (true, Some(last)) = (stored, self.out.last_mut()) {
             last.stored = true;
         }
-        if let (Some(depth), Some(last)) = (rule.only_index, self.out.last_mut()) {
-            let index = self.indices.get(depth).cloned().unwrap_or_default();
+        if let (Some((from, to)), Some(last)) = (rule.indices, self.out.last_mut()) {
+            let index = self.indices.get(from..to.min(self.indices.len())).unwrap_or_default().join("/");
             last.key = format!("{channel}:{lane}:{index}");
             last.path_index = index;
         }

@@ -83,24 +83,16 @@ pub(super) struct Rule {
     pub(super) ids: bool,
     /// The id of something that the provider keeps: what it stands for is not in the request.
     pub(super) stored: Stored,
-    /// Of the indices on the way only this one tells texts apart: a provider counts choices but not their parts.
-    pub(super) only_index: Option<usize>,
+    /// Of the indices on the way only these tell texts apart, the first and the one behind the last: a provider counts choices
+    /// but not their parts.
+    pub(super) indices: Option<(usize, usize)>,
 }
 
 /// One line of a table: `path`, with `*` for any element of an array and `+` for elements that continue each other.
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    Rule {
-        place,
-        holds,
-        join: Join::Whole,
-        lane: "",
-        typed: false,
-        ids: false,
-        stored: Stored::Never,
-        only_index: None,
-    }
+    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: Stored::Never, indices: None }
 }
 
 pub(super) const fn text(channel: Channel) -> Rule {
@@ -166,8 +158,8 @@ impl Rule {
         Rule { ids: true, ..self }
     }
 
-    pub(super) const fn only_index(self, depth: usize) -> Rule {
-        Rule { only_index: Some(depth), ..self }
+    pub(super) const fn only_indices(self, from: usize, to: usize) -> Rule {
+        Rule { indices: Some((from, to)), ..self }
     }
 
     pub(super) const fn repeats(self, tokens: Tokens) -> Rule {

@@ -12,7 +12,7 @@ mod tables;
 use super::{Address, Dialect, RequestFacts, ResponseFacts, Signal, Surface, Usage, text_of};
 use crate::json::{Kind, Value};
 
-pub(super) use tables::request;
+pub(super) use tables::{request, response};
 
 /// The methods, in lower case as normalised paths are.
 const PLAIN: &str = ":generatecontent";

@@ -49,12 +49,17 @@ pub(in crate::surface) fn request() -> Table {
     .with("tools", tool().or_array(tool()))
 }
 
-pub(super) static RESPONSE: LazyLock<Table> = LazyLock::new(|| answer(0).or_array(answer(1)));
+pub(super) static RESPONSE: LazyLock<Table> = LazyLock::new(|| answer((0, 1)).or_array(answer((1, 2))));
 
-pub(super) static EVENT: LazyLock<Table> = LazyLock::new(|| answer(0));
+/// An answer that stands in this many arrays.
+pub(in crate::surface) fn response(depth: usize) -> Table {
+    answer((0, depth + 1))
+}
 
-/// An answer or a piece of one; the candidates' is the index at `depth`.
-fn answer(depth: usize) -> Table {
+pub(super) static EVENT: LazyLock<Table> = LazyLock::new(|| answer((0, 1)));
+
+/// An answer or a piece of one. These of the indices, the first and the one behind the last, tell candidates apart.
+fn answer(indices: (usize, usize)) -> Table {
     use Channel::{Logprobs, Metadata};
     Table::build(
         &[
@@ -74,13 +79,13 @@ fn answer(depth: usize) -> Table {
             ("candidates.*.urlContextMetadata", json(Metadata)),
             (
                 "candidates.*.logprobsResult.chosenCandidates.+.token",
-                text(Logprobs).streamed("chosen").only_index(depth).repeats(Tokens::Holder),
+                text(Logprobs).streamed("chosen").only_indices(indices.0, indices.1).repeats(Tokens::Holder),
             ),
             ("candidates.*.content.role", text(Metadata)),
         ],
         &[],
     )
-    .with("candidates.*.content.parts.*", shown_part(depth))
+    .with("candidates.*.content.parts.*", shown_part(indices))
 }
 
 fn asked_part(text_rule: Rule) -> Table {
@@ -88,8 +93,8 @@ fn asked_part(text_rule: Rule) -> Table {
 }
 
 /// A part of an answer. Clients put the texts of a candidate together, whatever event and part they came in.
-fn shown_part(depth: usize) -> Table {
-    parts(part().streamed("text").only_index(depth), Channel::Content, true).streaming_unknown()
+fn shown_part((from, to): (usize, usize)) -> Table {
+    parts(part().streamed("text").only_indices(from, to), Channel::Content, true).streaming_unknown()
 }
 
 fn parts(text_rule: Rule, media_channel: Channel, streams: bool) -> Table {
