@@ -5,13 +5,15 @@
 //! for one at a time; what expands beyond reason, breaks off or goes on behind its end is a fault and never a shorter
 //! document; the output does not depend on how the input was cut; what an encoder flushed comes out at once.
 
+mod zstd_frames;
+
 use std::fmt;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
 use http::{HeaderMap, HeaderName, header};
-use zstd::stream::raw::{DParameter, Decoder as Zstd, Operation};
+use zstd_frames::ZstdFrames;
 
 /// Most bytes that come out at one time. As much as one read from a socket gives.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -29,10 +31,6 @@ const RATIO_FREE_BYTES: u64 = 1 << 20;
 /// Members of one gzip body (RFC 1952 section 2.2), each of which costs a new decoder. Block-wise writers make one for each
 /// 64 KiB, which is 512 in the largest body.
 const MEMBERS_MAX: u32 = 1_024;
-
-/// Window of zstd as a power of two: 8 MiB, what RFC 9659 allows this coding. Its own default would let a frame ask for
-/// 128 MiB.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// Window of zlib as a power of two: the largest that the format knows.
 const ZLIB_WINDOW_LOG: u8 = 15;
@@ -227,7 +225,7 @@ enum Codec {
     /// Zlib or bare deflate: the first two bytes will tell.
     DeflateUntold,
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
-    Zstd(Zstd<'static>),
+    Zstd(ZstdFrames),
 }
 
 /// What one call to a codec did.
@@ -255,11 +253,7 @@ impl Stage {
                 StandardAlloc::default(),
                 StandardAlloc::default(),
             ))),
-            Coding::Zstd => {
-                let mut zstd = Zstd::new().map_err(|_| Fault::NoRoom)?;
-                zstd.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(|_| Fault::NoRoom)?;
-                Codec::Zstd(zstd)
-            }
+            Coding::Zstd => Codec::Zstd(ZstdFrames::new().ok_or(Fault::NoRoom)?),
         };
         let scratch = vec![0; PIECE_BYTES].into_boxed_slice();
         Ok(Stage { coding, codec, pending: Bytes::new(), scratch, out_bytes: 0, ended: false })
@@ -382,10 +376,7 @@ impl Codec {
                     }
                 }
             }
-            Self::Zstd(zstd) => {
-                let status = zstd.run_on_buffers(input, output).ok()?;
-                Some(Ran { read: status.bytes_read, written: status.bytes_written, ended: status.remaining == 0 })
-            }
+            Self::Zstd(frames) => frames.run(input, output),
         }
     }
 }

@@ -205,6 +205,26 @@ fn a_checksum_that_does_not_match_is_a_fault() {
     }
 }
 
+/// Found by a fuzzer: where the last block was empty, a frame that came in pieces could be shorter than it says.
+#[test]
+fn a_frame_of_zstd_is_as_long_as_it_says() {
+    let coding = [Coding::Zstd];
+    let frame = |size: u8, blocks: &[u8]| [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size][..], blocks].concat();
+    // A block of one byte that another follows, and an empty last one.
+    let one_byte = [0x08, 0, 0, b'a', 0x01, 0, 0];
+    for (size, blocks) in [(5, &one_byte[4..]), (2, &one_byte[..]), (0, &one_byte[..])] {
+        let body = frame(size, blocks);
+        assert_eq!(whole(&coding, &body), Err(Fault::Corrupt(Coding::Zstd)), "{size}");
+        assert_eq!(cut(&coding, &body, &[1]), Err(Fault::Corrupt(Coding::Zstd)), "{size}");
+        let second = [frame(1, &one_byte), body].concat();
+        assert_eq!(cut(&coding, &second, &[1]), Err(Fault::Corrupt(Coding::Zstd)), "{size}");
+    }
+    for lengths in [&[1][..], &[50]] {
+        let frames = [frame(1, &one_byte), frame(0, &one_byte[4..]), frame(1, &one_byte)].concat();
+        assert_eq!(cut(&coding, &frames, lengths), Ok(b"aa".to_vec()));
+    }
+}
+
 #[test]
 fn bombs_are_stopped_early() {
     for encoder in ALL {

@@ -1,0 +1,51 @@
+//! Frames of zstd (RFC 8878), one after the other, each as long as it says.
+//!
+//! libzstd compares what came out of a frame with the size in its header, but not where the last block is empty and the frame came
+//! in pieces. The verdict must not depend on the cut, so the size is compared here as well.
+
+use zstd::stream::raw::{DParameter, Decoder, Operation};
+use zstd::zstd_safe::get_frame_content_size;
+
+use super::Ran;
+
+/// Window of zstd as a power of two: 8 MiB, what RFC 9659 allows this coding. Its own default would let a frame ask for
+/// 128 MiB.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Longest header of a frame, magic number included (RFC 8878 section 3.1.1.1).
+const HEADER_BYTES_MAX: usize = 18;
+
+pub(super) struct ZstdFrames {
+    decoder: Decoder<'static>,
+    /// The beginning of the frame under way, as far as its header can reach.
+    header: Vec<u8>,
+    /// What has come out of that frame.
+    written: u64,
+}
+
+impl ZstdFrames {
+    /// `None` where there is no memory for it.
+    pub(super) fn new() -> Option<ZstdFrames> {
+        let mut decoder = Decoder::new().ok()?;
+        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).ok()?;
+        Some(ZstdFrames { decoder, header: Vec::with_capacity(HEADER_BYTES_MAX), written: 0 })
+    }
+
+    /// `None` where the input is no frame.
+    pub(super) fn run(&mut self, input: &[u8], output: &mut [u8]) -> Option<Ran> {
+        let status = self.decoder.run_on_buffers(input, output).ok()?;
+        let (read, written, ended) = (status.bytes_read, status.bytes_written, status.remaining == 0);
+        let missing = HEADER_BYTES_MAX - self.header.len().min(HEADER_BYTES_MAX);
+        self.header.extend(input.iter().take(read.min(missing)));
+        self.written += written as u64;
+        if ended && !self.header.is_empty() {
+            let said = get_frame_content_size(&self.header).ok()?;
+            if said.is_some_and(|said| said != self.written) {
+                return None;
+            }
+            self.header.clear();
+            self.written = 0;
+        }
+        Some(Ran { read, written, ended })
+    }
+}
