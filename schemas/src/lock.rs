@@ -244,10 +244,7 @@ impl Lock {
         if let Err(fault) = read {
             if fault.kind == ViolationKind::TrailingBytes && !self.accepted {
                 // The document ended before: what is wrong with it comes first, as it does where the rest comes later.
-                let text = self.document.get(..fault.at).unwrap_or_default();
-                if let Ok(value) = serde_json::from_str(text) {
-                    self.judge_value(text, &value)?;
-                }
+                self.judge(self.document.get(..fault.at).unwrap_or_default())?;
             }
             let violation = self.violation(fault, true);
             // Only what is refused as soon as it begins is of the wrong kind.
@@ -260,7 +257,7 @@ impl Lock {
             return Ok(());
         }
         if self.syntax.is_complete() && !self.accepted {
-            self.judge_document()?;
+            self.judge(&self.document)?;
             self.accepted = true;
         }
         Ok(())
@@ -359,7 +356,7 @@ impl Lock {
             Err(Fault { kind: ViolationKind::Empty, .. }) if end == End::ToolCalls => Ok(()),
             Err(fault) => Err(self.violation(fault, fault.kind == ViolationKind::Schema)),
             Ok(()) if self.accepted => Ok(()),
-            Ok(()) => self.judge_document(),
+            Ok(()) => self.judge(&self.document),
         }
     }
 
@@ -396,17 +393,16 @@ impl Lock {
         }
     }
 
-    /// The authority's word on the whole document.
-    fn judge_document(&self) -> Result<(), Violation> {
-        let value = serde_json::from_str(&self.document).map_err(|error| self.unreadable(&error))?;
-        self.judge_value(&self.document, &value)
+    /// The authority's word on a whole document.
+    fn judge(&self, document: &str) -> Result<(), Violation> {
+        let value = serde_json::from_str(document).map_err(|error| self.unreadable(document, &error))?;
+        self.judge_value(document, &value)
     }
 
     /// The text is JSON, so what the reader cannot take is a number that is too large for it.
-    fn unreadable(&self, error: &serde_json::Error) -> Violation {
-        let before: usize =
-            self.document.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-        let at = (before + error.column().saturating_sub(1)).min(self.document.len());
+    fn unreadable(&self, document: &str, error: &serde_json::Error) -> Violation {
+        let before: usize = document.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let at = (before + error.column().saturating_sub(1)).min(document.len());
         Violation::of_text(self.source_offset(at as u64), ViolationKind::Number, false)
     }
 

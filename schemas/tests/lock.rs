@@ -506,10 +506,16 @@ fn a_document_that_ends_and_goes_on_is_judged_first() {
         "not": {"not": {"prefixItems": [true, {"const": "bar"}]}},
         "unevaluatedItems": false
     }));
-    for text in [r#"["foo","bar"]x"#, "[\"foo\",\"bar\"] \n x", r#"["foo","bar"]"#] {
+    for (text, kind) in [
+        (r#"["foo","bar"]x"#, ViolationKind::Schema),
+        ("[\"foo\",\"bar\"] \n x", ViolationKind::Schema),
+        (r#"["foo","bar"]"#, ViolationKind::Schema),
+        // A number that no reader can take.
+        ("[\n\"foo\",1e+9000] x", ViolationKind::Number),
+    ] {
         let (whole, _) = run(&contract, text, text.len(), End::Stop);
         let Outcome::Block(violation) = &whole else { panic!("{text}: {whole:?}") };
-        assert_eq!(violation.kind, ViolationKind::Schema, "{text}");
+        assert_eq!(violation.kind, kind, "{text}");
         for size in 1..text.len() {
             assert_eq!(run(&contract, text, size, End::Stop).0, whole, "{text} in pieces of {size}");
         }
