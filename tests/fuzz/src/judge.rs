@@ -9,14 +9,15 @@ use clyra_detectors::Engine;
 use clyra_policy::{Policy, RequestFacts};
 
 pub(crate) const FORBIDDEN: &str = "Nightjar";
-pub(crate) const MASKED: &str = "barn owl";
+/// No letter at its beginning that a backslash would make an escape: then it would stand in the bytes but not in the text.
+pub(crate) const MASKED: &str = "lone owl";
 
 const POLICY: &str = r#"version: 1
 mode: enforce
 detectors:
   patterns:
     - { id: codename, literal: "Nightjar", class: forbidden, score: 1.0 }
-    - { id: owl, literal: "barn owl", class: masked, score: 1.0 }
+    - { id: owl, literal: "lone owl", class: masked, score: 1.0 }
 rules:
   - { id: no-codename, phase: request, when: 'findings.exists(f, f.class == "forbidden")', action: block }
   - { id: no-owls, phase: request, when: 'findings.exists(f, f.class == "masked")', action: redact }
