@@ -8,6 +8,7 @@ use clyra_receipts::receipt::{
     SchemaRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
 
+use super::lineage::{MADE, on_record};
 use super::record::{Passed, Record, Side};
 use crate::guard::Gap;
 
@@ -236,8 +237,8 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
     })
 }
 
-/// What the format of receipts has no member for: choices that were ended alone, and the kinds of damage that would have been
-/// mended where nothing is touched.
+/// What the format of receipts has no member for: choices that were ended alone, what the answer made, and the kinds of
+/// damage that would have been mended where nothing is touched.
 fn ext(record: &Record) -> Ext {
     let mut ext = Ext::default();
     let ended = &record.response.report.schema.ended;
@@ -245,6 +246,9 @@ fn ext(record: &Record) -> Ext {
         let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
         // Digits in ASCII: there is nothing to refuse.
         let _ = ext.insert("choices_ended", Value::from(list));
+    }
+    if let Some(id) = record.made() {
+        let _ = ext.insert(MADE, Value::from(on_record(&record.caller.id, id)));
     }
     let would = &record.response.report.schema.would_repair;
     if !would.is_empty() {

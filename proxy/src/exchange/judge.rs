@@ -313,18 +313,25 @@ impl Judge for PolicyJudge {
         let made: Vec<Option<u64>> = ids.iter().map(|id| kept.maker(&self.context.caller.id, id)).collect();
         let unknown = made.iter().any(Option::is_none);
         self.decided.made_by.extend(made.into_iter().flatten());
-        let reason = match policy {
-            StoredState::Forbid => "the request names something that the provider keeps, which the policy forbids",
-            StoredState::Bind if unknown => {
-                "the request names something that the provider keeps and that no answer on record made for this caller"
+        let (cause, reason) = match policy {
+            StoredState::Forbid => {
+                (Cause::Policy, "the request names something that the provider keeps, which the policy forbids")
             }
+            StoredState::Bind if unknown && kept.is_recalling() => (
+                Cause::Unavailable,
+                "the request names something that the provider keeps, and what earlier answers made is still being read",
+            ),
+            StoredState::Bind if unknown => (
+                Cause::Policy,
+                "the request names something that the provider keeps and that no answer on record made for this caller",
+            ),
             StoredState::Allow | StoredState::Bind => return Ok(!unknown),
         };
         self.decided.action = Action::Block;
         if !self.enforces() {
             return Ok(false);
         }
-        Err(Block { cause: Cause::Policy, rule: None, reason: reason.into(), detectors: Vec::new() })
+        Err(Block { cause, rule: None, reason: reason.into(), detectors: Vec::new() })
     }
 
     fn definitions(&mut self, tools: &[Definition]) -> Vec<Found> {
@@ -356,7 +363,11 @@ mod tests {
     use super::*;
 
     fn judge(rules: &str) -> PolicyJudge {
-        let text = format!("version: 1\nmode: enforce\nrules:\n{rules}");
+        judge_of(&format!("rules:\n{rules}"), None)
+    }
+
+    fn judge_of(policy: &str, kept: Option<Arc<Remembered>>) -> PolicyJudge {
+        let text = format!("version: 1\nmode: enforce\n{policy}");
         let policy = Policy::parse(&text, "policy.yaml", &|_| Err("no files".into())).unwrap();
         let request = RequestFacts { model: "m".into(), ..RequestFacts::default() };
         let caller = policy.caller(None);
@@ -366,7 +377,7 @@ mod tests {
             request,
             now_unix_s: 0,
             calls: false,
-            kept: None,
+            kept,
             pins: None,
         }))
     }
@@ -393,6 +404,20 @@ mod tests {
         let rule = "  - { id: no-tools, phase: tool_result, action: block, reason: No. }\n";
         assert!(judge(rule).request(&[], true).block.is_some());
         assert!(judge(rule).request(&[], false).block.is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_yet_may_be_asked_for_later() {
+        let kept = Arc::new(Remembered::by_record());
+        let mut judge = judge_of("defaults: { stored_state: bind }\n", Some(Arc::clone(&kept)));
+        kept.recall();
+        let causes = |judge: &mut PolicyJudge| judge.stored(&["resp_1".to_owned()]).map_err(|block| block.cause);
+        assert_eq!(causes(&mut judge), Err(Cause::Unavailable));
+        kept.recalled(std::iter::empty());
+        assert_eq!(causes(&mut judge), Err(Cause::Policy));
+        kept.made(&judge.context.caller.id, &["resp_1".to_owned()], 3);
+        assert_eq!(causes(&mut judge), Ok(true));
+        assert_eq!(judge.decided.made_by, [3]);
     }
 
     #[test]

@@ -155,6 +155,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Id of what the answer made, which can be named later. What is only asked about was made before.
+    pub fn made(&self) -> Option<&str> {
+        let made = matches!(self.verdict, Verdict::Executed | Verdict::Redacted | Verdict::Repaired);
+        self.facts.id.as_deref().filter(|_| made && self.method == "POST")
+    }
+
     /// Takes out of the names what must not go on record: those that something is found in, and the ends of long ones.
     pub fn withhold(&mut self, engine: &Arc<Engine>) {
         let of_request = [&mut self.model].into_iter().chain(&mut self.tools);

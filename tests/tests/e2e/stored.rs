@@ -85,6 +85,34 @@ async fn what_is_kept_is_bound_to_who_made_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_bound_after_a_restart_as_well() {
+    let world = World::new("bind").await;
+    let (own, gone_on) = (world.first().await, world.first().await);
+    let outcomes = |receipts: Vec<Value>| receipts.into_iter().filter(|receipt| receipt["kind"] == "outcome");
+    let made: Vec<Value> = outcomes(world.sidecar.receipts()).map(|outcome| outcome["ext"]["made"].clone()).collect();
+    assert!(made.len() == 2 && made.iter().all(|digest| digest.as_str().is_some_and(|digest| digest.len() == 64)));
+    assert_ne!(made[0], made[1]);
+    let World { simulator, sidecar } = world;
+    let mut world = World { sidecar: sidecar.stop().await.start_again(&simulator.url()).await, simulator };
+    for _ in 0..2 {
+        let answer = world.ask(on(&own), &[("x-clyra-run-id", "run-1")]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let (attempt, _) = world.sidecar.pair(answer.request_id());
+        let first = outcomes(world.sidecar.receipts()).next().unwrap();
+        assert_eq!(attempt["run"]["parents"], json!([first["seq"]]), "{attempt}");
+        for (body, headers) in [(on("resp_elsewhere"), &[][..]), (on(&own), &[("authorization", "Bearer foo")][..])] {
+            let answer = world.ask(body, headers).await;
+            assert!(answer.status == 400 && is_clyra_error(&answer.text()), "{}", answer.text());
+        }
+        // Once more: what the process before the last made is known as well.
+        let World { simulator, sidecar } = world;
+        world = World { sidecar: sidecar.stop().await.start_again(&simulator.url()).await, simulator };
+    }
+    assert_eq!(world.ask(on(&gone_on), &[]).await.status, 200);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_may_be_forbidden() {
     let world = World::new("forbid").await;
     let own = world.first().await;

@@ -111,10 +111,8 @@ impl Exchange<'_> {
         })?;
         self.outcome_seq = Some(token.seq);
         self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
-        // What an answer made can be named later. What is only asked about was made before.
-        let made = matches!(self.record.verdict, Verdict::Executed | Verdict::Redacted | Verdict::Repaired);
-        if let Some(id) = self.record.facts.id.clone().filter(|_| made && self.record.method == "POST") {
-            self.gateway.kept.made(&self.record.caller.id, &[id], token.seq);
+        if let Some(id) = self.record.made() {
+            self.gateway.kept.made(&self.record.caller.id, &[id.to_owned()], token.seq);
         }
         if let (Some(streams), Some(_)) = (&self.gateway.streams, &self.record.events) {
             streams.keep(token.seq, self.event_leaves.take());
