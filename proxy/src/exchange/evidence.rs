@@ -29,8 +29,13 @@ pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
 
 /// The receipt that is durable before the last byte of the answer.
 pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
-    let mut checks = checks(&record.response, engine);
-    checks.extend(schema_checks(record));
+    let mut rows = checks(&record.response, engine);
+    rows.extend(schema_checks(record));
+    let mut found = findings(&record.response);
+    if record.question.decided.is_some() {
+        rows.extend(checks(&record.question, engine));
+        found.extend(findings(&record.question));
+    }
     Outcome {
         id: record.id,
         attempt_seq,
@@ -44,8 +49,8 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
             held_max_bytes: record.response.report.held_bytes_max,
             root: root.clone(),
         }),
-        checks,
-        findings: findings(&record.response),
+        checks: rows,
+        findings: found,
         schema: schema(record),
         policy: policy(record),
         coverage: coverage(record),
