@@ -12,6 +12,10 @@ use super::lineage::{MADE, on_record};
 use super::record::{Passed, Record, Side};
 use crate::guard::Gap;
 
+/// Members of `ext`, beside [`MADE`].
+const CHOICES_ENDED: &str = "choices_ended";
+const WOULD_REPAIR: &str = "would_repair";
+
 /// The receipt that is durable before the first byte of the answer.
 pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
     Attempt {
@@ -250,7 +254,7 @@ fn ext(record: &Record) -> Ext {
     if !ended.is_empty() {
         let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
         // Digits in ASCII: there is nothing to refuse.
-        let _ = ext.insert("choices_ended", Value::from(list));
+        let _ = ext.insert(CHOICES_ENDED, Value::from(list));
     }
     if let Some(id) = record.made() {
         let _ = ext.insert(MADE, Value::from(on_record(&record.caller.id, id)));
@@ -258,7 +262,7 @@ fn ext(record: &Record) -> Ext {
     let would = &record.response.report.schema.would_repair;
     if !would.is_empty() {
         let kinds = would.keys().copied().collect::<Vec<_>>().join(",");
-        let _ = ext.insert("would_repair", Value::from(kinds));
+        let _ = ext.insert(WOULD_REPAIR, Value::from(kinds));
     }
     ext
 }
@@ -297,4 +301,17 @@ fn coverage(record: &Record) -> CoverageRecord {
             (false, false) => Coverage::Partial,
         };
     CoverageRecord { level, reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_below_ext_is_in_the_specification() {
+        let spec = include_str!("../../../receipts/SPEC.md");
+        for name in [CHOICES_ENDED, MADE, WOULD_REPAIR] {
+            assert!(spec.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
 }
