@@ -43,10 +43,14 @@ impl Sidecar {
         adjust: impl FnOnce(&mut Settings),
     ) -> Sidecar {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("policy.yaml");
         for (name, text) in files.iter().chain([&("policy.yaml", policy)]) {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
+        Self::start_in(dir, upstream, adjust).await
+    }
+
+    async fn start_in(dir: TempDir, upstream: &str, adjust: impl FnOnce(&mut Settings)) -> Sidecar {
+        let file = dir.path().join("policy.yaml");
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let mut settings = Settings::load(Overrides {
             config: None,
@@ -140,6 +144,11 @@ pub struct Stopped {
 }
 
 impl Stopped {
+    /// Starts once more, with the same policy and over the same data.
+    pub async fn start_again(self, upstream: &str) -> Sidecar {
+        Sidecar::start_in(self.dir, upstream, |_| {}).await
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }

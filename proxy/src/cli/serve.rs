@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use clyra_policy::Policy;
+use clyra_policy::{Policy, StoredState};
 use clyra_receipts::receipt::{BuildInfo, PolicyChange};
 use clyra_receipts::{BootReport, KeyAccess, Log, LogOptions};
 
@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::anchor::Anchoring;
 use crate::config::Settings;
 use crate::edge::{Edge, ServeOptions, Stop};
-use crate::evidence::{PublicationPlan, Retaining, Sealing, StreamLeaves, remember_policy};
+use crate::evidence::{PublicationPlan, Retaining, Sealing, StreamLeaves, recall, remember_policy};
 use crate::exchange::front::Front;
 use crate::exchange::gateway::{Gateway, Parts, Upstreams, engine};
 use crate::exchange::ledger::Ledger;
@@ -128,6 +128,14 @@ impl Serving {
         })
         .map_err(Exit::usage)?;
         let gateway = Arc::new(gateway);
+        let stored_state = gateway.policy.defaults().stored_state;
+        if let Some(last_seq) = boot.last_seq.filter(|_| stored_state != StoredState::Forbid) {
+            let recalling = recall(&gateway.kept, settings.data_dir.clone(), last_seq);
+            // Elsewhere an id that is not known yet is declared as a gap, and nothing else.
+            if stored_state == StoredState::Bind {
+                recalling.wait().await;
+            }
+        }
         let mut options = ServeOptions::new(settings.listen);
         options.drain_max = settings.drain_max;
         options.ca_file = settings.ca_file.clone();

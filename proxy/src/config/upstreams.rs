@@ -1,20 +1,21 @@
 //! `upstreams:` in `clyra.yaml`: what may stand there, and what it comes to.
 
+mod auth;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::HeaderName;
 use http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use crate::exchange::ports::UpstreamTarget;
 use crate::upstream::{
-    AuthSettings, AwsCredentialPlace, AwsSettings, BUDGET_PERCENT, CircuitRules, ENDPOINTS_MAX, EndpointSettings,
-    GoogleSettings, HealthRules, ProxySettings, RETRIES_MAX, RetryRules, SecretPlace, TargetError, TlsSettings,
-    UpstreamSettings,
+    BUDGET_PERCENT, CircuitRules, ENDPOINTS_MAX, EndpointSettings, HealthRules, ProxySettings, RETRIES_MAX, RetryRules,
+    TargetError, TlsSettings, UpstreamSettings,
 };
+use auth::{AuthEntry, PlaceEntry};
 
 /// Largest share of one endpoint.
 const WEIGHT_MAX: u32 = 1_000;
@@ -118,65 +119,6 @@ struct CircuitEntry {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum AuthEntry {
-    #[default]
-    Passthrough,
-    Bearer(PlaceEntry),
-    Header(HeaderEntry),
-    Aws(AwsEntry),
-    Google(GoogleEntry),
-}
-
-/// Where a secret is; never the secret.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlaceEntry {
-    file: Option<PathBuf>,
-    env: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeaderEntry {
-    name: String,
-    file: Option<PathBuf>,
-    env: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AwsEntry {
-    region: String,
-    service: Option<String>,
-    credentials: Option<AwsCredentialEntry>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum AwsCredentialEntry {
-    Named(AwsSource),
-    File { file: PathBuf, profile: Option<String> },
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum AwsSource {
-    Env,
-    Container,
-    Instance,
-    WebIdentity,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GoogleEntry {
-    #[serde(default)]
-    metadata: bool,
-    service_account_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TlsEntry {
     ca_file: Option<PathBuf>,
@@ -260,11 +202,6 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_fit)
 }
 
-/// The name of a region or service; it becomes part of a host name.
-fn is_label(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
-
 fn digest_of(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     let mut digest = [0; 32];
@@ -325,67 +262,6 @@ impl CircuitEntry {
     }
 }
 
-impl PlaceEntry {
-    fn place(self, key: &'static str, base: &Path) -> Result<SecretPlace, UpstreamFault> {
-        match (self.file, self.env) {
-            (Some(file), None) => Ok(SecretPlace::File(base.join(file))),
-            (None, Some(env)) => Ok(SecretPlace::Env(env)),
-            _ => Err(UpstreamFault::FileOrEnv(key)),
-        }
-    }
-}
-
-impl AuthEntry {
-    fn settings(self, base: &Path) -> Result<AuthSettings, UpstreamFault> {
-        Ok(match self {
-            Self::Passthrough => AuthSettings::Passthrough,
-            Self::Bearer(place) => AuthSettings::Header {
-                name: http::header::AUTHORIZATION,
-                prefix: "Bearer ",
-                secret: place.place("auth.bearer", base)?,
-            },
-            Self::Header(HeaderEntry { name, file, env }) => AuthSettings::Header {
-                name: header_name(&name).ok_or(UpstreamFault::HeaderName(name))?,
-                prefix: "",
-                secret: PlaceEntry { file, env }.place("auth.header", base)?,
-            },
-            Self::Aws(entry)
-                if ![Some(&entry.region), entry.service.as_ref()].into_iter().flatten().all(|n| is_label(n)) =>
-            {
-                return Err(UpstreamFault::AwsName);
-            }
-            Self::Aws(entry) => AuthSettings::Aws(AwsSettings {
-                region: entry.region,
-                service: entry.service.unwrap_or_else(|| "bedrock".into()),
-                credentials: match entry.credentials {
-                    None | Some(AwsCredentialEntry::Named(AwsSource::Env)) => AwsCredentialPlace::Environment,
-                    Some(AwsCredentialEntry::Named(AwsSource::Container)) => AwsCredentialPlace::Container,
-                    Some(AwsCredentialEntry::Named(AwsSource::Instance)) => AwsCredentialPlace::Instance,
-                    Some(AwsCredentialEntry::Named(AwsSource::WebIdentity)) => AwsCredentialPlace::WebIdentity,
-                    Some(AwsCredentialEntry::File { file, profile }) => AwsCredentialPlace::File {
-                        path: base.join(file),
-                        profile: profile.unwrap_or_else(|| "default".into()),
-                    },
-                },
-            }),
-            Self::Google(entry) => AuthSettings::Google(match (entry.metadata, entry.service_account_file) {
-                (true, None) => GoogleSettings::Metadata,
-                (false, Some(file)) => GoogleSettings::ServiceAccount(base.join(file)),
-                _ => return Err(UpstreamFault::Google),
-            }),
-        })
-    }
-}
-
-/// A header that is not about framing, the connection, or Clyra itself.
-fn header_name(text: &str) -> Option<HeaderName> {
-    let name: HeaderName = text.to_ascii_lowercase().parse().ok()?;
-    let is_ours = crate::upstream::headers::is_framing(&name)
-        || crate::upstream::headers::is_own(&name)
-        || ["host", "accept-encoding", "expect", "content-type", "content-encoding"].contains(&name.as_str());
-    (!is_ours).then_some(name)
-}
-
 impl TlsEntry {
     fn settings(self, base: &Path) -> Result<TlsSettings, UpstreamFault> {
         let client = match (self.client_cert_file, self.client_key_file) {
@@ -415,100 +291,4 @@ impl ProxyEntry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(yaml: &str) -> Result<UpstreamSettings, String> {
-        let entry: UpstreamEntry = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
-        entry.settings(Path::new("/etc/clyra")).map_err(|error| error.to_string())
-    }
-
-    const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-
-    #[test]
-    fn everything_that_may_stand_there_is_read() {
-        let settings = read(
-            "name: openai
-endpoints:
-  - { url: 'https://a.example/v1', weight: 3 }
-  - { url: 'https://b.example/v1', weight: 0, name: spare }
-health: { path: '/models?limit=1', interval_s: 30, unhealthy_after: 2 }
-retries: { max: 2, budget_percent: 10 }
-circuit: { failures: 4, open_s: 20 }
-auth: { bearer: { file: key } }
-tls: { ca_file: ca.pem, client_cert_file: c.pem, client_key_file: /k.pem, server_name: inner.example }
-proxy: { url: 'http://proxy:3128', user: me, password: { env: PROXY_PASSWORD } }
-",
-        )
-        .unwrap();
-        let names: Vec<_> = settings.endpoints.iter().map(|endpoint| (&*endpoint.name, endpoint.weight)).collect();
-        assert_eq!(names, [("a.example", 3), ("spare", 0)]);
-        let health = settings.health.unwrap();
-        assert_eq!((health.unhealthy_after.get(), health.healthy_after.get()), (2, 2));
-        assert_eq!(settings.retries.unwrap(), RetryRules { max: 2, budget_percent: 10 });
-        let circuit = settings.circuit.unwrap();
-        assert_eq!((circuit.failures, circuit.within.as_secs(), circuit.open.as_secs()), (4, 30, 20));
-        let AuthSettings::Header { name, prefix: "Bearer ", secret } = settings.auth else { panic!("bearer") };
-        assert_eq!((name.as_str(), secret), ("authorization", SecretPlace::File("/etc/clyra/key".into())));
-        assert_eq!(settings.tls.client, Some(("/etc/clyra/c.pem".into(), "/k.pem".into())));
-        let proxy = settings.proxy.unwrap();
-        assert_eq!((proxy.host.as_str(), proxy.port), ("proxy", 3128));
-    }
-
-    #[test]
-    fn every_kind_of_credentials_is_read() {
-        let auth = |auth: &str| read(&format!("name: x\nurl: https://h\nauth: {auth}\n")).map(|read| read.auth);
-        assert!(matches!(auth("passthrough"), Ok(AuthSettings::Passthrough)));
-        let Ok(AuthSettings::Header { name, prefix: "", .. }) = auth("{ header: { name: Api-Key, env: K } }") else {
-            panic!("header")
-        };
-        assert_eq!(name, "api-key");
-        let aws = |entry: &str| match auth(entry) {
-            Ok(AuthSettings::Aws(aws)) => (aws.service, aws.credentials),
-            other => panic!("{other:?}"),
-        };
-        let (service, credentials) = aws("{ aws: { region: eu-central-1 } }");
-        assert!(service == "bedrock" && matches!(credentials, AwsCredentialPlace::Environment));
-        let (_, credentials) = aws("{ aws: { region: r, credentials: container } }");
-        assert!(matches!(credentials, AwsCredentialPlace::Container));
-        let (_, credentials) = aws("{ aws: { region: r, credentials: web_identity } }");
-        assert!(matches!(credentials, AwsCredentialPlace::WebIdentity));
-        let (_, credentials) = aws("{ aws: { region: r, credentials: { file: aws.ini, profile: p } } }");
-        let AwsCredentialPlace::File { path, profile } = credentials else { panic!("file") };
-        assert_eq!((path, profile.as_str()), ("/etc/clyra/aws.ini".into(), "p"));
-        assert!(matches!(auth("{ google: { metadata: true } }"), Ok(AuthSettings::Google(GoogleSettings::Metadata))));
-        let keys = read(&format!("name: x\nurl: https://h\nvirtual_keys: {{ {DIGEST}: {{ env: K }} }}\n")).unwrap();
-        assert_eq!(keys.virtual_keys[0].0[..2], [0x9f, 0x86]);
-    }
-
-    #[test]
-    fn what_cannot_be_meant_is_refused_and_secrets_are_not_quoted() {
-        for (yaml, says) in [
-            ("name: x", "either url or endpoints"),
-            ("name: x\nurl: https://h\nendpoints: [{ url: 'https://i' }]", "either url or endpoints"),
-            ("name: x\nendpoints: [{ url: 'https://h' }, { url: 'https://h' }]", "its own name"),
-            ("name: x\nendpoints: [{ url: 'https://h', weight: 0 }]", "weight"),
-            ("name: x\nendpoints: [{ url: 'https://h', name: 'a b' }]", "letters"),
-            ("name: x\nurl: https://h\nretries: { max: 9 }", "retries.max"),
-            ("name: x\nurl: https://h\nhealth: { path: models }", "health.path"),
-            ("name: x\nurl: https://h\nauth: { bearer: {} }", "either file or env"),
-            ("name: x\nurl: https://h\nauth: { bearer: { value: sk-1 } }", "value"),
-            ("name: x\nurl: https://h\nauth: { header: { name: host, env: K } }", "auth.header.name"),
-            ("name: x\nurl: https://h\nauth: { aws: { region: 'eu.evil.example/' } }", "auth.aws"),
-            ("name: x\nurl: https://h\nauth: { google: {} }", "auth.google"),
-            ("name: x\nurl: https://h\ntls: { client_cert_file: c }", "belong together"),
-            ("name: x\nurl: http://h\ntls: { ca_file: c }", "https only"),
-            ("name: x\nurl: https://h\nvirtual_keys: { abc: { env: K } }", "64 hexadecimal"),
-            ("name: x\nurl: https://h\nproxy: 'http://u:hunter2@p'", "proxy is not"),
-            ("name: x\nurl: https://h\nproxy: 'https://p'", "proxy is not"),
-            ("name: x\nurl: https://h\ncircuit: { open_s: 0 }", "circuit.open_s"),
-        ] {
-            let message = read(yaml).unwrap_err();
-            assert!(message.contains(says) && !message.contains("hunter2"), "{yaml}: {message}");
-        }
-        let both = format!(
-            "name: x\nurl: https://h\nauth: {{ bearer: {{ env: K }} }}\nvirtual_keys: {{ {DIGEST}: {{ env: K }} }}\n"
-        );
-        assert!(read(&both).unwrap_err().contains("leave out auth"));
-    }
-}
+mod tests;

@@ -8,8 +8,16 @@ use clyra_receipts::receipt::{
     SchemaRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
 
+use super::lineage::{MADE, on_record};
 use super::record::{Passed, Record, Side};
 use crate::guard::Gap;
+
+/// Members of `ext`, beside [`MADE`].
+const CHOICES_ENDED: &str = "choices_ended";
+const WOULD_REPAIR: &str = "would_repair";
+
+/// Ids of one answer that stand in its receipt. Few answers have more than some ten items.
+const MADE_MAX: usize = 64;
 
 /// The receipt that is durable before the first byte of the answer.
 pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
@@ -28,8 +36,13 @@ pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
 
 /// The receipt that is durable before the last byte of the answer.
 pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
-    let mut checks = checks(&record.response, engine);
-    checks.extend(schema_checks(record));
+    let mut rows = checks(&record.response, engine);
+    rows.extend(schema_checks(record));
+    let mut found = findings(&record.response);
+    if record.question.decided.is_some() {
+        rows.extend(checks(&record.question, engine));
+        found.extend(findings(&record.question));
+    }
     Outcome {
         id: record.id,
         attempt_seq,
@@ -43,8 +56,8 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
             held_max_bytes: record.response.report.held_bytes_max,
             root: root.clone(),
         }),
-        checks,
-        findings: findings(&record.response),
+        checks: rows,
+        findings: found,
         schema: schema(record),
         policy: policy(record),
         coverage: coverage(record),
@@ -236,20 +249,24 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
     })
 }
 
-/// What the format of receipts has no member for: choices that were ended alone, and the kinds of damage that would have been
-/// mended where nothing is touched.
+/// What the format of receipts has no member for: choices that were ended alone, what the answer made, and the kinds of
+/// damage that would have been mended where nothing is touched.
 fn ext(record: &Record) -> Ext {
     let mut ext = Ext::default();
     let ended = &record.response.report.schema.ended;
     if !ended.is_empty() {
         let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
         // Digits in ASCII: there is nothing to refuse.
-        let _ = ext.insert("choices_ended", Value::from(list));
+        let _ = ext.insert(CHOICES_ENDED, Value::from(list));
+    }
+    let made: Vec<_> = record.made().take(MADE_MAX).map(|id| Value::from(on_record(&record.caller.id, id))).collect();
+    if !made.is_empty() {
+        let _ = ext.insert(MADE, Value::from(made));
     }
     let would = &record.response.report.schema.would_repair;
     if !would.is_empty() {
         let kinds = would.keys().copied().collect::<Vec<_>>().join(",");
-        let _ = ext.insert("would_repair", Value::from(kinds));
+        let _ = ext.insert(WOULD_REPAIR, Value::from(kinds));
     }
     ext
 }
@@ -288,4 +305,17 @@ fn coverage(record: &Record) -> CoverageRecord {
             (false, false) => Coverage::Partial,
         };
     CoverageRecord { level, reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_below_ext_is_in_the_specification() {
+        let spec = include_str!("../../../receipts/SPEC.md");
+        for name in [CHOICES_ENDED, MADE, WOULD_REPAIR] {
+            assert!(spec.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
 }

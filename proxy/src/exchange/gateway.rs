@@ -137,8 +137,8 @@ impl Gateway {
         Ok(Gateway {
             inspect: Inspect::new(budget),
             contracts,
-            tool_calls: Remembered::default(),
-            kept: Arc::default(),
+            tool_calls: Remembered::keyed(),
+            kept: Arc::new(Remembered::by_record()),
             held: Budget::new(parts.limits.held_bytes_max),
             in_flight: Arc::new(Semaphore::new(parts.limits.in_flight_max)),
             policy: parts.policy,

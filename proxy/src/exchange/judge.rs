@@ -313,18 +313,25 @@ impl Judge for PolicyJudge {
         let made: Vec<Option<u64>> = ids.iter().map(|id| kept.maker(&self.context.caller.id, id)).collect();
         let unknown = made.iter().any(Option::is_none);
         self.decided.made_by.extend(made.into_iter().flatten());
-        let reason = match policy {
-            StoredState::Forbid => "the request names something that the provider keeps, which the policy forbids",
-            StoredState::Bind if unknown => {
-                "the request names something that the provider keeps and that no answer on record made for this caller"
+        let (cause, reason) = match policy {
+            StoredState::Forbid => {
+                (Cause::Policy, "the request names something that the provider keeps, which the policy forbids")
             }
+            StoredState::Bind if unknown && kept.is_recalling() => (
+                Cause::Unavailable,
+                "the request names something that the provider keeps, and what earlier answers made is still being read",
+            ),
+            StoredState::Bind if unknown => (
+                Cause::Policy,
+                "the request names something that the provider keeps and that no answer on record made for this caller",
+            ),
             StoredState::Allow | StoredState::Bind => return Ok(!unknown),
         };
         self.decided.action = Action::Block;
         if !self.enforces() {
             return Ok(false);
         }
-        Err(Block { cause: Cause::Policy, rule: None, reason: reason.into(), detectors: Vec::new() })
+        Err(Block { cause, rule: None, reason: reason.into(), detectors: Vec::new() })
     }
 
     fn definitions(&mut self, tools: &[Definition]) -> Vec<Found> {
@@ -351,72 +358,6 @@ impl Judge for PolicyJudge {
         })
     }
 }
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judge(rules: &str) -> PolicyJudge {
-        let text = format!("version: 1\nmode: enforce\nrules:\n{rules}");
-        let policy = Policy::parse(&text, "policy.yaml", &|_| Err("no files".into())).unwrap();
-        let request = RequestFacts { model: "m".into(), ..RequestFacts::default() };
-        let caller = policy.caller(None);
-        PolicyJudge::request(Arc::new(Context {
-            policy: Arc::new(policy),
-            caller,
-            request,
-            now_unix_s: 0,
-            calls: false,
-            kept: None,
-            pins: None,
-        }))
-    }
-
-    fn found(class: &str, channel: Channel) -> Found {
-        Found {
-            detector: "d".into(),
-            class: class.into(),
-            score_ppm: 900_000,
-            channel,
-            pointer: "/messages/0/content".into(),
-            start: 0,
-            end: 3,
-            contained: true,
-            tool: None,
-        }
-    }
-
-    #[test]
-    fn a_rule_that_needs_no_finding_is_asked_on_a_clean_request() {
-        let rule = "  - { id: not-m, phase: request, when: 'request.model == \"m\"', action: block, reason: No. }\n";
-        let block = judge(rule).request(&[], false).block.unwrap();
-        assert_eq!((block.rule.as_deref(), block.reason.as_str()), (Some("not-m"), "No."));
-        let rule = "  - { id: no-tools, phase: tool_result, action: block, reason: No. }\n";
-        assert!(judge(rule).request(&[], true).block.is_some());
-        assert!(judge(rule).request(&[], false).block.is_none());
-    }
-
-    #[test]
-    fn redactions_point_at_the_new_findings() {
-        let when = "findings.exists(f, f.class == \"secret\")";
-        let rules = format!("  - {{ id: r, phase: request, when: '{when}', action: redact, reason: R. }}\n");
-        let mut judge = judge(&rules);
-        let batch = [found("pii", Channel::User), found("secret", Channel::User)];
-        assert_eq!(judge.findings(&batch, &ResponseFacts::default()).redact, [1]);
-        assert_eq!(judge.findings(&batch[1..], &ResponseFacts::default()).redact, [0]);
-        assert_eq!(judge.decided.findings.len(), 3);
-    }
-
-    #[test]
-    fn new_findings_are_judged_however_many_there_were() {
-        let when = "findings.exists(f, f.class == \"secret\")";
-        let rules = format!("  - {{ id: r, phase: request, when: '{when}', action: redact, reason: R. }}\n");
-        let mut judge = judge(&rules);
-        let many = vec![found("secret", Channel::User); FINDINGS_MAX];
-        judge.findings(&many, &ResponseFacts::default());
-        assert_eq!(judge.findings(&[found("secret", Channel::User)], &ResponseFacts::default()).redact, [0]);
-        assert_eq!(
-            (judge.decided.findings.len(), judge.decided.findings_total),
-            (FINDINGS_MAX, FINDINGS_MAX as u64 + 1)
-        );
-    }
-}
+mod tests;

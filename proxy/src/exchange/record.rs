@@ -139,6 +139,9 @@ pub struct Record {
     pub policy_hash: String,
     pub request_body: Passed,
     pub request: Side,
+    /// The question that quotes a broken answer, where the model was to be asked once more. It is a request as well, made
+    /// after the attempt was on record.
+    pub question: Side,
     pub response: Side,
     pub facts: ResponseFacts,
     pub called: Called,
@@ -155,6 +158,14 @@ pub struct Record {
 }
 
 impl Record {
+    /// Ids of what the answer made, which can be named later: its own, and those of its items. What is only asked about was made
+    /// before.
+    pub fn made(&self) -> impl Iterator<Item = &str> {
+        let made = matches!(self.verdict, Verdict::Executed | Verdict::Redacted | Verdict::Repaired);
+        let ids = self.facts.id.iter().chain(&self.facts.items).map(String::as_str);
+        ids.filter(move |_| made && self.method == "POST")
+    }
+
     /// Takes out of the names what must not go on record: those that something is found in, and the ends of long ones.
     pub fn withhold(&mut self, engine: &Arc<Engine>) {
         let of_request = [&mut self.model].into_iter().chain(&mut self.tools);
@@ -166,7 +177,7 @@ impl Record {
     /// The strictest action that was decided in either direction, applied or not.
     pub fn decided(&self) -> Action {
         let of = |side: &Side| side.decided.as_ref().map_or(Action::Allow, |d| d.action);
-        of(&self.request).max(of(&self.response))
+        self.sides().map(|(_, side)| of(side)).into_iter().max().unwrap_or(Action::Allow)
     }
 
     /// What was done, in the words of `x-clyra-decision`.
@@ -182,8 +193,20 @@ impl Record {
 
     /// Something was taken out: texts in either direction, or choices of the answer.
     pub fn takes_out(&self) -> bool {
-        let redactions = self.request.report.redactions + self.response.report.redactions;
-        redactions > 0 || !self.response.report.schema.ended.is_empty()
+        self.redactions() > 0 || !self.response.report.schema.ended.is_empty()
+    }
+
+    pub fn redactions(&self) -> u32 {
+        self.sides().iter().fold(0, |sum, (_, side)| sum.saturating_add(side.report.redactions))
+    }
+
+    /// All that was inspected, and the direction in which it travels.
+    pub fn sides(&self) -> [(&'static str, &Side); 3] {
+        [("request", &self.request), ("request", &self.question), ("response", &self.response)]
+    }
+
+    fn all_decided(&self) -> impl Iterator<Item = &Decided> {
+        self.sides().into_iter().filter_map(|(_, side)| side.decided.as_ref())
     }
 
     /// The first schema that the answer broke.
@@ -220,19 +243,19 @@ impl Record {
         if counted.input.is_some() || counted.output.is_some() || !answered || !read {
             return (counted, false);
         }
-        let input = text(&self.request, |channel| channel != Channel::Metadata);
+        let input = |side: &Side| text(side, |channel| channel != Channel::Metadata);
+        let asked_again = self.question.decided.as_ref().is_some_and(|decided| decided.action != Action::Block);
+        let input = input(&self.request) + if asked_again { input(&self.question) } else { 0 };
         let output = text(&self.response, |channel| !matches!(channel, Channel::Metadata | Channel::Logprobs));
         (Usage { input: Some(input), output: Some(output), ..counted }, true)
     }
 
     pub fn rules(&self) -> BTreeSet<Fired> {
-        let sides = [&self.request, &self.response];
-        sides.iter().filter_map(|s| s.decided.as_ref()).flat_map(|d| d.rules.iter().cloned()).collect()
+        self.all_decided().flat_map(|d| d.rules.iter().cloned()).collect()
     }
 
     pub fn exceptions(&self) -> BTreeSet<String> {
-        let sides = [&self.request, &self.response];
-        sides.iter().filter_map(|s| s.decided.as_ref()).flat_map(|d| d.exceptions.iter().cloned()).collect()
+        self.all_decided().flat_map(|d| d.exceptions.iter().cloned()).collect()
     }
 
     pub fn findings(side: &Side) -> impl Iterator<Item = &Judged> {
@@ -240,11 +263,11 @@ impl Record {
     }
 
     pub fn findings_total(&self) -> u64 {
-        [&self.request, &self.response].iter().filter_map(|s| s.decided.as_ref()).map(|d| d.findings_total).sum()
+        self.all_decided().map(|d| d.findings_total).sum()
     }
 
     pub fn gaps(&self) -> BTreeSet<Gap> {
-        self.request.report.gaps.union(&self.response.report.gaps).copied().collect()
+        self.sides().into_iter().flat_map(|(_, side)| side.report.gaps.iter().copied()).collect()
     }
 
     pub fn elapsed_us(&self) -> u64 {

@@ -34,7 +34,7 @@ fn common(kind: &str, record: &Record, (attempt, outcome): (Option<u64>, Option<
         "status": record.status, "mode": record.mode.as_str(), "decision": record.decision(),
         "decided": record.decided().as_str(), "verdict": record.verdict, "code": record.code, "rule": record.rule,
         "rules": rules, "exceptions": record.exceptions(), "findings": record.findings_total(),
-        "redactions": record.request.report.redactions + record.response.report.redactions,
+        "redactions": record.redactions(),
         "schema": schema(record), "coverage_gaps": gaps, "policy": record.policy_hash,
         "usage": {"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning,
                   "estimated": estimated},
@@ -62,9 +62,7 @@ pub fn finding_lines(record: &Record) -> Vec<String> {
     let of = |direction: &str, side: &Side| -> Vec<String> {
         Record::findings(side).map(|judged| finding(record, direction, judged).to_string()).collect()
     };
-    let mut lines = of("request", &record.request);
-    lines.extend(of("response", &record.response));
-    lines
+    record.sides().into_iter().flat_map(|(direction, side)| of(direction, side)).collect()
 }
 
 fn finding(record: &Record, direction: &str, judged: &Judged) -> Value {

@@ -281,7 +281,7 @@ impl Metrics {
         for gap in record.gaps() {
             self.gaps.get_or_create(&GapLabels { reason: gap.as_str().into() }).inc();
         }
-        for (direction, side) in [("request", &record.request), ("response", &record.response)] {
+        for (direction, side) in record.sides() {
             for judged in Record::findings(side) {
                 let labels = FindingLabels {
                     class: judged.found.class.to_string(),
@@ -296,7 +296,7 @@ impl Metrics {
         if let Some(us) = record.first_release_us {
             self.first_release.observe(seconds(us));
         }
-        self.scan.observe(seconds(record.request.report.scan_us + record.response.report.scan_us));
+        self.scan.observe(seconds(record.sides().iter().map(|(_, side)| side.report.scan_us).sum()));
         self.held.observe(record.response.report.held_bytes_max as f64);
         self.schema_ended(record);
     }

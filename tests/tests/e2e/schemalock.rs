@@ -538,6 +538,69 @@ async fn a_model_is_asked_once_more_and_held_to_the_same() {
     simulator.stop().await;
 }
 
+/// The question that quotes a broken answer is a request like any other: rules of requests hold for it, and it is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_question_is_judged_and_on_record_as_a_request_is() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let damaged = BROKEN[0].0;
+    for action in ["block", "redact", "allow"] {
+        let rules = "detectors:
+  patterns:
+    - { id: praise, literal: \"A first word\", class: praise, score: 0.9 }
+rules:
+  - { id: no-praise, phase: request, when: 'findings.exists(f, f.class == \"praise\")', action: ACTION, reason: R. }
+"
+        .replace("ACTION", action);
+        let head = HEAD.split("detectors:").next().unwrap();
+        let entry = "schema: invoice.schema.json, repair: { ask_again: 1 }";
+        let policy = format!("{head}{rules}schemas:\n  - {{ id: lock, {entry} }}\n");
+        let files = [("invoice.schema.json", INVOICE)];
+        let sidecar = Sidecar::start_with(&policy, &simulator.url(), &files, |_| {}).await;
+        for surface in Surface::ALL {
+            for stream in [false, true] {
+                let first = direct(&simulator, surface, stream, damaged).await;
+                let good = direct(&simulator, surface, false, VALID).await;
+                let before = simulator.requests().len();
+                simulator.script(if stream { Scripted::sse(vec![first]) } else { Scripted::json(200, first) });
+                if action != "block" {
+                    simulator.script(Scripted::json(200, good));
+                }
+                let body = surface.request(stream, "An invoice, please.").to_string().into_bytes();
+                let answer = post(sidecar.address, surface.at(stream), &[], body).await;
+                let place = format!("{action} {surface:?} {stream} {}", answer.text());
+                let requests = simulator.requests();
+                let (attempt, outcome) = sidecar.pair(answer.request_id());
+                assert_eq!(attempt["findings"], json!([]), "{place}");
+                let findings = outcome["findings"].as_array().unwrap();
+                let found: Vec<_> = findings.iter().map(|found| (&found["class"], &found["channel"])).collect();
+                assert_eq!(found, [(&json!("praise"), &json!("assistant"))], "{place}");
+                let fired = outcome["policy"]["rules"].as_array().unwrap();
+                assert!(fired.contains(&json!({"id": "no-praise", "action": action})), "{place} {outcome}");
+                let decision = &outcome["policy"]["decision"];
+                assert_eq!(
+                    (&sidecar.findings(answer.request_id()).await[0]["direction"]),
+                    &json!("request"),
+                    "{place}"
+                );
+                if action == "block" {
+                    // It is not asked, and the first answer's block stands.
+                    assert_eq!((requests.len(), decision), (before + 1, &json!("block")), "{place}");
+                    let refusal = refused(surface, 400, "schema_violation", &answer);
+                    assert_eq!(refusal.rule.as_deref(), Some("lock"));
+                    continue;
+                }
+                assert_eq!((answer.status.as_u16(), requests.len()), (200, before + 2), "{place}");
+                let asked = String::from_utf8(requests.last().unwrap().body.to_vec()).unwrap();
+                assert_eq!(asked.contains("A first word"), action == "allow", "{asked}");
+                let verdict = if action == "allow" { "repaired" } else { "redacted" };
+                assert_eq!((&outcome["verdict"], decision), (&json!(verdict), &json!(action)), "{place}");
+            }
+        }
+        assert!(sidecar.stop().await.verify().ok);
+    }
+    simulator.stop().await;
+}
+
 /// Where the policy only observes, an answer leaves as it came, and what would have become of it is on record.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_have_been_mended_is_on_record() {

@@ -1,5 +1,7 @@
 //! What a provider keeps and an id stands for: declared, bound to the answer on record that made it, or forbidden.
 
+use std::collections::BTreeSet;
+
 use clyra_simulator::{Options, SCRIPT_HEADER, Scripted, Simulator};
 use clyra_tests::client::{Answer, post, send};
 use clyra_tests::sidecar::Sidecar;
@@ -27,12 +29,17 @@ impl World {
         post(self.sidecar.address, "/v1/responses", headers, body.to_string().into_bytes()).await
     }
 
-    /// Id of a fresh answer.
-    async fn first(&self) -> String {
+    /// Id of a fresh answer, and of its item.
+    async fn first_with_item(&self) -> (String, String) {
         let answer = self.ask(json!({"model": "m", "input": "Hello."}), &[]).await;
         assert_eq!(answer.status, 200);
         let document: Value = serde_json::from_slice(&answer.body()).unwrap();
-        document["id"].as_str().unwrap().to_owned()
+        let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
+        (id(&document), id(&document["output"][0]))
+    }
+
+    async fn first(&self) -> String {
+        self.first_with_item().await.0
     }
 
     async fn end(self) {
@@ -150,6 +157,38 @@ async fn what_was_made_to_be_kept_is_bound_too() {
         let refused = asking(&made_id.replace(['1', 'c'], "9")).await;
         assert!(refused.status == 400 && is_clyra_error(&refused.text()), "{path}: {}", refused.text());
     }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_bound_after_a_restart_as_well() {
+    let world = World::new("bind").await;
+    let (own, item) = world.first_with_item().await;
+    let gone_on = world.first().await;
+    let outcomes = |receipts: Vec<Value>| receipts.into_iter().filter(|receipt| receipt["kind"] == "outcome");
+    // The answer's own, and that of its only item.
+    let made =
+        outcomes(world.sidecar.receipts()).flat_map(|outcome| outcome["ext"]["made"].as_array().unwrap().clone());
+    let made: BTreeSet<String> = made.map(|digest| digest.as_str().unwrap().to_owned()).collect();
+    assert!(made.len() == 4 && made.iter().all(|digest| digest.len() == 64), "{made:?}");
+    let World { simulator, sidecar } = world;
+    let mut world = World { sidecar: sidecar.stop().await.start_again(&simulator.url()).await, simulator };
+    for _ in 0..2 {
+        let answer = world.ask(on(&own), &[("x-clyra-run-id", "run-1")]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let (attempt, _) = world.sidecar.pair(answer.request_id());
+        let first = outcomes(world.sidecar.receipts()).next().unwrap();
+        assert_eq!(attempt["run"]["parents"], json!([first["seq"]]), "{attempt}");
+        assert_eq!(world.ask(naming(json!({"type": "item_reference", "id": item})), &[]).await.status, 200);
+        for (body, headers) in [(on("resp_elsewhere"), &[][..]), (on(&own), &[("authorization", "Bearer foo")][..])] {
+            let answer = world.ask(body, headers).await;
+            assert!(answer.status == 400 && is_clyra_error(&answer.text()), "{}", answer.text());
+        }
+        // Once more: what the process before the last made is known as well.
+        let World { simulator, sidecar } = world;
+        world = World { sidecar: sidecar.stop().await.start_again(&simulator.url()).await, simulator };
+    }
+    assert_eq!(world.ask(on(&gone_on), &[]).await.status, 200);
     world.end().await;
 }
 

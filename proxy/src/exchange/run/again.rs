@@ -47,7 +47,7 @@ impl Exchange<'_> {
     ) -> Result<bool, Stop> {
         let Some(breach) = self.record.breach() else { return Ok(false) };
         let by = (breach.id.clone(), breach.digest.clone());
-        let Some((path_and_query, body)) = self.question(&asking, &invalid) else { return Ok(false) };
+        let Some((path_and_query, body)) = self.question(&asking, &invalid).await else { return Ok(false) };
         let Asking { context, mut request, bound } = asking;
         // Another question under the same key would be given the first one's answer.
         request.headers.remove("idempotency-key");
@@ -93,8 +93,8 @@ impl Exchange<'_> {
         Ok(true)
     }
 
-    /// The question, as far as the policy lets it be asked.
-    fn question(&self, asking: &Asking, invalid: &Invalid) -> Option<(String, Inspected)> {
+    /// The question, as far as the policy lets it be asked. What was found in it is on record, whether it is asked or not.
+    async fn question(&mut self, asking: &Asking, invalid: &Invalid) -> Option<(String, Inspected)> {
         let breaches = &self.record.response.decided.as_ref()?.breaches;
         let flaws: Vec<Flaw<'_>> =
             breaches.iter().map(|b| Flaw { kind: &b.kind, keyword: &b.keyword, pointer: &b.pointer }).collect();
@@ -102,9 +102,14 @@ impl Exchange<'_> {
         let (path_and_query, body) = again::request(self.surface, asked, invalid.text(), &flaws)?;
         let body = Bytes::from(body);
         let doc = Doc::parse(&body, Limits::default()).ok()?;
-        let mut judge = PolicyJudge::request(Arc::clone(&asking.context));
-        let mut report = Report::default();
-        let inspected = guard::request(self.surface, &self.gateway.engine, (&body, &doc), &mut judge, &mut report);
+        let (surface, engine, context) = (self.surface, Arc::clone(&self.gateway.engine), Arc::clone(&asking.context));
+        let outcome = self.gateway.inspect.run(body.len(), move || {
+            let (mut judge, mut report) = (PolicyJudge::request(context), Report::default());
+            let inspected = guard::request(surface, &engine, (&body, &doc), &mut judge, &mut report);
+            (inspected, judge, report)
+        });
+        let (inspected, judge, report) = outcome.await.ok()?;
+        self.record.question = Side { report, decided: Some(judge.decided), inspected: true };
         Some((path_and_query, inspected.ok()?))
     }
 

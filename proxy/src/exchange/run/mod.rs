@@ -457,6 +457,7 @@ pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> R
         policy_hash: gateway.policy.hash().to_owned(),
         request_body: Passed::default(),
         request: Side::default(),
+        question: Side::default(),
         response: Side::default(),
         facts: ResponseFacts::default(),
         called: Called::default(),

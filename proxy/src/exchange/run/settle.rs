@@ -111,13 +111,8 @@ impl Exchange<'_> {
         })?;
         self.outcome_seq = Some(token.seq);
         self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
-        // What an answer made can be named later. What is only asked about was made before.
-        let made = matches!(self.record.verdict, Verdict::Executed | Verdict::Redacted | Verdict::Repaired);
-        if made && self.record.method == "POST" {
-            let facts = &self.record.facts;
-            self.gateway.kept.made(&self.record.caller.id, facts.id.as_slice(), token.seq);
-            self.gateway.kept.made(&self.record.caller.id, &facts.items, token.seq);
-        }
+        let made: Vec<String> = self.record.made().map(str::to_owned).collect();
+        self.gateway.kept.made(&self.record.caller.id, &made, token.seq);
         if let (Some(streams), Some(_)) = (&self.gateway.streams, &self.record.events) {
             streams.keep(token.seq, self.event_leaves.take());
         }
