@@ -182,9 +182,13 @@ fn told(exchange: &Recorded) -> (Option<u64>, Option<u64>, Option<String>) {
                     reason = word(&["/stop_reason", "/delta/stop_reason"]).or(reason);
                 }
                 api if api.starts_with("gemini.") && api != "gemini.interactions" => {
-                    input = count(&["/usageMetadata/promptTokenCount"]).max(input);
-                    let thought = count(&["/usageMetadata/thoughtsTokenCount"]).unwrap_or(0);
-                    output = count(&["/usageMetadata/candidatesTokenCount"]).map(|said| said + thought).max(output);
+                    // Each count is of all that was until then.
+                    if let Some(prompt) = count(&["/usageMetadata/promptTokenCount"]) {
+                        let thought = count(&["/usageMetadata/thoughtsTokenCount"]);
+                        let said = count(&["/usageMetadata/candidatesTokenCount"]);
+                        (input, output) =
+                            (Some(prompt), said.map_or(thought, |said| Some(said + thought.unwrap_or(0))));
+                    }
                 }
                 "bedrock.converse" | "bedrock.converse-stream" => {
                     input = count(&["/usage/inputTokens"]).max(input);
