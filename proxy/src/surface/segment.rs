@@ -182,8 +182,11 @@ impl<'a> Walk<'a> {
         if let (true, Some(last)) = (rule.stored, self.out.last_mut()) {
             last.stored = true;
         }
-        if let (Some(depth), Some(last)) = (rule.only_index, self.out.last_mut()) {
-            let index = self.indices.get(depth).cloned().unwrap_or_default();
+        let number = |path| self.above.first()?.at(path)?.as_u64().map(|number| number.to_string());
+        let only = rule.only_index.map(|depth| self.indices.get(depth).cloned());
+        let only = only.or_else(|| rule.numbered_by.map(number));
+        if let (Some(index), Some(last)) = (only, self.out.last_mut()) {
+            let index = index.unwrap_or_default();
             last.key = format!("{channel}:{lane}:{index}");
             last.path_index = index;
         }

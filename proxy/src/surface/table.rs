@@ -76,13 +76,25 @@ pub(super) struct Rule {
     pub(super) stored: bool,
     /// Of the indices on the way only this one tells texts apart: a provider counts choices but not their parts.
     pub(super) only_index: Option<usize>,
+    /// Texts are told apart by the number that stands there in the document, and by nothing else.
+    pub(super) numbered_by: Option<&'static [&'static str]>,
 }
 
 /// One line of a table: `path`, with `*` for any element of an array and `+` for elements that continue each other.
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: false, only_index: None }
+    Rule {
+        place,
+        holds,
+        join: Join::Whole,
+        lane: "",
+        typed: false,
+        ids: false,
+        stored: false,
+        only_index: None,
+        numbered_by: None,
+    }
 }
 
 pub(super) const fn text(channel: Channel) -> Rule {
@@ -145,6 +157,10 @@ impl Rule {
 
     pub(super) const fn only_index(self, depth: usize) -> Rule {
         Rule { only_index: Some(depth), ..self }
+    }
+
+    pub(super) const fn numbered_by(self, path: &'static [&'static str]) -> Rule {
+        Rule { numbered_by: Some(path), ..self }
     }
 
     pub(super) const fn repeats(self, tokens: Tokens) -> Rule {
