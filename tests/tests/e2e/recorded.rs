@@ -200,7 +200,7 @@ fn told(exchange: &Recorded) -> (Option<u64>, Option<u64>, Option<String>) {
                     output = count(&["/eval_count"]).max(output);
                     reason = word(&["/done_reason"]).or(reason);
                 }
-                "cohere.chat" => {
+                "cohere.chat" | "cohere.embed" => {
                     let tokens = ["/usage/tokens", "/delta/usage/tokens", "/meta/tokens", "/meta/billed_units"];
                     let named = |name: &str| tokens.iter().find_map(|path| event.pointer(path)?.get(name)?.as_u64());
                     input = named("input_tokens").max(input);
