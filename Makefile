@@ -10,10 +10,10 @@ CAMPAIGN := $(CARGO) run --locked -p clyra-campaigns --bin campaign --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build quickstart test test-long fuzz fuzz-short bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench demo-model clean
+.PHONY: help build quickstart test test-long fuzz fuzz-short bench-peers test-rust test-go test-thirdparty test-clients test-clients-core test-recorded-sdks test-anchors test-ts vectors mutations lint leak-matrix crash crash-long faults powercut seeded-bugs bench demo-model clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the clyra binary, optimised (target/release/clyra)
 	@$(SCRIPTS)/prerequisites.sh build
@@ -46,11 +46,16 @@ test-thirdparty: ## evidence before libraries that others wrote (Go's sumdb, DSS
 	@$(SCRIPTS)/prerequisites.sh build
 	@$(SCRIPTS)/thirdparty.sh
 
-test-clients-core: ## run the OpenAI, Anthropic, Google and Ollama SDKs against a real Clyra
+test-clients-core: ## run the OpenAI, Anthropic, Google and Ollama SDKs against a real Clyra, with recorded answers as well
 	@$(SCRIPTS)/clients.sh core
+	@$(SCRIPTS)/recorded-sdks.sh core
 
 test-clients: ## the same, and Bedrock, Cohere, LangChain, LiteLLM, the AI SDK of Vercel, and the client of MCP
 	@$(SCRIPTS)/clients.sh
+	@$(SCRIPTS)/recorded-sdks.sh
+
+test-recorded-sdks: ## play recorded answers through Clyra to the providers' SDKs, and compare what they read with what Clyra saw
+	@$(SCRIPTS)/recorded-sdks.sh
 
 test-ts: ## test the TypeScript verifier, in Node and in a browser
 	@$(SCRIPTS)/ts-verifier.sh

@@ -22,7 +22,8 @@ admin_url=${2:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(cd "$here/../.." && pwd)/target/clients
 results=$work/results.ndjson
-status=0
+# shellcheck source=tests/clients/python.sh
+source "$here/python.sh"
 case ${CLYRA_CLIENTS:-all} in
   core) sets=(core) ;;
   all) sets=(core more mcp) ;;
@@ -32,34 +33,8 @@ case ${CLYRA_CLIENTS:-all} in
     ;;
 esac
 
-# A developer's own keys, addresses and proxies must not reach the cases.
-for name in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|AWS|CO|COHERE|LITELLM|LANGCHAIN|LANGSMITH)_' || true); do
-  unset "$name"
-done
-export NO_PROXY='*' no_proxy='*' PYTHONDONTWRITEBYTECODE=1
-# boto3 would look for an account of the machine's where it finds none of its own.
-export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
-
 mkdir -p "$work"
 : >"$results"
-
-skip() {
-  if [[ ${CI:-} == true ]]; then
-    echo "failed: $1 (CI does not skip)"
-    status=1
-  else
-    echo "skipped: $1"
-  fi
-}
-
-fail() {
-  echo "failed: $1"
-  status=1
-}
-
-has_python() {
-  command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'
-}
 
 has_node() {
   command -v node >/dev/null && command -v npm >/dev/null &&
@@ -82,21 +57,6 @@ wait_until_ready() {
     sleep 0.2
   done
   return 1
-}
-
-# Made anew when the pinned versions have changed. $1: which set.
-prepare_python() {
-  local venv=$work/python list=$here/python/requirements.txt
-  if [[ $1 != core ]]; then
-    venv=$work/python-$1 list=$here/python/requirements-$1.txt
-  fi
-  if ! cmp -s "$list" "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    python3 -m venv "$venv" || return 1
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$list" || return 1
-    cp "$list" "$venv/requirements.txt"
-  fi
-  python=$venv/bin/python
 }
 
 prepare_node() {

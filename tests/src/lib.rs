@@ -10,5 +10,7 @@ pub mod process;
 pub mod puppet;
 pub mod recorded;
 pub mod recorder;
+pub mod replay;
+pub mod seen;
 pub mod sidecar;
 pub mod texts;

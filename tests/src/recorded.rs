@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use clyra_simulator::Scripted;
+use serde_json::{Value, json};
 
 /// One recorded exchange.
 #[derive(Debug, Clone)]
@@ -16,6 +17,70 @@ pub struct Recorded {
     pub stream: bool,
     pub request: Option<Vec<u8>>,
     pub response: Vec<u8>,
+}
+
+impl Recorded {
+    /// The request as recorded, or the least that asks for the same kind of answer.
+    pub fn request_body(&self) -> Vec<u8> {
+        let (stream, any) = (self.stream, "any");
+        let least = || match self.api.as_str() {
+            "openai.responses" | "openai.responses-compact" => json!({"model": "m", "stream": stream, "input": any}),
+            "openai.chat" | "anthropic.messages" => {
+                json!({"model": "m", "max_tokens": 10, "stream": stream, "messages": []})
+            }
+            api if api.starts_with("gemini.") => json!({"contents": [{"parts": [{"text": any}]}]}),
+            _ => json!({"model": "m", "stream": stream}),
+        };
+        let least = || least().to_string().into_bytes();
+        let read = |body: &Vec<u8>| serde_json::from_slice::<Value>(body).ok();
+        let Some((body, mut recorded)) = self.request.clone().and_then(|body| Some((read(&body)?, body))) else {
+            return least();
+        };
+        // One recording shows a stream that its request does not ask for.
+        if self.api == "openai.completions" && stream && body.get("stream").is_none() {
+            recorded.truncate(recorded.len() - 1);
+            recorded.extend_from_slice(b",\"stream\":true}");
+        }
+        recorded
+    }
+
+    /// The path as recorded, unless the recording has a placeholder there.
+    pub fn usual_path(&self) -> String {
+        let usual = || match self.api.as_str() {
+            "openai.chat" => "/v1/chat/completions",
+            "openai.responses" => "/v1/responses",
+            "anthropic.messages" => "/v1/messages",
+            "gemini.generateContent" => "/v1beta/models/m:generateContent",
+            "gemini.streamGenerateContent" => "/v1beta/models/m:streamGenerateContent",
+            api => panic!("no usual path of {api}: {}", self.path),
+        };
+        let path = if self.path.starts_with('/') { self.path.as_str() } else { usual() };
+        of_address(path)
+    }
+
+    /// Path and query.
+    pub fn address(&self) -> String {
+        match self.query.as_str() {
+            "" => self.usual_path(),
+            query => format!("{}?{}", self.usual_path(), of_address(query)),
+        }
+    }
+
+    /// The answer as a script of the simulated provider, cut at random into pieces of at most one of these sizes.
+    pub fn scripted(&self, random: &mut Random, sizes: &[usize]) -> Scripted {
+        let most = sizes[random.below(sizes.len())];
+        Scripted {
+            status: self.status,
+            headers: vec![("content-type".into(), self.content_type.clone())],
+            chunks: random.cut(&self.response, most),
+            ..Scripted::default()
+        }
+    }
+}
+
+/// Redactions of the recording are no part of an address.
+fn of_address(text: &str) -> String {
+    text.replace(['<', '>', '[', ']'], "")
 }
 
 /// Root of the shared data, or `None`, said in so many words; CI does not accept that.

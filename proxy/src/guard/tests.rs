@@ -2,6 +2,7 @@
 //! released and the same is decided; nothing forbidden is released, and nothing else is withheld.
 #![allow(clippy::string_slice)]
 
+mod calls;
 mod repetition;
 
 use std::collections::BTreeMap;

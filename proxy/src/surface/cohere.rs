@@ -31,12 +31,14 @@ pub(super) static EMBED: Surface = Surface {
     serves: |path| ends(path, &[&["v2", "embed"], &["v1", "embed"]]),
     request: || &EMBEDDED,
     response: || &VECTORS,
+    note_response,
     ..Surface::plain("cohere.embed", Dialect::Cohere, &["POST /v2/embed", "POST /v1/embed"])
 };
 
 pub(super) static RERANK: Surface = Surface {
     serves: |path| path.ends_with("/rerank"),
     request: || &RANKED,
+    note_response,
     ..Surface::plain("cohere.rerank", Dialect::Cohere, &["POST /v2/rerank", "POST /v1/rerank"])
 };
 

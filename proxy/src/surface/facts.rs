@@ -129,10 +129,14 @@ pub struct Usage {
 impl Usage {
     /// Providers repeat cumulative counts: the largest is the total.
     pub(super) fn note(field: &mut Option<u64>, value: Option<Value<'_>>) {
-        if let Some(count) = value.and_then(|v| v.as_u64()) {
-            *field = Some(field.map_or(count, |old| old.max(count)));
-        }
+        *field = value.and_then(count).max(*field);
     }
+}
+
+/// A number of tokens. Some providers write whole numbers as `28.0`.
+pub(super) fn count(value: Value<'_>) -> Option<u64> {
+    let whole = || std::str::from_utf8(value.raw()).ok()?.strip_suffix(".0")?.parse().ok();
+    value.as_u64().or_else(whole)
 }
 
 #[cfg(test)]

@@ -154,10 +154,13 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     if let Some(usage) = root.get("usage") {
         let total = &mut facts.usage;
         Usage::note(&mut total.input, usage.get("total_input_tokens"));
-        Usage::note(&mut total.output, usage.get("total_output_tokens"));
         Usage::note(&mut total.cached, usage.get("total_cached_tokens"));
         let thoughts = usage.get("total_thought_tokens").or_else(|| usage.get("total_reasoning_tokens"));
         Usage::note(&mut total.reasoning, thoughts);
+        // The output is counted without the thoughts that led to it.
+        let output = usage.get("total_output_tokens").and_then(|count| count.as_u64());
+        let with_thoughts = output.map(|output| output.saturating_add(thoughts.and_then(|t| t.as_u64()).unwrap_or(0)));
+        total.output = with_thoughts.max(total.output);
     }
 }
 
@@ -167,5 +170,22 @@ fn signal(root: Value<'_>) -> Signal {
         Some("step.stop") => Signal::BlockEnd { index: index() },
         Some("interaction.completed" | "interaction.complete") => Signal::Whole { last: true },
         _ => Signal::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Doc, Limits};
+
+    #[test]
+    fn thoughts_are_part_of_the_output() {
+        let answer = r#"{"status":"completed","usage":{"total_input_tokens":10,"total_output_tokens":12,
+            "total_cached_tokens":4,"total_thought_tokens":160}}"#;
+        let doc = Doc::parse(answer.as_bytes(), Limits::default()).unwrap();
+        let mut facts = ResponseFacts::default();
+        note_response(doc.root(answer.as_bytes()), &mut facts);
+        let usage = Usage { input: Some(10), output: Some(172), cached: Some(4), reasoning: Some(160) };
+        assert_eq!(facts.usage, usage);
     }
 }

@@ -47,7 +47,7 @@ use http::HeaderMap;
 
 use crate::json::Value;
 use crate::wire::Framing;
-use facts::text_of;
+use facts::{count, text_of};
 
 /// Where a text stands in a conversation. The names appear in findings, receipts and policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

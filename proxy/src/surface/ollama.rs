@@ -149,8 +149,14 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     Usage::note(&mut facts.usage.output, root.get("eval_count"));
 }
 
+/// Calls are not numbered, but none goes on over lines.
 fn signal(root: Value<'_>) -> Signal {
-    if root.get("done").and_then(|done| done.as_bool()) == Some(true) { Signal::Done } else { Signal::None }
+    let done = root.get("done").and_then(|done| done.as_bool()) == Some(true);
+    match root.at(&["message", "tool_calls"]) {
+        _ if done => Signal::Done,
+        Some(_) => Signal::Whole { last: false },
+        None => Signal::None,
+    }
 }
 
 fn mark(root: Value<'_>) -> Mark {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::Channel;
-use super::table::{Holds, Join, Place, Rule, Stored, Table, Tokens, When};
+use super::table::{Apart, Holds, Join, Place, Rule, Stored, Table, Tokens, When};
 use crate::json::{Kind, Value};
 
 /// How the text of a segment stands in the document.
@@ -187,8 +187,17 @@ impl<'a> Walk<'a> {
         if let (true, Some(last)) = (stored, self.out.last_mut()) {
             last.stored = true;
         }
-        if let (Some((from, to)), Some(last)) = (rule.indices, self.out.last_mut()) {
-            let index = self.indices.get(from..to.min(self.indices.len())).unwrap_or_default().join("/");
+        let index = match rule.apart {
+            Apart::ByIndices => None,
+            Apart::ByIndicesOf(from, to) => {
+                Some(self.indices.get(from..to.min(self.indices.len())).unwrap_or_default().join("/"))
+            }
+            Apart::ByNumber(path) => {
+                let number = self.above.first().and_then(|root| root.at(path)?.as_u64());
+                Some(number.map(|number| number.to_string()).unwrap_or_default())
+            }
+        };
+        if let (Some(index), Some(last)) = (index, self.out.last_mut()) {
             last.key = format!("{channel}:{lane}:{index}");
             last.path_index = index;
         }

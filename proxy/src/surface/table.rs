@@ -70,6 +70,18 @@ pub(super) enum Stored {
     Reference,
 }
 
+/// What tells texts of one lane apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Apart {
+    /// All indices on the way.
+    ByIndices,
+    /// Of the indices on the way only these, the first and the one behind the last: a provider counts choices but not their
+    /// parts.
+    ByIndicesOf(usize, usize),
+    /// The number that stands there in the document, and nothing else.
+    ByNumber(&'static [&'static str]),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) place: Place,
@@ -83,16 +95,15 @@ pub(super) struct Rule {
     pub(super) ids: bool,
     /// The id of something that the provider keeps: what it stands for is not in the request.
     pub(super) stored: Stored,
-    /// Of the indices on the way only these tell texts apart, the first and the one behind the last: a provider counts choices
-    /// but not their parts.
-    pub(super) indices: Option<(usize, usize)>,
+    pub(super) apart: Apart,
 }
 
 /// One line of a table: `path`, with `*` for any element of an array and `+` for elements that continue each other.
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: Stored::Never, indices: None }
+    let apart = Apart::ByIndices;
+    Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: Stored::Never, apart }
 }
 
 pub(super) const fn text(channel: Channel) -> Rule {
@@ -159,7 +170,11 @@ impl Rule {
     }
 
     pub(super) const fn only_indices(self, from: usize, to: usize) -> Rule {
-        Rule { indices: Some((from, to)), ..self }
+        Rule { apart: Apart::ByIndicesOf(from, to), ..self }
+    }
+
+    pub(super) const fn numbered_by(self, path: &'static [&'static str]) -> Rule {
+        Rule { apart: Apart::ByNumber(path), ..self }
     }
 
     pub(super) const fn repeats(self, tokens: Tokens) -> Rule {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use clyra_simulator::{Options, SCRIPT_HEADER, Scripted, Simulator};
+use clyra_simulator::{Options, SCRIPT_HEADER, Simulator};
 use clyra_tests::client::{Answer, post};
 use clyra_tests::recorded::{Random, Recorded, recorded};
 use clyra_tests::sidecar::Sidecar;
@@ -31,49 +31,6 @@ fn policy_forbidding(phrases: &BTreeSet<String>) -> String {
         + "rules:\n  - id: no-phrase\n    phase: response\n    when: findings.exists(f, f.class == \"restricted\")\n    action: block\n    reason: Forbidden.\n"
 }
 
-/// The request as recorded, or the least that asks for the same kind of answer.
-fn request(exchange: &Recorded) -> Vec<u8> {
-    let (stream, any) = (exchange.stream, "any");
-    let least = || match exchange.api.as_str() {
-        "openai.responses" | "openai.responses-compact" => json!({"model": "m", "stream": stream, "input": any}),
-        "openai.chat" | "anthropic.messages" => {
-            json!({"model": "m", "max_tokens": 10, "stream": stream, "messages": []})
-        }
-        api if api.starts_with("gemini.") => json!({"contents": [{"parts": [{"text": any}]}]}),
-        _ => json!({"model": "m", "stream": stream}),
-    };
-    let least = || least().to_string().into_bytes();
-    let read = |body: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(body).ok();
-    let Some((body, mut recorded)) = exchange.request.clone().and_then(|body| Some((read(&body)?, body))) else {
-        return least();
-    };
-    // One recording shows a stream that its request does not ask for.
-    if exchange.api == "openai.completions" && stream && body.get("stream").is_none() {
-        recorded.truncate(recorded.len() - 1);
-        recorded.extend_from_slice(b",\"stream\":true}");
-    }
-    recorded
-}
-
-/// The path as recorded, unless the recording has a placeholder there.
-fn path(exchange: &Recorded) -> String {
-    let usual = || match exchange.api.as_str() {
-        "openai.chat" => "/v1/chat/completions",
-        "openai.responses" => "/v1/responses",
-        "anthropic.messages" => "/v1/messages",
-        "gemini.generateContent" => "/v1beta/models/m:generateContent",
-        "gemini.streamGenerateContent" => "/v1beta/models/m:streamGenerateContent",
-        api => panic!("no usual path of {api}: {}", exchange.path),
-    };
-    let path = if exchange.path.starts_with('/') { exchange.path.as_str() } else { usual() };
-    // Redactions of the recording are no part of an address.
-    let of_address = |text: &str| text.replace(['<', '>', '[', ']'], "");
-    match exchange.query.as_str() {
-        "" => of_address(path),
-        query => of_address(&format!("{path}?{query}")),
-    }
-}
-
 /// Replays every exchange and hands each with its answer to `look`, which says what is wrong.
 async fn replay(policy: &str, exchanges: &[Recorded], look: fn(&Recorded, &Answer) -> Option<String>) -> Vec<String> {
     replay_to(policy, exchanges, look, |_, _, _| None).await
@@ -93,20 +50,12 @@ async fn replay_to(
     let mut running = JoinSet::new();
     let mut random = Random(SEED);
     for exchange in exchanges {
-        let most = [1, 7, 64, 700, 5000][random.below(5)];
-        simulator.script_for(
-            exchange.id.clone(),
-            Scripted {
-                status: exchange.status,
-                headers: vec![("content-type".into(), exchange.content_type.clone())],
-                chunks: random.cut(&exchange.response, most),
-                ..Scripted::default()
-            },
-        );
+        simulator.script_for(exchange.id.clone(), exchange.scripted(&mut random, &[1, 7, 64, 700, 5000]));
         let (permits, exchange) = (Arc::clone(&permits), exchange.clone());
         running.spawn(async move {
             let _permit = permits.acquire().await.unwrap();
-            let answer = post(address, &path(&exchange), &[(SCRIPT_HEADER, &exchange.id)], request(&exchange)).await;
+            let headers = [(SCRIPT_HEADER, exchange.id.as_str())];
+            let answer = post(address, &exchange.address(), &headers, exchange.request_body()).await;
             let fault = look(&exchange, &answer);
             let fault = fault.map(|fault| format!("{} {} {}: {fault}", exchange.id, exchange.api, exchange.path));
             (answer.request_id().to_owned(), exchange, fault)
@@ -120,7 +69,7 @@ async fn replay_to(
     }
     let seen: BTreeSet<Vec<u8>> = simulator.requests().iter().map(|r| r.body.to_vec()).collect();
     for exchange in exchanges {
-        if !seen.contains(&request(exchange)) {
+        if !seen.contains(&exchange.request_body()) {
             faults.push(format!("{}: the request was not forwarded byte for byte", exchange.id));
         }
     }
@@ -182,9 +131,13 @@ fn told(exchange: &Recorded) -> (Option<u64>, Option<u64>, Option<String>) {
                     reason = word(&["/stop_reason", "/delta/stop_reason"]).or(reason);
                 }
                 api if api.starts_with("gemini.") && api != "gemini.interactions" => {
-                    input = count(&["/usageMetadata/promptTokenCount"]).max(input);
-                    let thought = count(&["/usageMetadata/thoughtsTokenCount"]).unwrap_or(0);
-                    output = count(&["/usageMetadata/candidatesTokenCount"]).map(|said| said + thought).max(output);
+                    // Each count is of all that was until then.
+                    if let Some(prompt) = count(&["/usageMetadata/promptTokenCount"]) {
+                        let thought = count(&["/usageMetadata/thoughtsTokenCount"]);
+                        let said = count(&["/usageMetadata/candidatesTokenCount"]);
+                        (input, output) =
+                            (Some(prompt), said.map_or(thought, |said| Some(said + thought.unwrap_or(0))));
+                    }
                 }
                 "bedrock.converse" | "bedrock.converse-stream" => {
                     input = count(&["/usage/inputTokens"]).max(input);
@@ -196,7 +149,7 @@ fn told(exchange: &Recorded) -> (Option<u64>, Option<u64>, Option<String>) {
                     output = count(&["/eval_count"]).max(output);
                     reason = word(&["/done_reason"]).or(reason);
                 }
-                "cohere.chat" => {
+                "cohere.chat" | "cohere.embed" => {
                     let tokens = ["/usage/tokens", "/delta/usage/tokens", "/meta/tokens", "/meta/billed_units"];
                     let named = |name: &str| tokens.iter().find_map(|path| event.pointer(path)?.get(name)?.as_u64());
                     input = named("input_tokens").max(input);

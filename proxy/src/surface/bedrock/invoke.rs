@@ -8,8 +8,8 @@ use super::exception;
 use crate::json::Value;
 use crate::surface::table::{Line, When, by_role, json, media, text};
 use crate::surface::{
-    Address, Channel, Dialect, Ending, RequestFacts, ResponseFacts, Surface, Table, Usage, anthropic_messages, common,
-    openai_chat,
+    Address, Channel, Dialect, Ending, RequestFacts, ResponseFacts, Signal, Surface, Table, Usage, anthropic_messages,
+    common, count, openai_chat,
 };
 use crate::wire::Framing;
 
@@ -24,7 +24,7 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
     events: || vec![("{}".to_owned(), &EVENT)],
     request_facts,
     note_response,
-    signal: anthropic_messages::SURFACE.signal,
+    signal,
     mark: anthropic_messages::SURFACE.mark,
     ending: Ending { error: exception, in_ok: None, soft: None },
     ..Surface::plain(
@@ -104,12 +104,19 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
         ("stop", text(Metadata)),
         ("messageStart.role", text(Metadata)),
         ("messageStop.stopReason", text(Metadata)),
-        ("contentBlockStart.start.toolUse.name", text(ToolName)),
+        // Nova gives each piece of a text a number of its own, and its readers join them; only calls are apart by theirs.
+        (
+            "contentBlockStart.start.toolUse.name",
+            text(ToolName).numbered_by(&["contentBlockStart", "contentBlockIndex"]),
+        ),
         ("contentBlockStart.start.toolUse.toolUseId", text(Metadata)),
         ("contentBlockDelta.delta.text", text(Content).streamed("nova")),
         ("contentBlockDelta.delta.reasoningContent.reasoningText.text", text(Reasoning).streamed("nova")),
         ("contentBlockDelta.delta.reasoningContent.text", text(Reasoning).streamed("nova")),
-        ("contentBlockDelta.delta.toolUse.input", json(ToolArguments).streamed("nova")),
+        (
+            "contentBlockDelta.delta.toolUse.input",
+            json(ToolArguments).streamed("nova").numbered_by(&["contentBlockDelta", "contentBlockIndex"]),
+        ),
         ("amazon-bedrock-invocationMetrics", json(Metadata)),
         ("amazon-bedrock-guardrailAction", text(Metadata)),
     ];
@@ -148,21 +155,36 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
     facts
 }
 
+fn signal(root: Value<'_>) -> Signal {
+    match root.at(&["contentBlockStop", "contentBlockIndex"]).and_then(|index| index.as_u64()) {
+        Some(index) => Signal::BlockEnd { index: index.to_string() },
+        None => (anthropic_messages::SURFACE.signal)(root),
+    }
+}
+
 fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     (anthropic_messages::SURFACE.note_response)(root, facts);
     (openai_chat::SURFACE.note_response)(root, facts);
-    let results = root.get("results").into_iter().flat_map(|results| results.children());
+    facts.note_tool_call(root.at(&["contentBlockStart", "start", "toolUse", "toolUseId"]));
+    let blocks = root.at(&["output", "message", "content"]).into_iter().flat_map(|blocks| blocks.children());
+    blocks.for_each(|block| facts.note_tool_call(block.at(&["toolUse", "toolUseId"])));
+    let each = |name: &str| root.get(name).into_iter().flat_map(|list| list.children());
+    let last = |name: &str, path: &[&str]| each(name).last().and_then(|one| one.at(path));
     let reasons = [
         root.get("completionReason"),
         root.get("finish_reason"),
         root.get("stopReason"),
         root.at(&["messageStop", "stopReason"]),
-        results.last().and_then(|result| result.get("completionReason")),
+        last("results", &["completionReason"]),
+        last("generations", &["finish_reason"]),
+        last("completions", &["finishReason", "reason"]),
     ];
     if let Some(reason) = reasons.into_iter().flatten().find_map(|reason| reason.as_str()) {
         facts.finish_reason = Some(reason.into_owned());
     }
     let total = &mut facts.usage;
+    let results = each("results").filter_map(|result| count(result.get("tokenCount")?)).reduce(u64::saturating_add);
+    total.output = total.output.max(results);
     Usage::note(&mut total.input, root.get("inputTextTokenCount").or_else(|| root.get("prompt_token_count")));
     Usage::note(
         &mut total.output,
@@ -176,5 +198,48 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
         Usage::note(&mut total.input, metrics.get("inputTokenCount"));
         Usage::note(&mut total.output, metrics.get("outputTokenCount"));
         Usage::note(&mut total.cached, metrics.get("cacheReadInputTokenCount"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Doc, Limits};
+
+    fn answered(events: &[&str]) -> ResponseFacts {
+        let mut facts = ResponseFacts::default();
+        for event in events {
+            let doc = Doc::parse(event.as_bytes(), Limits::default()).unwrap();
+            note_response(doc.root(event.as_bytes()), &mut facts);
+        }
+        facts
+    }
+
+    fn told(event: &str) -> (Option<String>, Option<u64>, Option<u64>) {
+        let facts = answered(&[event]);
+        (facts.finish_reason, facts.usage.input, facts.usage.output)
+    }
+
+    #[test]
+    fn each_maker_says_in_its_own_way_why_it_ended_and_how_many_tokens_there_are() {
+        let reason = |reason: &str| Some(reason.to_owned());
+        let titan = r#"{"inputTextTokenCount":28.0,"results":[{"tokenCount":197.0,"outputText":"","completionReason":"FINISH"}]}"#;
+        assert_eq!(told(titan), (reason("FINISH"), Some(28), Some(197)));
+        let llama = r#"{"generation":"","prompt_token_count":3,"generation_token_count":4,"stop_reason":"length"}"#;
+        assert_eq!(told(llama), (reason("length"), Some(3), Some(4)));
+        let command = r#"{"generations":[{"text":"","finish_reason":"MAX_TOKENS"}]}"#;
+        assert_eq!(told(command), (reason("MAX_TOKENS"), None, None));
+        let jurassic = r#"{"completions":[{"data":{"text":""},"finishReason":{"reason":"endoftext"}}]}"#;
+        assert_eq!(told(jurassic), (reason("endoftext"), None, None));
+        let nova = r#"{"output":{"message":{"content":[{"toolUse":{"toolUseId":"t"}}]}},"stopReason":"tool_use",
+            "usage":{"inputTokens":5,"outputTokens":6}}"#;
+        assert_eq!(told(nova), (reason("tool_use"), Some(5), Some(6)));
+        assert_eq!(answered(&[nova]).tool_calls, ["t"]);
+        let streamed = answered(&[
+            r#"{"contentBlockStart":{"start":{"toolUse":{"toolUseId":"t"}},"contentBlockIndex":1}}"#,
+            r#"{"messageStop":{"stopReason":"tool_use"}}"#,
+            r#"{"metadata":{"usage":{"inputTokens":5,"outputTokens":6}}}"#,
+        ]);
+        assert_eq!(streamed, ResponseFacts { finish_reason: reason("tool_use"), ..answered(&[nova]) });
     }
 }

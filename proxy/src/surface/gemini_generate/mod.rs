@@ -136,16 +136,14 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
     if root.at(&["promptFeedback", "blockReason"]).is_some_and(|reason| !reason.is_null()) {
         facts.finish_reason = Some("content_filter".to_owned());
     }
-    if let Some(usage) = root.get("usageMetadata") {
-        let total = &mut facts.usage;
-        let count = |name: &str| usage.get(name).and_then(|v| v.as_u64());
-        let thoughts = count("thoughtsTokenCount");
-        Usage::note(&mut total.input, usage.get("promptTokenCount"));
-        Usage::note(&mut total.cached, usage.get("cachedContentTokenCount"));
-        Usage::note(&mut total.reasoning, usage.get("thoughtsTokenCount"));
+    let count = |name: &str| root.at(&["usageMetadata", name]).and_then(|count| count.as_u64());
+    let input = count("promptTokenCount");
+    // Each event counts the whole exchange anew, and the last may say less than those before; some have no count in it.
+    if input.is_some() {
+        let reasoning = count("thoughtsTokenCount");
         // Candidates are counted without the thoughts that led to them.
-        let output = count("candidatesTokenCount").into_iter().chain(thoughts).reduce(u64::saturating_add);
-        total.output = total.output.max(output);
+        let output = count("candidatesTokenCount").into_iter().chain(reasoning).reduce(u64::saturating_add);
+        facts.usage = Usage { input, output, cached: count("cachedContentTokenCount"), reasoning };
     }
 }
 
@@ -251,6 +249,12 @@ mod tests {
         assert_eq!(facts.finish_reason.as_deref(), Some("tool_calls"));
         let usage = Usage { input: Some(3), output: Some(9), cached: Some(1), reasoning: Some(4) };
         assert_eq!(facts.usage, usage);
+        // As Gemini counts once code has been run: what was an answer is a prompt by then.
+        let recounted = answered(
+            r#"[{"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":15,"thoughtsTokenCount":78}},
+            {"usageMetadata":{"promptTokenCount":87,"thoughtsTokenCount":78}},{"usageMetadata":{"trafficType":"ON_DEMAND"}}]"#,
+        );
+        assert_eq!(recounted.usage, Usage { input: Some(87), output: Some(78), cached: None, reasoning: Some(78) });
         let blocked = answered(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#);
         assert_eq!(blocked.finish_reason.as_deref(), Some("content_filter"));
     }
