@@ -1,5 +1,7 @@
 //! Small reproducible random numbers (SplitMix64): a failing point can be repeated from its seed.
 
+use bytes::Bytes;
+
 #[derive(Debug, Clone)]
 pub struct Dice(pub u64);
 
@@ -10,6 +12,17 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
+    }
+
+    /// Cuts bytes into pieces of random sizes up to `most`.
+    pub fn cut(&mut self, bytes: &[u8], most: usize) -> Vec<Bytes> {
+        let (mut pieces, mut rest) = (Vec::new(), bytes);
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at((1 + self.below(most)).min(rest.len()));
+            pieces.push(Bytes::copy_from_slice(piece));
+            rest = behind;
+        }
+        pieces
     }
 
     pub fn coin(&mut self) -> bool {
