@@ -4,6 +4,7 @@
 #   tests/scripts/fuzz.sh run SECONDS [TARGET…]   each target so long, one after the other; what it learns is kept
 #   tests/scripts/fuzz.sh short [TARGET…]         a fixed number of inputs with a fixed seed, as CI runs it
 #   tests/scripts/fuzz.sh try TARGET FILE…        what was found once more
+#   tests/scripts/fuzz.sh lint                    builds the fuzzers, which Clippy reads as they are compiled
 #
 # Everything that is made lies under target/fuzz: what was learnt in corpus/, what was found in artifacts/.
 set -euo pipefail
@@ -38,7 +39,7 @@ limits=(-rss_limit_mb=512 -timeout=10)
 
 home=target/fuzz
 usage() {
-  echo "usage: tests/scripts/fuzz.sh run SECONDS [TARGET…] | short [TARGET…] | try TARGET FILE…" >&2
+  echo "usage: tests/scripts/fuzz.sh run SECONDS [TARGET…] | short [TARGET…] | try TARGET FILE… | lint" >&2
   exit 2
 }
 
@@ -52,6 +53,7 @@ case $task in
     shift
     ;;
   short) ;;
+  lint) [[ $# -eq 0 ]] || usage ;;
   try) [[ $# -ge 2 ]] || usage ;;
   *) usage ;;
 esac
@@ -71,8 +73,11 @@ if [[ ${#chosen[@]} -eq 0 ]]; then
 fi
 
 tests/scripts/prerequisites.sh build fuzz
-RUSTC_WRAPPER=$PWD/tests/fuzz/rustc.sh cargo build --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$home" \
-  --bins --example seeds
+# Clippy's driver is a compiler too: with it in the place of rustc for the fuzzers themselves, they are linted by the build
+# that makes them. A run of its own would compile all of their dependencies once more.
+RUSTC_WRAPPER=$PWD/tests/fuzz/rustc.sh RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__ \
+  cargo build --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$home" --bins --example seeds
+if [[ $task == lint ]]; then exit; fi
 
 # In memory where that is to be had: two targets write files for each input.
 scratch=$(mktemp -d -p "$(if [[ -w /dev/shm ]]; then echo /dev/shm; else echo "${TMPDIR:-/tmp}"; fi)" clyra-fuzz.XXXXXX)

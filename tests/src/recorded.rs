@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use clyra_campaigns::dice::Dice as Random;
 use clyra_simulator::Scripted;
 use serde_json::{Value, json};
 
@@ -121,33 +122,4 @@ pub fn recorded(apis: &[&str]) -> Option<Vec<Recorded>> {
         });
     }
     Some(out)
-}
-
-/// Pieces of one answer. Each is a write of its own; a quarter of a million of them takes a busy machine a minute.
-const PIECES_MAX: usize = 20_000;
-
-/// Small reproducible random numbers (SplitMix64), so that a failing run can be repeated from its seed.
-#[derive(Debug, Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
-    }
-
-    /// Cuts bytes into pieces of random sizes up to `most`, or larger ones where those would be too many.
-    pub fn cut(&mut self, bytes: &[u8], most: usize) -> Vec<bytes::Bytes> {
-        let most = most.max(2 * bytes.len() / PIECES_MAX);
-        let (mut out, mut at) = (Vec::new(), 0);
-        while at < bytes.len() {
-            let end = (at + 1 + self.below(most)).min(bytes.len());
-            out.push(bytes::Bytes::copy_from_slice(&bytes[at..end]));
-            at = end;
-        }
-        out
-    }
 }

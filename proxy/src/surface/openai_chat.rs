@@ -81,10 +81,9 @@ pub(super) const REQUEST_LINES: &[Line] = {
     ]
 };
 
-static RESPONSE: LazyLock<Table> = LazyLock::new(|| Table::build(RESPONSE_LINES, &[]));
-
-pub(super) const RESPONSE_LINES: &[Line] = {
-    use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
+/// What stands in an answer and in each event of one alike.
+pub(super) const SAID: &[Line] = {
+    use Channel::{Logprobs, Metadata};
     &[
         ("id", text(Metadata)),
         ("object", text(Metadata)),
@@ -94,6 +93,17 @@ pub(super) const RESPONSE_LINES: &[Line] = {
         ("service_tier", text(Metadata)),
         ("choices.*.index", text(Metadata)),
         ("choices.*.finish_reason", text(Metadata)),
+        ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
+        ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
+    ]
+};
+
+static RESPONSE: LazyLock<Table> = LazyLock::new(|| Table::build(&[SAID, RESPONSE_LINES].concat(), &[]));
+
+/// An answer, beside [`SAID`].
+pub(super) const RESPONSE_LINES: &[Line] = {
+    use Channel::{Content, FunctionCall, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
+    &[
         ("choices.*.message.role", text(Metadata)),
         ("choices.*.text", text(Content)),
         ("choices.*.message.content", text(Content)),
@@ -113,24 +123,15 @@ pub(super) const RESPONSE_LINES: &[Line] = {
         ("choices.*.message.tool_calls.*.custom.input", json(ToolArguments)),
         ("choices.*.message.function_call.name", text(ToolName)),
         ("choices.*.message.function_call.arguments", json(FunctionCall)),
-        ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
-        ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
     ]
 };
 
-static EVENT: LazyLock<Table> = LazyLock::new(|| Table::build(EVENT_LINES, &["choices.*.delta"]));
+static EVENT: LazyLock<Table> = LazyLock::new(|| Table::build(&[SAID, EVENT_LINES].concat(), &["choices.*.delta"]));
 
+/// An event, beside [`SAID`].
 pub(super) const EVENT_LINES: &[Line] = {
-    use Channel::{Content, FunctionCall, Logprobs, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
+    use Channel::{Content, FunctionCall, Metadata, Reasoning, Refusal, ToolArguments, ToolName};
     &[
-        ("id", text(Metadata)),
-        ("object", text(Metadata)),
-        ("created", text(Metadata)),
-        ("model", text(Metadata)),
-        ("system_fingerprint", text(Metadata)),
-        ("service_tier", text(Metadata)),
-        ("choices.*.index", text(Metadata)),
-        ("choices.*.finish_reason", text(Metadata)),
         ("choices.*.delta.tool_calls.*.index", text(Metadata)),
         ("choices.*.text", text(Content).streamed("text")),
         ("choices.*.delta.role", text(Metadata)),
@@ -160,8 +161,6 @@ pub(super) const EVENT_LINES: &[Line] = {
         ("choices.*.delta.tool_calls.*.custom.input", json(ToolArguments).streamed("arguments")),
         ("choices.*.delta.function_call.name", text(ToolName)),
         ("choices.*.delta.function_call.arguments", json(FunctionCall).streamed("arguments")),
-        ("choices.*.logprobs.content.+.token", text(Logprobs).streamed("content").repeats(Tokens::Holder)),
-        ("choices.*.logprobs.refusal.+.token", text(Logprobs).streamed("refusal").repeats(Tokens::Holder)),
     ]
 };
 

@@ -62,7 +62,7 @@ static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
 static EVENT: LazyLock<Table> = LazyLock::new(|| {
     let tokens = text(Channel::Logprobs).streamed("tokens").repeats(Tokens::Holder);
     let own = [("choices.*.logprobs.tokens.+", tokens)];
-    Table::build(&[openai_chat::EVENT_LINES, &own].concat(), &["choices.*.delta"])
+    Table::build(&[openai_chat::SAID, openai_chat::EVENT_LINES, &own].concat(), &["choices.*.delta"])
 });
 
 fn request_facts(root: Value<'_>, _: Address<'_>) -> RequestFacts {

@@ -124,7 +124,7 @@ static RESULT: LazyLock<Table> = LazyLock::new(|| {
         ("output.*.content.*.refusal", text(Refusal)),
         ("output.*.arguments", json(Channel::ToolArguments)),
     ];
-    let body = Table::build(&[openai_chat::RESPONSE_LINES, &own].concat(), &[]);
+    let body = Table::build(&[openai_chat::SAID, openai_chat::RESPONSE_LINES, &own].concat(), &[]);
     let row = Table::build(&own, &[]).with("response.body", body);
     // What was uploaded can be read back.
     row.with("body", requests())

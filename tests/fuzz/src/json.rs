@@ -55,9 +55,8 @@ fn walk(value: Value<'_>, within: Range<usize>, count: &mut usize) {
 /// What a string says is what others read, however it is cut, and an edit changes what it covers.
 fn string(value: Value<'_>) {
     let text = value.as_str().expect("a string has text");
-    // Others refuse half of a surrogate pair. An edit takes it away together with the character behind it.
-    let peer = serde_json::from_slice::<String>(value.raw());
-    if let Ok(peer) = &peer {
+    // Others refuse half of a surrogate pair.
+    if let Ok(peer) = serde_json::from_slice::<String>(value.raw()) {
         assert_eq!(text, peer.as_str());
     }
     let raw = &value.raw()[1..value.raw().len() - 1];
@@ -67,7 +66,7 @@ fn string(value: Value<'_>) {
     let quoted = [b"\"", edited.as_slice(), b"\""].concat();
     let doc = Doc::parse(&quoted, Limits::default()).expect("an edited string is a string");
     let read = doc.root(&quoted).as_str().expect("a string").into_owned();
-    if start < end && peer.is_ok() {
+    if start < end {
         assert_eq!(read, format!("{}\"\\\u{1}é{}", &text[..start], &text[end..]));
     }
 }

@@ -30,6 +30,15 @@ fn is_media(kind: &str) -> bool {
     ["audio/", "image/", "video/"].iter().any(|of| kind.starts_with(of)) || kind == "application/octet-stream"
 }
 
+/// Why an answer is forwarded as it comes.
+#[derive(Debug, Clone, Copy)]
+enum Passing {
+    /// It cannot be inspected, and the policy lets such answers pass.
+    Uninspected(Gap),
+    /// No detector reads what it is.
+    Media,
+}
+
 impl Exchange<'_> {
     pub(super) async fn answer(
         &mut self,
@@ -43,11 +52,11 @@ impl Exchange<'_> {
         let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if encoding::codings(&reply.headers).is_err() {
-            return self.pass(reply, judge, Gap::Encoded, down).await;
+            return self.pass(reply, judge, Passing::Uninspected(Gap::Encoded), down).await;
         }
         let mut reply = reply;
         if status.is_success() && self.surface.answers == Answers::Media && is_media(&kind) {
-            return self.media(reply, judge, down).await;
+            return self.pass(reply, judge, Passing::Media, down).await;
         }
         let framing = self.surface.framing;
         let rows = status.is_success() && self.surface.answers == Answers::Events;
@@ -91,7 +100,7 @@ impl Exchange<'_> {
                 // Too large to be held: it goes as it comes or not at all, as the policy says of what is not inspected.
                 body.extend_from_slice(&chunk);
                 self.ahead = Some(body.into());
-                return self.pass(reply, judge, Gap::Oversize, down).await;
+                return self.pass(reply, judge, Passing::Uninspected(Gap::Oversize), down).await;
             }
             self.held_answer.grow(chunk.len())?;
             body.extend_from_slice(&chunk);
@@ -238,39 +247,48 @@ impl Exchange<'_> {
         Ok(guard.finish(clock.elapsed())?)
     }
 
-    /// An answer that cannot be inspected, where the policy lets such answers pass: forwarded as it comes.
+    /// An answer that is forwarded as it comes.
     async fn pass(
         &mut self,
         mut reply: UpstreamReply,
         mut judge: PolicyJudge,
-        gap: Gap,
+        passing: Passing,
         down: &mut dyn Downstream,
     ) -> Result<(), Stop> {
         let mut report = Report::default();
+        let mut part = |bytes: BytesMut, report: &mut Report| match passing {
+            Passing::Uninspected(gap) => guard::uninspected(bytes.freeze(), gap, &mut judge, report),
+            Passing::Media => Ok(guard::media(bytes.freeze(), report)),
+        };
         let mut result = Ok(());
-        // Nobody can tell which byte completes an answer that cannot be read, so the newest one always waits: for the next
+        // Nobody can tell which byte completes an answer that is not read, so the newest one always waits: for the next
         // bytes, or for the outcome to be on disk.
-        let mut newest = Vec::new();
+        let mut newest = BytesMut::new();
         while let Some(chunk) = self.next(&mut reply, down).await? {
-            let mut bytes = std::mem::take(&mut newest);
-            bytes.extend_from_slice(&chunk);
-            newest = bytes.split_off(bytes.len().saturating_sub(1));
-            match guard::uninspected(bytes.into(), gap, &mut judge, &mut report) {
-                Ok(part) if part.bytes().is_empty() => {}
+            newest.extend_from_slice(&chunk);
+            let ready = newest.split_to(newest.len().saturating_sub(1));
+            if ready.is_empty() {
+                continue;
+            }
+            match part(ready, &mut report) {
                 Ok(part) => self.show(part, (reply.status, &reply.headers), down).await?,
                 Err(block) => {
-                    result = Err(Stop::Block(block));
+                    result = Err(block);
                     break;
                 }
             }
         }
         let rest = result.and_then(|()| {
-            let newest = Some(Bytes::from(newest)).filter(|newest| !newest.is_empty());
-            let rest = newest.map(|newest| guard::uninspected(newest, gap, &mut judge, &mut report)).transpose()?;
-            Ok(Vec::from_iter(rest))
+            let newest = Some(newest).filter(|newest| !newest.is_empty());
+            newest.map(|newest| part(newest, &mut report)).transpose()
         });
-        self.record.response = Side { report, decided: Some(judge.decided), inspected: false };
-        let rest = rest?;
+        let inspected = matches!(passing, Passing::Media);
+        if inspected {
+            // Also where nothing came.
+            report.gaps.insert(Gap::Media);
+        }
+        self.record.response = Side { report, decided: Some(judge.decided), inspected };
+        let rest = Vec::from_iter(rest?);
         self.note_released(&rest);
         let (status, upstream_headers) = (reply.status, reply.headers);
         reply.body.release().await;
@@ -291,32 +309,6 @@ impl Exchange<'_> {
             self.start(head, None, down).await?;
         }
         Ok(down.write(part).await?)
-    }
-
-    /// Media, as it comes. The newest byte waits for the outcome to be on disk.
-    async fn media(
-        &mut self,
-        mut reply: UpstreamReply,
-        judge: PolicyJudge,
-        down: &mut dyn Downstream,
-    ) -> Result<(), Stop> {
-        let mut report = Report::default();
-        let mut newest = BytesMut::new();
-        while let Some(chunk) = self.next(&mut reply, down).await? {
-            newest.extend_from_slice(&chunk);
-            let ready = newest.split_to(newest.len().saturating_sub(1)).freeze();
-            if ready.is_empty() {
-                continue;
-            }
-            let part = guard::media(ready, &mut report);
-            self.show(part, (reply.status, &reply.headers), down).await?;
-        }
-        let rest = guard::media(newest.freeze(), &mut report);
-        self.record.response = Side { report, decided: Some(judge.decided), inspected: true };
-        self.note_released(std::slice::from_ref(&rest));
-        let (status, upstream_headers) = (reply.status, reply.headers);
-        reply.body.release().await;
-        self.complete((status, &upstream_headers), None, vec![rest], down).await
     }
 
     /// Ends an answer in good order. The outcome is on disk before the last byte leaves: before the whole body, or before

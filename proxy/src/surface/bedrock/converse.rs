@@ -40,44 +40,49 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{Metadata, Reasoning, System, ToolArguments, ToolDefinition, ToolName, ToolResult, User};
-    Table::build(
-        &[
-            ("system.*.text", text(System)),
-            ("system.*.guardContent.text.text", text(System)),
-            ("messages.*.role", text(Metadata)),
-            ("messages.*.content.*.text", by_role()),
-            ("messages.*.content.*.guardContent.text.text", by_role()),
-            ("messages.*.content.*.document.name", by_role()),
-            ("messages.*.content.*.document.context", by_role()),
-            ("messages.*.content.*.document.source.text", by_role()),
-            ("messages.*.content.*.document.source.content.*.text", by_role()),
-            ("messages.*.content.*.document.source.bytes", media(When::Always).of(User)),
-            ("messages.*.content.*.image.source.bytes", media(When::Always).of(User)),
-            ("messages.*.content.*.video.source.bytes", media(When::Always).of(User)),
-            ("messages.*.content.*.audio.source.bytes", media(When::Always).of(User)),
-            ("messages.*.content.*.reasoningContent.reasoningText.text", text(Reasoning)),
-            ("messages.*.content.*.reasoningContent.redactedContent", media(When::Always).of(Reasoning)),
-            ("messages.*.content.*.toolUse.name", text(ToolName)),
-            ("messages.*.content.*.toolUse.toolUseId", text(Metadata)),
-            ("messages.*.content.*.toolUse.input", json(ToolArguments)),
-            ("messages.*.content.*.toolResult.toolUseId", text(Metadata)),
-            ("messages.*.content.*.toolResult.status", text(Metadata)),
-            ("messages.*.content.*.toolResult.content.*.text", text(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.json", json(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.searchResult", json(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.document.name", text(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.document.source.text", text(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.document.source.bytes", media(When::Always).of(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.image.source.bytes", media(When::Always).of(ToolResult)),
-            ("messages.*.content.*.toolResult.content.*.video.source.bytes", media(When::Always).of(ToolResult)),
-            ("toolConfig.tools.*.toolSpec.name", text(ToolDefinition)),
-            ("toolConfig.tools.*.toolSpec.description", text(ToolDefinition)),
-            ("toolConfig.tools.*.toolSpec.inputSchema.json", json(ToolDefinition)),
-        ],
-        &[],
-    )
+    use Channel::{Metadata, Reasoning, System, ToolResult, User};
+    let own: &[Line] = &[
+        ("system.*.text", text(System)),
+        ("system.*.guardContent.text.text", text(System)),
+        ("messages.*.role", text(Metadata)),
+        ("messages.*.content.*.text", by_role()),
+        ("messages.*.content.*.guardContent.text.text", by_role()),
+        ("messages.*.content.*.document.name", by_role()),
+        ("messages.*.content.*.document.context", by_role()),
+        ("messages.*.content.*.document.source.text", by_role()),
+        ("messages.*.content.*.document.source.content.*.text", by_role()),
+        ("messages.*.content.*.document.source.bytes", media(When::Always).of(User)),
+        ("messages.*.content.*.video.source.bytes", media(When::Always).of(User)),
+        ("messages.*.content.*.audio.source.bytes", media(When::Always).of(User)),
+        ("messages.*.content.*.reasoningContent.reasoningText.text", text(Reasoning)),
+        ("messages.*.content.*.reasoningContent.redactedContent", media(When::Always).of(Reasoning)),
+        ("messages.*.content.*.toolUse.toolUseId", text(Metadata)),
+        ("messages.*.content.*.toolResult.toolUseId", text(Metadata)),
+        ("messages.*.content.*.toolResult.status", text(Metadata)),
+        ("messages.*.content.*.toolResult.content.*.searchResult", json(ToolResult)),
+        ("messages.*.content.*.toolResult.content.*.document.name", text(ToolResult)),
+        ("messages.*.content.*.toolResult.content.*.document.source.text", text(ToolResult)),
+        ("messages.*.content.*.toolResult.content.*.document.source.bytes", media(When::Always).of(ToolResult)),
+        ("messages.*.content.*.toolResult.content.*.image.source.bytes", media(When::Always).of(ToolResult)),
+        ("messages.*.content.*.toolResult.content.*.video.source.bytes", media(When::Always).of(ToolResult)),
+    ];
+    Table::build(&[REQUESTED, own].concat(), &[])
 });
+
+/// Pictures, tools, their calls and results in a request, here and where Amazon's own models are invoked.
+pub(super) const REQUESTED: &[Line] = {
+    use Channel::{ToolArguments, ToolDefinition, ToolName, ToolResult, User};
+    &[
+        ("messages.*.content.*.image.source.bytes", media(When::Always).of(User)),
+        ("messages.*.content.*.toolUse.name", text(ToolName)),
+        ("messages.*.content.*.toolUse.input", json(ToolArguments)),
+        ("messages.*.content.*.toolResult.content.*.text", text(ToolResult)),
+        ("messages.*.content.*.toolResult.content.*.json", json(ToolResult)),
+        ("toolConfig.tools.*.toolSpec.name", text(ToolDefinition)),
+        ("toolConfig.tools.*.toolSpec.description", text(ToolDefinition)),
+        ("toolConfig.tools.*.toolSpec.inputSchema.json", json(ToolDefinition)),
+    ]
+};
 
 static RESPONSE: LazyLock<Table> = LazyLock::new(|| Table::build(&[MESSAGE, HEAD].concat(), &[]));
 
@@ -160,10 +165,20 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
             .collect(),
         ..RequestFacts::default()
     };
-    for tool in tools.iter().filter_map(|tool| tool.get("toolSpec")) {
+    note_schemas(root, &mut facts);
+    facts
+}
+
+/// The tools of a request that come with a schema, here and where Amazon's own models are invoked.
+pub(super) fn tool_specs<'a>(root: Value<'a>) -> impl Iterator<Item = Value<'a>> {
+    let tools = root.at(&["toolConfig", "tools"]).into_iter().flat_map(|tools| tools.children());
+    tools.filter_map(|tool| tool.get("toolSpec"))
+}
+
+pub(super) fn note_schemas(root: Value<'_>, facts: &mut RequestFacts) {
+    for tool in tool_specs(root) {
         facts.note_tool_schema(tool.get("name"), tool.at(&["inputSchema", "json"]));
     }
-    facts
 }
 
 fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {

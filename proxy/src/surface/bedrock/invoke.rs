@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::converse::MESSAGE;
+use super::converse::{MESSAGE, REQUESTED, note_schemas, tool_specs};
 use super::exception;
 use crate::json::Value;
 use crate::surface::table::{Line, When, by_role, json, media, text};
@@ -35,7 +35,7 @@ pub(in crate::surface) static SURFACE: Surface = Surface {
 };
 
 static REQUEST: LazyLock<Table> = LazyLock::new(|| {
-    use Channel::{ToolArguments, ToolDefinition, ToolName, ToolResult, User};
+    use Channel::User;
     let own: &[Line] = &[
         ("inputText", text(User)),
         ("prompt", text(User)),
@@ -49,16 +49,9 @@ static REQUEST: LazyLock<Table> = LazyLock::new(|| {
         ("images.*", media(When::DataUrl).of(User)),
         ("inputImage", media(When::Always).of(User)),
         ("singleEmbeddingParams.text.value", text(User)),
-        ("messages.*.content.*.image.source.bytes", media(When::Always).of(User)),
-        ("messages.*.content.*.toolUse.name", text(ToolName)),
-        ("messages.*.content.*.toolUse.input", json(ToolArguments)),
-        ("messages.*.content.*.toolResult.content.*.text", text(ToolResult)),
-        ("messages.*.content.*.toolResult.content.*.json", json(ToolResult)),
-        ("toolConfig.tools.*.toolSpec.name", text(ToolDefinition)),
-        ("toolConfig.tools.*.toolSpec.description", text(ToolDefinition)),
-        ("toolConfig.tools.*.toolSpec.inputSchema.json", json(ToolDefinition)),
     ];
-    Table::build(&[openai_chat::REQUEST_LINES, anthropic_messages::REQUEST_LINES, own].concat(), &[])
+    let lines = [openai_chat::REQUEST_LINES, anthropic_messages::REQUEST_LINES, REQUESTED, own];
+    Table::build(&lines.concat(), &[])
 });
 
 static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
@@ -86,7 +79,7 @@ static RESPONSE: LazyLock<Table> = LazyLock::new(|| {
         ("embeddings.float.*.*", text(Metadata)),
         ("embeddingsByType.float.*", text(Metadata)),
     ];
-    let lines = [openai_chat::RESPONSE_LINES, anthropic_messages::RESPONSE_LINES, MESSAGE, own];
+    let lines = [openai_chat::SAID, openai_chat::RESPONSE_LINES, anthropic_messages::RESPONSE_LINES, MESSAGE, own];
     Table::build(&lines.concat(), &[])
 });
 
@@ -120,7 +113,7 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
         ("amazon-bedrock-invocationMetrics", json(Metadata)),
         ("amazon-bedrock-guardrailAction", text(Metadata)),
     ];
-    let lines = [openai_chat::EVENT_LINES, anthropic_messages::EVENT_LINES, own].concat();
+    let lines = [openai_chat::SAID, openai_chat::EVENT_LINES, anthropic_messages::EVENT_LINES, own].concat();
     let unknown = ["delta", "choices.*.delta", "contentBlockDelta.delta"];
     Table::build(&lines, &unknown).indexed_by(&["index"])
 });
@@ -128,12 +121,6 @@ static EVENT: LazyLock<Table> = LazyLock::new(|| {
 fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
     let facts = (anthropic_messages::SURFACE.request_facts)(root, address);
     let chat = (openai_chat::SURFACE.request_facts)(root, address);
-    let nova: Vec<Value<'_>> = root
-        .at(&["toolConfig", "tools"])
-        .into_iter()
-        .flat_map(|tools| tools.children())
-        .filter_map(|t| t.get("toolSpec"))
-        .collect();
     let mut facts = RequestFacts {
         model: address.model(),
         stream: address.ends_with(STREAMED),
@@ -142,16 +129,14 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
             .tools
             .into_iter()
             .chain(chat.tools)
-            .chain(nova.iter().filter_map(|tool| common::string(*tool, "name")))
+            .chain(tool_specs(root).filter_map(|tool| common::string(tool, "name")))
             .collect(),
         response_schema: facts.response_schema.or(chat.response_schema),
         tool_schemas: facts.tool_schemas.into_iter().chain(chat.tool_schemas).collect(),
         tool_schemas_over: facts.tool_schemas_over.saturating_add(chat.tool_schemas_over),
         ..facts
     };
-    for tool in nova {
-        facts.note_tool_schema(tool.get("name"), tool.at(&["inputSchema", "json"]));
-    }
+    note_schemas(root, &mut facts);
     facts
 }
 
