@@ -8,7 +8,7 @@ use clyra_receipts::receipt::{
     SchemaRecord, StreamRecord, ToolRecord, Upstream, Usage, Verdict, ViolationRecord,
 };
 
-use super::record::{Passed, Record, Side};
+use super::record::{Part, Passed, Record, Side};
 use crate::guard::Gap;
 
 /// The receipt that is durable before the first byte of the answer.
@@ -22,20 +22,23 @@ pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
         checks: checks(&record.request, engine),
         findings: findings(&record.request),
         coverage: coverage(record),
-        ext: Default::default(),
+        ext: of_session(record),
     }
 }
 
 /// The receipt that is durable before the last byte of the answer.
 pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
-    let mut checks = checks(&record.response, engine);
+    // Nothing of a session's client was there yet when its attempt was written.
+    let asked = Some(&record.request).filter(|_| record.part == Part::Session);
+    let sides = || asked.into_iter().chain([&record.response]);
+    let mut checks: Vec<Check> = sides().flat_map(|side| checks(side, engine)).collect();
     checks.extend(schema_checks(record));
     Outcome {
         id: record.id,
         attempt_seq,
         run: run(record),
         caller: caller(record),
-        request: None,
+        request: asked.map(|_| request(record)),
         upstream: upstream(record),
         response: response(record),
         stream: record.events.as_ref().map(|(events, root)| StreamRecord {
@@ -44,7 +47,7 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
             root: root.clone(),
         }),
         checks,
-        findings: findings(&record.response),
+        findings: sides().flat_map(findings).collect(),
         schema: schema(record),
         policy: policy(record),
         coverage: coverage(record),
@@ -236,10 +239,10 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
     })
 }
 
-/// What the format of receipts has no member for: choices that were ended alone, and the kinds of damage that would have been
-/// mended where nothing is touched.
+/// What the format of receipts has no member for: the session that this is a part of, choices that were ended alone, and the
+/// kinds of damage that would have been mended where nothing is touched.
 fn ext(record: &Record) -> Ext {
-    let mut ext = Ext::default();
+    let mut ext = of_session(record);
     let ended = &record.response.report.schema.ended;
     if !ended.is_empty() {
         let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
@@ -250,6 +253,15 @@ fn ext(record: &Record) -> Ext {
     if !would.is_empty() {
         let kinds = would.keys().copied().collect::<Vec<_>>().join(",");
         let _ = ext.insert("would_repair", Value::from(kinds));
+    }
+    ext
+}
+
+fn of_session(record: &Record) -> Ext {
+    let mut ext = Ext::default();
+    if let Some(session) = record.session() {
+        // Hexadecimal digits: there is nothing to refuse.
+        let _ = ext.insert("session", Value::from(session.to_string()));
     }
     ext
 }

@@ -50,6 +50,9 @@ pub struct SessionGuard<J, F> {
     next: u64,
     /// As the provider names it.
     model: Option<String>,
+    begun: Vec<u64>,
+    /// The answer that the last message was of.
+    heard: Option<u64>,
     settled: Vec<Settled<J>>,
 }
 
@@ -63,11 +66,42 @@ struct Thread<J> {
 
 struct Waiting {
     thread: u64,
-    /// Only its own thread waits for it.
-    aside: bool,
+    of: Of,
+    /// Nothing more comes of its thread.
+    last: bool,
     bytes: usize,
     /// What may leave of it, once its thread says so.
     ready: Option<Released>,
+}
+
+/// What a message is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Answer,
+    /// A transcript, say: only its own thread waits for it.
+    Aside,
+    Nothing,
+}
+
+/// A message that may leave.
+#[derive(Debug)]
+pub struct Leaving {
+    pub part: Released,
+    /// Number of the answer that it is of.
+    pub answer: Option<u64>,
+    /// Nothing more of that answer comes.
+    pub last: bool,
+}
+
+/// How a thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// In good order: all of it may leave.
+    Ended,
+    /// By what it said.
+    Blocked,
+    /// With the session.
+    Abandoned,
 }
 
 /// What is known of a thread that has ended.
@@ -76,6 +110,17 @@ pub struct Settled<J> {
     pub report: Report,
     pub judge: J,
     pub facts: ResponseFacts,
+    /// Its number, if it is an answer.
+    pub answer: Option<u64>,
+    pub fate: Fate,
+    /// Something of it is still to leave.
+    pub waits: bool,
+}
+
+impl Fate {
+    fn of<T>(ended: &Result<T, Block>) -> Fate {
+        if ended.is_ok() { Self::Ended } else { Self::Blocked }
+    }
 }
 
 impl<J, F> std::fmt::Debug for SessionGuard<J, F> {
@@ -101,13 +146,14 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
             waiting_bytes: 0,
             next: 0,
             model: None,
+            begun: Vec::new(),
+            heard: None,
             settled: Vec::new(),
         }
     }
 
-    /// Takes a message; appends those that may leave, one [`Released`] each. What was appended before a block may leave all
-    /// the same.
-    pub fn feed(&mut self, message: &Bytes, out: &mut Vec<Released>) -> Result<(), Block> {
+    /// Takes a message; appends those that may leave. What was appended before a block may leave all the same.
+    pub fn feed(&mut self, message: &Bytes, out: &mut Vec<Leaving>) -> Result<(), Block> {
         let fed = self.take(message);
         self.leave(out);
         fed?;
@@ -118,7 +164,7 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
     }
 
     /// The provider has ended the session: what is under way is judged as far as it came.
-    pub fn finish(&mut self, out: &mut Vec<Released>) -> Result<(), Block> {
+    pub fn finish(&mut self, out: &mut Vec<Leaving>) -> Result<(), Block> {
         while !self.threads.is_empty() {
             self.end(0)?;
         }
@@ -147,6 +193,16 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         self.waiting_bytes
     }
 
+    /// The answer that the last message was of.
+    pub fn heard(&self) -> Option<u64> {
+        self.heard
+    }
+
+    /// The answers that have begun since this was asked last, by their numbers.
+    pub fn take_begun(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.begun)
+    }
+
     /// The threads that have ended since this was asked last, those with a block included.
     pub fn take_settled(&mut self) -> Vec<Settled<J>> {
         std::mem::take(&mut self.settled)
@@ -155,12 +211,13 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
     /// The same for all that are under way: nothing more is asked of them.
     pub fn abandon(&mut self) -> Vec<Settled<J>> {
         while !self.threads.is_empty() {
-            self.settle(0);
+            self.settle(0, Fate::Abandoned);
         }
         self.take_settled()
     }
 
     fn take(&mut self, message: &Bytes) -> Result<(), Block> {
+        self.heard = None;
         let thread = Doc::parse(message, Limits::default()).ok().and_then(|doc| (self.live.thread)(doc.root(message)));
         let Some(crate::surface::Thread { name, aside, once }) = thread else { return self.alone(message) };
         let id = *blake3::hash(name.as_bytes()).as_bytes();
@@ -176,6 +233,9 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
                 }
                 let guard = self.guard();
                 self.threads.push(Thread { id, number: self.next, aside, once, guard });
+                if !aside {
+                    self.begun.push(self.next);
+                }
                 self.next = self.next.wrapping_add(1);
                 self.threads.len() - 1
             }
@@ -184,7 +244,8 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         let thread = self.threads.remove(at);
         let number = thread.number;
         self.threads.push(thread);
-        self.wait((number, aside), message);
+        self.heard = (!aside).then_some(number);
+        self.wait((number, if aside { Of::Aside } else { Of::Answer }), message);
         let at = self.threads.len() - 1;
         let Some(thread) = self.threads.last_mut() else { return Ok(()) };
         let mut parts = Vec::new();
@@ -192,7 +253,7 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         let done = thread.guard.done();
         self.fill(number, parts);
         if let Err(block) = fed {
-            self.settle(at);
+            self.settle(at, Fate::Blocked);
             return Err(block);
         }
         if done { self.end(at) } else { Ok(()) }
@@ -202,11 +263,11 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
     fn alone(&mut self, message: &Bytes) -> Result<(), Block> {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        self.wait((number, false), message);
+        self.wait((number, Of::Nothing), message);
         let mut guard = self.guard();
         let mut parts = Vec::new();
         let ended = guard.feed(message, NOW, &mut parts).and_then(|()| guard.finish(NOW));
-        self.put_away(guard);
+        self.put_away(guard, None, Fate::of(&ended));
         parts.extend(ended?.tail);
         self.fill(number, parts);
         Ok(())
@@ -224,12 +285,12 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         let Some(thread) = self.threads.get_mut(at) else { return Ok(()) };
         let number = thread.number;
         let ended = thread.guard.finish(NOW);
-        self.settle(at);
+        self.settle(at, Fate::of(&ended));
         self.fill(number, ended?.tail);
         Ok(())
     }
 
-    fn settle(&mut self, at: usize) {
+    fn settle(&mut self, at: usize, fate: Fate) {
         if at >= self.threads.len() {
             return;
         }
@@ -240,13 +301,19 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
             }
             self.over.push_back(thread.id);
         }
-        self.put_away(thread.guard);
+        let answer = (!thread.aside).then_some(thread.number);
+        self.put_away(thread.guard, answer, fate);
     }
 
-    fn put_away(&mut self, guard: StreamGuard<J>) {
+    fn put_away(&mut self, guard: StreamGuard<J>, answer: Option<u64>, fate: Fate) {
         let StreamGuard { report, judge, facts, .. } = guard;
         self.model = facts.model.clone().or(self.model.take());
-        self.settled.push(Settled { report, judge, facts });
+        let last = answer.and_then(|number| self.waiting.iter_mut().rev().find(|one| one.thread == number));
+        let waits = last.is_some();
+        if let Some(last) = last {
+            last.last = true;
+        }
+        self.settled.push(Settled { report, judge, facts, answer, fate, waits });
     }
 
     /// The session cannot go on, whatever the policy says about failures: what it holds cannot be told apart any more.
@@ -260,13 +327,14 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
             reason: reason.into(),
             detectors: Vec::new(),
         });
-        self.settled.push(Settled { report, judge, facts: ResponseFacts::default() });
+        let (facts, fate) = (ResponseFacts::default(), Fate::Blocked);
+        self.settled.push(Settled { report, judge, facts, answer: None, fate, waits: false });
         block
     }
 
-    fn wait(&mut self, (thread, aside): (u64, bool), message: &Bytes) {
+    fn wait(&mut self, (thread, of): (u64, Of), message: &Bytes) {
         self.waiting_bytes += message.len();
-        self.waiting.push_back(Waiting { thread, aside, bytes: message.len(), ready: None });
+        self.waiting.push_back(Waiting { thread, of, last: false, bytes: message.len(), ready: None });
     }
 
     /// A thread lets its messages go in their order: each is that of the first which waits.
@@ -277,7 +345,7 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         }
     }
 
-    fn leave(&mut self, out: &mut Vec<Released>) {
+    fn leave(&mut self, out: &mut Vec<Leaving>) {
         // Threads aside that wait, of which nothing more may leave before.
         let mut behind: BTreeSet<u64> = BTreeSet::new();
         let mut at = 0;
@@ -285,8 +353,9 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
             if one.ready.is_some() && !behind.contains(&one.thread) {
                 let Some(one) = self.waiting.remove(at) else { break };
                 self.waiting_bytes = self.waiting_bytes.saturating_sub(one.bytes);
-                out.extend(one.ready);
-            } else if one.aside {
+                let (answer, last) = ((one.of == Of::Answer).then_some(one.thread), one.last);
+                out.extend(one.ready.map(|part| Leaving { part, answer, last }));
+            } else if one.of == Of::Aside {
                 behind.insert(one.thread);
                 at += 1;
             } else {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Setup, TEXT, judge};
-use super::{Block, Cause, Gap, SessionGuard};
+use super::{Block, Cause, Fate, Gap, SessionGuard};
 use crate::exchange::judge::PolicyJudge;
 use crate::surface::{SURFACES, Surface};
 
@@ -30,7 +30,7 @@ fn guard() -> Guard {
 fn run(guard: &mut Guard, messages: &[Value]) -> (Vec<String>, Option<Block>) {
     let mut out = Vec::new();
     let block = messages.iter().find_map(|message| guard.feed(&Bytes::from(message.to_string()), &mut out).err());
-    (out.iter().map(|part| String::from_utf8(part.bytes().to_vec()).unwrap()).collect(), block)
+    (out.iter().map(|one| String::from_utf8(one.part.bytes().to_vec()).unwrap()).collect(), block)
 }
 
 fn created(response: &str) -> Value {
@@ -70,7 +70,7 @@ fn an_innocent_session_is_what_it_was() {
     assert_eq!((guard.threads(), guard.held_bytes()), (1, messages[3].to_string().len()));
     let mut tail = Vec::new();
     assert_eq!(guard.finish(&mut tail), Ok(()));
-    assert_eq!((tail[0].bytes(), guard.held_bytes()), (&Bytes::from(messages[3].to_string()), 0));
+    assert_eq!((tail[0].part.bytes(), guard.held_bytes()), (&Bytes::from(messages[3].to_string()), 0));
     let models: Vec<_> = guard.take_settled().into_iter().map(|one| one.facts.model).collect();
     assert_eq!(models, vec![Some("m".to_owned()); 4]);
 }
@@ -119,7 +119,7 @@ fn nothing_forbidden_leaves_however_it_is_cut() {
         let mut tail = Vec::new();
         let block = block.or_else(|| guard.finish(&mut tail).err());
         assert_eq!(block.map(|block| block.cause), Some(Cause::Policy), "{messages:?}");
-        assert!(tail.iter().all(|part| !String::from_utf8_lossy(part.bytes()).contains("Night")));
+        assert!(tail.iter().all(|one| !String::from_utf8_lossy(one.part.bytes()).contains("Night")));
         let shown: String = out
             .iter()
             .map(|one| serde_json::from_str::<Value>(one).unwrap()["delta"].as_str().unwrap_or_default().to_owned())
@@ -127,6 +127,56 @@ fn nothing_forbidden_leaves_however_it_is_cut() {
         assert!(!shown.contains('P'), "{out:?}");
         let found: u64 = guard.abandon().iter().map(|one| one.judge.decided.findings_total).sum();
         assert!(found > 0);
+    }
+}
+
+/// Each answer is told apart, and which of its messages is the last; what was begun and how it ended is known by its number.
+#[test]
+fn answers_are_numbered_and_their_last_message_is_known() {
+    let mut guard = guard();
+    let (mut told, mut begun, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+    for message in [
+        created("a"),
+        heard("u", "Project"),
+        created("b"),
+        delta("b", "Project Night"),
+        delta("a", "yes"),
+        done("a", "yes"),
+        delta("b", "fall"),
+        done("b", "Project Nightfall"),
+        json!({"type": "rate_limits.updated", "rate_limits": []}),
+    ] {
+        let mut out = Vec::new();
+        guard.feed(&Bytes::from(message.to_string()), &mut out).unwrap();
+        told.extend(out.iter().map(|one| (one.answer, one.last)));
+        begun.extend(guard.take_begun());
+        settled.extend(guard.take_settled().into_iter().map(|one| (one.answer, one.fate, one.waits)));
+    }
+    let [a, b] = begun[..] else { panic!("{begun:?}") };
+    let of = |answer, last| (Some(answer), last);
+    assert_eq!(
+        told,
+        [of(a, false), of(b, false), of(b, false), of(a, false), of(a, true), of(b, false), of(b, true), (None, false)]
+    );
+    assert_eq!(settled, [(Some(a), Fate::Ended, true), (Some(b), Fate::Ended, true), (None, Fate::Ended, false)]);
+    assert_eq!(
+        guard.abandon().into_iter().map(|one| (one.answer, one.fate)).collect::<Vec<_>>(),
+        [(None, Fate::Abandoned)]
+    );
+}
+
+/// An answer that was silent too long has ended: what waits of it is the last of it, or nothing is.
+#[test]
+fn an_answer_that_was_silent_longest_ends_with_what_waits_of_it() {
+    for (first, waits) in [(created("a"), false), (delta("a", "Project"), true)] {
+        let mut guard = guard();
+        let (_, block) = run(&mut guard, &[first]);
+        assert_eq!(block, None);
+        let more: Vec<Value> = (0..super::session::THREADS_MAX).map(|n| created(&format!("r{n}"))).collect();
+        let (out, block) = run(&mut guard, &more);
+        assert_eq!((out.len(), block), (more.len() + usize::from(waits), None));
+        let settled = guard.take_settled();
+        assert_eq!((settled.len(), settled[0].answer, settled[0].waits), (1, Some(0), waits));
     }
 }
 

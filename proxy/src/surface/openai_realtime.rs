@@ -322,6 +322,13 @@ fn request_facts(root: Value<'_>, address: Address<'_>) -> RequestFacts {
         let tools = root.at(&[place, "tools"]).into_iter().flat_map(|tools| tools.children());
         facts.tools.extend(tools.filter_map(|tool| string(tool, "name").or_else(|| string(tool, "type"))));
     }
+    facts.tool_results.extend(
+        root.get("item")
+            .into_iter()
+            .chain(root.at(&["response", "input"]).into_iter().flat_map(|list| list.children()))
+            .filter(|item| kind(*item).as_deref() == Some("function_call_output"))
+            .filter_map(|item| string(item, "call_id")),
+    );
     facts.messages = u32::from(kind(root).as_deref() == Some("conversation.item.create"));
     facts
 }
