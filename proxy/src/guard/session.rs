@@ -13,10 +13,11 @@ use bytes::Bytes;
 use clyra_detectors::Engine;
 
 use super::judge::{Block, Cause, Gap, Judge, Report};
+use super::schema::Binding;
 use super::stream::{HELD_BYTES_MAX, StreamGuard};
 use super::witness::{Inspected, Released};
 use crate::json::{Doc, Limits};
-use crate::surface::{Live, ResponseFacts, Surface};
+use crate::surface::{Item, Live, ResponseFacts, Surface};
 
 /// Threads under way at one time. A conversation has one answer and a few transcripts, with others besides it a handful;
 /// beyond, the one that was silent longest is taken to have ended.
@@ -28,8 +29,11 @@ pub(super) const OVER_MAX: usize = 1_024;
 /// Messages that wait at one time, which bounds what is kept beside their bytes.
 const WAITING_MAX: usize = 1 << 16;
 
-/// No schema binds what is said here, so that nothing depends on time.
-const NOW: Duration = Duration::ZERO;
+/// Items that an answer is known to have. More than one makes.
+const ITEMS_MAX: usize = 256;
+
+/// Items of the client's own that are remembered: it is told of each within moments, if at all.
+const OWN_MAX: usize = 1_024;
 
 type Id = [u8; 32];
 
@@ -38,8 +42,14 @@ pub struct SessionGuard<J, F> {
     surface: &'static Surface,
     live: &'static Live,
     engine: Arc<Engine>,
-    /// Makes the judge of a thread.
+    /// Makes the judge of what no schema binds.
     judge: F,
+    /// What binds answers that begin now.
+    bond: Arc<Bond<J>>,
+    /// What items of the client's own say, the oldest first.
+    own: VecDeque<Id>,
+    /// Time since the session began.
+    now: Duration,
     /// The longest silent first.
     threads: Vec<Thread<J>>,
     over: VecDeque<Id>,
@@ -61,7 +71,23 @@ struct Thread<J> {
     number: u64,
     aside: bool,
     once: bool,
+    /// What binds it, if it is an answer, and the items that it is known to have.
+    bond: Option<Arc<Bond<J>>>,
+    items: Vec<Id>,
     guard: StreamGuard<J>,
+}
+
+/// What answers are held to.
+pub struct Bond<J> {
+    /// Makes the judge of an answer.
+    pub judge: Box<dyn Fn() -> J + Send + Sync>,
+    pub bindings: Vec<Binding>,
+}
+
+impl<J> std::fmt::Debug for Bond<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bond").field("bindings", &self.bindings).finish_non_exhaustive()
+    }
 }
 
 struct Waiting {
@@ -134,12 +160,20 @@ impl<J, F> std::fmt::Debug for SessionGuard<J, F> {
 }
 
 impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
-    pub fn new((surface, live): (&'static Surface, &'static Live), engine: Arc<Engine>, judge: F) -> Self {
+    pub fn new(
+        (surface, live): (&'static Surface, &'static Live),
+        engine: Arc<Engine>,
+        judge: F,
+        bond: Arc<Bond<J>>,
+    ) -> Self {
         Self {
             surface,
             live,
             engine,
             judge,
+            bond,
+            own: VecDeque::new(),
+            now: Duration::ZERO,
             threads: Vec::new(),
             over: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -152,8 +186,27 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         }
     }
 
-    /// Takes a message; appends those that may leave. What was appended before a block may leave all the same.
-    pub fn feed(&mut self, message: &Bytes, out: &mut Vec<Leaving>) -> Result<(), Block> {
+    /// From now on, answers that begin are held to this.
+    pub fn bind(&mut self, bond: Arc<Bond<J>>) {
+        self.bond = bond;
+    }
+
+    /// The client was let say this: what the provider tells of it is nothing that an answer says.
+    pub fn sent(&mut self, message: &Bytes) {
+        if self.bond.bindings.is_empty() {
+            return;
+        }
+        let Some(item) = self.item(message).and_then(|item| item.says) else { return };
+        if self.own.len() >= OWN_MAX {
+            self.own.pop_front();
+        }
+        self.own.push_back(*blake3::hash(item.as_bytes()).as_bytes());
+    }
+
+    /// Takes a message; appends those that may leave. What was appended before a block may leave all the same. `now` is the
+    /// time since the session began.
+    pub fn feed(&mut self, message: &Bytes, now: Duration, out: &mut Vec<Leaving>) -> Result<(), Block> {
+        self.now = now;
         let fed = self.take(message);
         self.leave(out);
         fed?;
@@ -161,6 +214,29 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
             return Err(self.refuse(Gap::Oversize, "the session is larger than can be held for inspection"));
         }
         Ok(())
+    }
+
+    /// When something will have been held too long; ask [`Self::tick`] then.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.threads.iter().filter_map(|thread| thread.guard.deadline()).min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Duration, out: &mut Vec<Leaving>) -> Result<(), Block> {
+        self.now = now;
+        let mut ticked = Ok(());
+        for at in 0..self.threads.len() {
+            let Some(thread) = self.threads.get_mut(at) else { break };
+            let (number, mut parts) = (thread.number, Vec::new());
+            ticked = thread.guard.tick(now, &mut parts);
+            self.fill(number, parts);
+            if ticked.is_err() {
+                self.settle(at, Fate::Blocked);
+                break;
+            }
+        }
+        self.leave(out);
+        ticked
     }
 
     /// The provider has ended the session: what is under way is judged as far as it came.
@@ -218,8 +294,10 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
 
     fn take(&mut self, message: &Bytes) -> Result<(), Block> {
         self.heard = None;
-        let thread = Doc::parse(message, Limits::default()).ok().and_then(|doc| (self.live.thread)(doc.root(message)));
-        let Some(crate::surface::Thread { name, aside, once }) = thread else { return self.alone(message) };
+        let doc = Doc::parse(message, Limits::default()).ok();
+        let thread = doc.as_ref().and_then(|doc| (self.live.thread)(doc.root(message)));
+        let item = doc.as_ref().and_then(|doc| (self.live.item)(doc.root(message)));
+        let Some(crate::surface::Thread { name, aside, once }) = thread else { return self.alone(message, item) };
         let id = *blake3::hash(name.as_bytes()).as_bytes();
         if self.over.contains(&id) {
             // Clients put it together with what has left: it was never settled.
@@ -231,8 +309,9 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
                 if self.threads.len() >= THREADS_MAX {
                     self.end(0)?;
                 }
-                let guard = self.guard();
-                self.threads.push(Thread { id, number: self.next, aside, once, guard });
+                let bond = (!aside).then(|| Arc::clone(&self.bond));
+                let guard = self.guard(bond.as_deref());
+                self.threads.push(Thread { id, number: self.next, aside, once, bond, items: Vec::new(), guard });
                 if !aside {
                     self.begun.push(self.next);
                 }
@@ -241,15 +320,18 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
             }
         };
         // It is the one that was heard of last.
-        let thread = self.threads.remove(at);
+        let mut thread = self.threads.remove(at);
         let number = thread.number;
+        if let Some(item) = item.and_then(|item| item.id).filter(|_| thread.items.len() < ITEMS_MAX) {
+            thread.items.push(*blake3::hash(item.as_bytes()).as_bytes());
+        }
         self.threads.push(thread);
         self.heard = (!aside).then_some(number);
         self.wait((number, if aside { Of::Aside } else { Of::Answer }), message);
         let at = self.threads.len() - 1;
         let Some(thread) = self.threads.last_mut() else { return Ok(()) };
         let mut parts = Vec::new();
-        let fed = thread.guard.feed(message, NOW, &mut parts);
+        let fed = thread.guard.feed(message, self.now, &mut parts);
         let done = thread.guard.done();
         self.fill(number, parts);
         if let Err(block) = fed {
@@ -259,23 +341,61 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
         if done { self.end(at) } else { Ok(()) }
     }
 
+    fn item(&self, message: &Bytes) -> Option<Item> {
+        let doc = Doc::parse(message, Limits::default()).ok()?;
+        (self.live.item)(doc.root(message))
+    }
+
+    /// The answer under way that an item is of.
+    fn owner(&self, item: &Item) -> Option<usize> {
+        let id = *blake3::hash(item.id.as_ref()?.as_bytes()).as_bytes();
+        self.threads.iter().position(|thread| thread.items.contains(&id))
+    }
+
+    /// What binds an item that is told by itself: what binds its answer, unless the client has said it.
+    fn bond_of(&self, item: &Item, owner: Option<usize>) -> Option<Arc<Bond<J>>> {
+        let says = *blake3::hash(item.says.as_ref()?.as_bytes()).as_bytes();
+        if self.own.contains(&says) {
+            return None;
+        }
+        let answer = owner.and_then(|at| self.threads.get(at));
+        Some(answer.and_then(|answer| answer.bond.clone()).unwrap_or_else(|| Arc::clone(&self.bond)))
+    }
+
     /// A message that belongs to nothing else.
-    fn alone(&mut self, message: &Bytes) -> Result<(), Block> {
+    fn alone(&mut self, message: &Bytes, item: Option<Item>) -> Result<(), Block> {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         self.wait((number, Of::Nothing), message);
-        let mut guard = self.guard();
+        let owner = item.as_ref().and_then(|item| self.owner(item));
+        let bond = item.as_ref().and_then(|item| self.bond_of(item, owner));
+        let mut guard = self.guard(bond.as_deref());
+        if item.is_some_and(|item| item.complete) {
+            guard.facts.finish_reason = Some("stop".to_owned());
+        }
         let mut parts = Vec::new();
-        let ended = guard.feed(message, NOW, &mut parts).and_then(|()| guard.finish(NOW));
+        let ended = guard.feed(message, self.now, &mut parts).and_then(|()| guard.finish(self.now));
+        if let Some((at, answer)) =
+            owner.and_then(|at| Some((at, self.threads.get_mut(at)?))).filter(|_| ended.is_err())
+        {
+            // It is the answer that says what it may not.
+            answer.guard.judge.share(&guard.judge);
+            self.settle(at, Fate::Blocked);
+        }
         self.put_away(guard, None, Fate::of(&ended));
         parts.extend(ended?.tail);
         self.fill(number, parts);
         Ok(())
     }
 
-    fn guard(&self) -> StreamGuard<J> {
+    fn guard(&self, bond: Option<&Bond<J>>) -> StreamGuard<J> {
         let engine = Arc::clone(&self.engine);
-        let mut guard = StreamGuard::new(self.surface, engine, (self.judge)(), Vec::new());
+        let (judge, bindings) = match bond {
+            Some(bond) => ((bond.judge)(), bond.bindings.clone()),
+            None => ((self.judge)(), Vec::new()),
+        };
+        let mut guard = StreamGuard::new(self.surface, engine, judge, bindings);
+        guard.open_at_once();
         guard.facts.model.clone_from(&self.model);
         guard
     }
@@ -284,7 +404,7 @@ impl<J: Judge, F: Fn() -> J> SessionGuard<J, F> {
     fn end(&mut self, at: usize) -> Result<(), Block> {
         let Some(thread) = self.threads.get_mut(at) else { return Ok(()) };
         let number = thread.number;
-        let ended = thread.guard.finish(NOW);
+        let ended = thread.guard.finish(self.now);
         self.settle(at, Fate::of(&ended));
         self.fill(number, ended?.tail);
         Ok(())

@@ -1,6 +1,7 @@
 //! OpenAI realtime: a client and a provider that speak WebSocket through the sidecar, event by event.
 
 mod answers;
+mod schemas;
 
 use bytes::Bytes;
 use clyra::surface::coverage::{Part, Spot};
@@ -544,29 +545,6 @@ async fn a_handshake_that_fails_is_answered_over_http() {
     let answer = shake(&world, "/v1/realtime?model=Project%20Nightjar&x=Project Nightjar", KEY).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     world.end().await;
-}
-
-/// What cannot be kept in a session is not promised.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_binds_answers_to_a_schema_opens_no_session() {
-    for (schema, opens) in [
-        ("schema: tool_parameters", false),
-        ("schema: a.json", false),
-        ("schema: a.json, match: 'request.surface == \"openai.chat\"'", true),
-        ("schema: a.json, stream: observe", true),
-        ("schema: from_request", true),
-    ] {
-        let provider = Provider::start().await;
-        let policy = format!("{}schemas: [{{id: a, {schema}}}]\n", policy("enforce", "block", "block"));
-        let sidecar = Sidecar::start_with(&policy, &provider.url, &[("a.json", "{}")], |_| {}).await;
-        let world = World { provider, sidecar };
-        match world.try_open(PATH, &[]).await {
-            Ok(_) => assert!(opens, "{schema}"),
-            Err(Error::Http(answer)) => assert!(!opens && answer.status() == 400, "{schema}: {answer:?}"),
-            Err(error) => panic!("{error}"),
-        }
-        world.end().await;
-    }
 }
 
 /// A provider that answers each connection with these bytes.

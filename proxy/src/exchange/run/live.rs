@@ -10,6 +10,7 @@
 mod asked;
 mod end;
 mod handshake;
+mod offered;
 mod outbox;
 mod parts;
 mod patience;
@@ -28,12 +29,13 @@ use crate::exchange::held::Share;
 use crate::exchange::judge::PolicyJudge;
 use crate::exchange::live::{Came, Ending, Kind, LiveDownstream, LiveError, LiveUpstream, Opened, Stops};
 use crate::exchange::ports::RequestHead;
-use crate::guard::{self, Gap, Leaving, Report, SessionGuard};
+use crate::guard::{self, Block, Bond, Gap, Leaving, Report, SessionGuard};
 use crate::siem;
 use crate::surface::{Live, Surface};
 use crate::wire::websocket::Message;
 use asked::Asked;
 use end::End;
+use offered::Offered;
 use outbox::Outbox;
 use parts::Whole;
 use patience::Patience;
@@ -52,7 +54,7 @@ pub async fn live(gateway: &Gateway, head: RequestHead, surface: &'static Surfac
     // Where the client names no run, the session is one.
     exchange.record.labels.run_id.get_or_insert_with(|| head.request_id.to_string());
     match exchange.open_session(&head, down).await {
-        Ok(Some((context, opened))) => exchange.session(live, context, opened, down).await,
+        Ok(Some(open)) => exchange.session(live, open, down).await,
         Ok(None) => {}
         Err(Stop::Gone) => {
             exchange.record.verdict = Verdict::AbortedByClient;
@@ -75,6 +77,8 @@ struct Session<'g> {
     guard: SessionGuard<PolicyJudge, MakeJudge>,
     /// What the client has said that no answer has come to yet.
     asked: Asked,
+    /// The tools that answers may call.
+    offered: Offered,
     /// What is on its way to the client.
     outbox: Outbox<'g>,
     /// Everything that the client was sent.
@@ -84,14 +88,22 @@ struct Session<'g> {
     rooms: (Share, Share),
     stops: Stops,
     patience: Patience,
+    begun: Instant,
+}
+
+/// What the handshake has come to.
+struct Open {
+    context: Arc<Context>,
+    /// What answers are held to from the start.
+    bond: Arc<Bond<PolicyJudge>>,
+    opened: Opened,
 }
 
 impl<'g> Exchange<'g> {
     async fn session(
         &mut self,
         live: &'static Live,
-        context: Arc<Context>,
-        opened: Opened,
+        Open { context, bond, opened }: Open,
         down: &mut dyn LiveDownstream,
     ) {
         let clock = Instant::now();
@@ -103,18 +115,20 @@ impl<'g> Exchange<'g> {
         let engine = Arc::clone(&self.gateway.engine);
         let mut session = Session {
             context,
-            guard: SessionGuard::new((self.surface, live), engine, judge),
+            guard: SessionGuard::new((self.surface, live), engine, judge, Arc::clone(&bond)),
             asked: Asked::default(),
+            offered: Offered::new(bond),
             outbox: Outbox::default(),
             events: self.event_tree(),
             whole: Whole::default(),
             rooms: (self.gateway.held.share(), self.gateway.held.share()),
             stops: down.stops(),
             patience: Patience::new(clock),
+            begun: clock,
         };
         self.record.response.inspected = true;
         let end = loop {
-            if let Err(end) = self.turn(&mut session, down, &mut *up).await {
+            if let Err(end) = self.turn(&mut session, live, down, &mut *up).await {
                 break end;
             }
         };
@@ -126,6 +140,7 @@ impl<'g> Exchange<'g> {
     async fn turn(
         &mut self,
         session: &mut Session<'g>,
+        live: &'static Live,
         down: &mut dyn LiveDownstream,
         up: &mut dyn LiveUpstream,
     ) -> Result<(), End> {
@@ -134,6 +149,7 @@ impl<'g> Exchange<'g> {
         if drains && session.guard.answers() == 0 && !waits {
             return Err(End::Stopping);
         }
+        let held = session.guard.deadline().filter(|_| !waits).map(|deadline| session.begun + deadline);
         tokio::select! {
             ending = session.stops.next(!drains) => match ending {
                 Ending::Cut => return Err(End::Stopping),
@@ -143,9 +159,12 @@ impl<'g> Exchange<'g> {
                 }
             },
             () = sleep_until(session.patience.until()) => return Err(if drains { End::Stopping } else { End::TooLong }),
+            () = sleep_until(held.unwrap_or(session.begun)), if held.is_some() => {
+                return self.held_too_long(session);
+            }
             () = session.outbox.due(), if waits => return self.leave(session, down).await,
             asked = down.receive(&mut session.rooms.0), if hears => match asked {
-                Ok(Came::Message(message)) => self.asked(session, message, up).await?,
+                Ok(Came::Message(message)) => self.asked(session, live, message, up).await?,
                 Ok(Came::Control) => down.flush().await.map_err(|_| End::ClientGone)?,
                 Ok(Came::Close(close)) => return Err(End::ClientCloses(close)),
                 Err(LiveError::Gone) => return Err(End::ClientGone),
@@ -170,7 +189,7 @@ impl<'g> Exchange<'g> {
         let kind = Kind::of(&message);
         let mut parts = Vec::new();
         let fed = match kind {
-            Kind::Text => session.guard.feed(&bytes, &mut parts),
+            Kind::Text => session.guard.feed(&bytes, session.begun.elapsed(), &mut parts),
             Kind::Binary => {
                 // No event is binary. Where the policy lets pass what cannot be read, it does not wait for anything.
                 let mut judge = PolicyJudge::response(Arc::clone(&session.context), 200, Default::default());
@@ -184,11 +203,28 @@ impl<'g> Exchange<'g> {
         if let Some(answer) = session.guard.heard().and_then(|number| session.outbox.answer(number)) {
             answer.exchange.note_received(&bytes);
         }
+        self.guarded(session, (fed, parts), kind)
+    }
+
+    /// What is held has been held too long.
+    fn held_too_long(&mut self, session: &mut Session<'g>) -> Result<(), End> {
+        let mut parts = Vec::new();
+        let ticked = session.guard.tick(session.begun.elapsed(), &mut parts);
+        self.guarded(session, (ticked, parts), Kind::Text)
+    }
+
+    /// What the guard says now: what has ended, what leaves, and what may not.
+    fn guarded(
+        &mut self,
+        session: &mut Session<'g>,
+        (result, parts): (Result<(), Block>, Vec<Leaving>),
+        kind: Kind,
+    ) -> Result<(), End> {
         let settled = session.guard.take_settled();
-        self.settle(session, settled, fed.as_ref().err());
+        self.settle(session, settled, result.as_ref().err());
         session.outbox.extend(parts, kind);
         let room = self.held_answer.set(session.guard.held_bytes().saturating_add(session.outbox.bytes()));
-        fed.map_err(End::Blocked)?;
+        result.map_err(End::Blocked)?;
         room.map_err(|_| End::NoRoom)
     }
 }

@@ -20,7 +20,7 @@ use crate::exchange::record::Side;
 use crate::guard::{self, Block, Cause, Gap, Inspected, Report};
 use crate::json::{Doc, Limits};
 use crate::siem;
-use crate::surface::{Address, RequestFacts, Shown};
+use crate::surface::{Address, Live, Offer, RequestFacts, Shown};
 use crate::wire::websocket::Message;
 
 /// Longest id of a client's event that is said again in an error.
@@ -48,6 +48,7 @@ struct Said {
     bytes: Bytes,
     side: Side,
     facts: RequestFacts,
+    offer: Offer,
     /// The id that the client gave it, as JSON, unless something was found in it.
     id: Option<String>,
 }
@@ -91,19 +92,29 @@ impl<'g> Exchange<'g> {
     pub(super) async fn asked(
         &mut self,
         session: &mut Session<'g>,
+        live: &'static Live,
         message: Message,
         up: &mut dyn LiveUpstream,
     ) -> Result<(), End> {
         let (kind, bytes) = (Kind::of(&message), message.bytes().clone());
         drop(message);
         self.record.request_body.bytes += bytes.len() as u64;
-        let mut said = Said { bytes, side: Side::default(), facts: RequestFacts::default(), id: None };
+        let mut said =
+            Said { bytes, side: Side::default(), facts: RequestFacts::default(), offer: Offer::Nothing, id: None };
         if self.held.set(said.bytes.len()).is_err() {
             self.not_sent(session, &Reason::NoRoom, said);
             return Ok(());
         }
-        let result = match self.inspect_message(&session.context, &mut said, kind).await {
+        let inspected = match self.inspect_message(&session.context, live, &mut said, kind).await {
+            Ok(inspected) => match self.offer(session, said.offer, &said.facts).await {
+                Ok(()) => Ok(inspected),
+                Err(block) => Err(Refused::Block(block)),
+            },
+            Err(refused) => Err(refused),
+        };
+        let result = match inspected {
             Ok(inspected) => {
+                session.guard.sent(inspected.bytes());
                 self.note_asked(&said.facts);
                 session.asked.note(self, said);
                 up.send(inspected, kind).await.map_err(|_| End::UpstreamGone)
@@ -121,6 +132,7 @@ impl<'g> Exchange<'g> {
     async fn inspect_message(
         &mut self,
         context: &Arc<Context>,
+        live: &'static Live,
         said: &mut Said,
         kind: Kind,
     ) -> Result<Inspected, Refused> {
@@ -133,6 +145,7 @@ impl<'g> Exchange<'g> {
             return pass_message(context, said, Gap::Unreadable, Cause::BadRequest);
         };
         let root = doc.root(&bytes);
+        said.offer = (live.offer)(root);
         said.facts = (self.surface.request_facts)(root, Address { path: "", query: None });
         let id = root.get("event_id").and_then(|id| id.as_str()).filter(|id| id.len() <= EVENT_ID_BYTES_MAX);
         let id = id.map(|id| serde_json::Value::from(id.into_owned()).to_string());

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use clyra_policy::{Action, Facts, Mode, SchemaRule, SchemaSource, StreamMode};
 use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::super::{Context, Exchange, Stop, own_query};
+use super::Open;
 use crate::exchange::headers;
 use crate::exchange::judge::PolicyJudge;
-use crate::exchange::live::{LiveDownstream, LiveReply, LiveRequest, Opened};
+use crate::exchange::live::{LiveDownstream, LiveReply, LiveRequest};
 use crate::exchange::lock::Bound;
 use crate::exchange::ports::{RequestHead, ResponseHead};
 use crate::exchange::record::{Part, Side};
-use crate::guard::{self, Block, Cause, Inspected, Report};
-use crate::surface::Address;
+use crate::guard::{self, Inspected, Report};
+use crate::surface::{Address, RequestFacts};
 use crate::wire::websocket;
 
 const NO_KEY: &str = "the handshake has no key, or one that is none";
@@ -27,7 +27,7 @@ impl Exchange<'_> {
         &mut self,
         head: &RequestHead,
         down: &mut dyn LiveDownstream,
-    ) -> Result<Option<(Arc<Context>, Opened)>, Stop> {
+    ) -> Result<Option<Open>, Stop> {
         let key = handshake(&head.headers).map_err(Stop::Malformed)?;
         self.admit(head)?;
         let empty = Bytes::from_static(b"{}");
@@ -37,7 +37,7 @@ impl Exchange<'_> {
         self.note_facts(&facts);
         let context = self.context(head, &facts, 0);
         let judged = self.judge_handshake(head, &context)?;
-        self.unbound(&context)?;
+        let bond = self.bond(&context, RequestFacts::default()).await?;
         let (provider, path) = self.provider(head)?;
         self.record.upstream = Some(Arc::clone(&provider.name));
         let path_and_query = head.query.as_ref().map_or(path.clone(), |query| format!("{path}?{query}"));
@@ -71,7 +71,7 @@ impl Exchange<'_> {
         self.started = true;
         self.record.part = Part::Session;
         down.switch(ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers: answered }).await?;
-        Ok(Some((context, opened)))
+        Ok(Some(Open { context, bond, opened }))
     }
 
     /// Rules may be about the handshake as such, and texts may stand in its address.
@@ -83,23 +83,6 @@ impl Exchange<'_> {
         let judged = guard::handshake(&self.gateway.engine, (&path, &query), &mut judge, &mut report);
         self.record.request = Side { report, decided: Some(judge.decided), inspected: true };
         Ok(judged?)
-    }
-
-    /// A policy that holds answers on this route, or calls of tools, to a schema cannot be kept here. What it would only
-    /// record, or what the request would have to ask for, is nothing to stop for.
-    fn unbound(&self, context: &Context) -> Result<(), Stop> {
-        let asked = Facts::new(&context.caller, &context.request, context.now_unix_s);
-        let blocks = |rule: &SchemaRule| {
-            let observes = rule.stream == StreamMode::Observe || rule.on_violation == Action::Allow;
-            !observes && !matches!(rule.source, SchemaSource::FromRequest)
-        };
-        let bound = self.gateway.policy.schemas_for(&asked).map_or(true, |rules| rules.into_iter().any(blocks));
-        if bound && self.gateway.policy.mode() == Mode::Enforce {
-            let reason =
-                "the policy binds answers of this endpoint to a schema, which cannot be kept in a session".into();
-            return Err(Block { cause: Cause::BadRequest, rule: None, reason, detectors: Vec::new() }.into());
-        }
-        Ok(())
     }
 }
 

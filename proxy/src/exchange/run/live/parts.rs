@@ -97,6 +97,7 @@ impl<'g> Exchange<'g> {
             std::mem::take(&mut session.asked).ask(&mut exchange);
             exchange.open();
             let events = self.event_tree();
+            session.offered.begun();
             session.outbox.answers.push(Answer { number, exchange, events, fate: None, is_whole: false });
         }
         Ok(())
@@ -121,6 +122,11 @@ impl<'g> Exchange<'g> {
             if over {
                 session.outbox.end(number);
             }
+        }
+        if session.guard.answers() == 0
+            && let Some(bond) = session.offered.rest()
+        {
+            session.guard.bind(bond);
         }
     }
 
