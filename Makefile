@@ -90,7 +90,7 @@ leak-matrix: ## print where a forbidden text could leak and that it does not
 	@$(SCRIPTS)/prerequisites.sh build
 	CLYRA_PRINT_MATRIX=1 $(CARGO_TEST) --test e2e matrix -- --nocapture --test-threads=1
 
-crash: ## kill -9 under load 200 times (CYCLES=200); no completed answer may lose its receipts
+crash: ## kill -9 under load 200 times (CYCLES=200), and under sessions; no completed answer may lose its receipts
 	@$(SCRIPTS)/prerequisites.sh build
 	CLYRA_CRASH_CYCLES=$(or $(CYCLES),200) $(CARGO_TEST) --test crash killed -- --nocapture
 

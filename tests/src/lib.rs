@@ -6,6 +6,7 @@ pub mod ask;
 pub mod client;
 pub mod encode;
 pub use clyra_campaigns::journal;
+pub mod live;
 pub mod process;
 pub mod puppet;
 pub mod recorded;

@@ -239,6 +239,8 @@ impl Judge for Recorder {
         None
     }
 
+    fn share(&mut self, _: &Self) {}
+
     fn stored(&mut self, _: &[String]) -> Result<bool, Block> {
         Ok(true)
     }

@@ -9,11 +9,12 @@ use clyra_receipts::receipt::{
 };
 
 use super::lineage::{MADE, on_record};
-use super::record::{Passed, Record, Side};
+use super::record::{Part, Passed, Record, Side};
 use crate::guard::Gap;
 
 /// Members of `ext`, beside [`MADE`].
 const CHOICES_ENDED: &str = "choices_ended";
+const SESSION: &str = "session";
 const WOULD_REPAIR: &str = "would_repair";
 
 /// Ids of one answer that stand in its receipt. Few answers have more than some ten items.
@@ -30,25 +31,24 @@ pub(super) fn attempt(record: &Record, engine: &Engine) -> Attempt {
         checks: checks(&record.request, engine),
         findings: findings(&record.request),
         coverage: coverage(record),
-        ext: Default::default(),
+        ext: of_session(record),
     }
 }
 
 /// The receipt that is durable before the last byte of the answer.
 pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Outcome {
-    let mut rows = checks(&record.response, engine);
-    rows.extend(schema_checks(record));
-    let mut found = findings(&record.response);
-    if record.question.decided.is_some() {
-        rows.extend(checks(&record.question, engine));
-        found.extend(findings(&record.question));
-    }
+    // Nothing of a session's client was there yet when its attempt was written.
+    let asked = Some(&record.request).filter(|_| record.part == Part::Session);
+    let question = Some(&record.question).filter(|question| question.decided.is_some());
+    let sides = || asked.into_iter().chain([&record.response]).chain(question);
+    let mut checks: Vec<Check> = sides().flat_map(|side| checks(side, engine)).collect();
+    checks.extend(schema_checks(record));
     Outcome {
         id: record.id,
         attempt_seq,
         run: run(record),
         caller: caller(record),
-        request: None,
+        request: asked.map(|_| request(record)),
         upstream: upstream(record),
         response: response(record),
         stream: record.events.as_ref().map(|(events, root)| StreamRecord {
@@ -56,8 +56,8 @@ pub(super) fn outcome(record: &Record, attempt_seq: u64, engine: &Engine) -> Out
             held_max_bytes: record.response.report.held_bytes_max,
             root: root.clone(),
         }),
-        checks: rows,
-        findings: found,
+        checks,
+        findings: sides().flat_map(findings).collect(),
         schema: schema(record),
         policy: policy(record),
         coverage: coverage(record),
@@ -249,10 +249,10 @@ fn schema(record: &Record) -> Option<SchemaRecord> {
     })
 }
 
-/// What the format of receipts has no member for: choices that were ended alone, what the answer made, and the kinds of
-/// damage that would have been mended where nothing is touched.
+/// What the format of receipts has no member for: the session that this is a part of, choices that were ended alone, what the
+/// answer made, and the kinds of damage that would have been mended where nothing is touched.
 fn ext(record: &Record) -> Ext {
-    let mut ext = Ext::default();
+    let mut ext = of_session(record);
     let ended = &record.response.report.schema.ended;
     if !ended.is_empty() {
         let list = ended.iter().map(|choice| Value::from(choice.to_string())).collect::<Vec<_>>();
@@ -267,6 +267,15 @@ fn ext(record: &Record) -> Ext {
     if !would.is_empty() {
         let kinds = would.keys().copied().collect::<Vec<_>>().join(",");
         let _ = ext.insert(WOULD_REPAIR, Value::from(kinds));
+    }
+    ext
+}
+
+fn of_session(record: &Record) -> Ext {
+    let mut ext = Ext::default();
+    if let Some(session) = record.session() {
+        // Hexadecimal digits: there is nothing to refuse.
+        let _ = ext.insert(SESSION, Value::from(session.to_string()));
     }
     ext
 }
@@ -314,7 +323,7 @@ mod tests {
     #[test]
     fn what_stands_below_ext_is_in_the_specification() {
         let spec = include_str!("../../../receipts/SPEC.md");
-        for name in [CHOICES_ENDED, MADE, WOULD_REPAIR] {
+        for name in [CHOICES_ENDED, MADE, SESSION, WOULD_REPAIR] {
             assert!(spec.contains(&format!("| `{name}` |")), "{name}");
         }
     }

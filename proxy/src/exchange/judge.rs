@@ -339,6 +339,12 @@ impl Judge for PolicyJudge {
         pins.compare(server, tools)
     }
 
+    fn share(&mut self, of: &Self) {
+        let room = BREACHES_MAX.saturating_sub(self.decided.breaches.len());
+        self.decided.breaches.extend(of.decided.breaches.iter().take(room).cloned());
+        self.decided.action = self.decided.action.max(of.decided.action);
+    }
+
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block> {
         if self.decided.breaches.len() < BREACHES_MAX {
             self.decided.breaches.push(breach.clone());

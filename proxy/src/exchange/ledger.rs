@@ -20,7 +20,9 @@ pub struct Ledger {
 pub struct Pending {
     answer: oneshot::Receiver<Result<Token, AppendError>>,
     /// The answer, where it was looked for before it was waited for.
-    known: Option<Result<Token, AppendError>>,
+    known: Option<Result<Token, LedgerError>>,
+    /// When somebody began to wait.
+    since: Option<Instant>,
     metrics: Arc<Metrics>,
 }
 
@@ -55,7 +57,7 @@ impl Ledger {
             metrics.receipt_wait.observe(since.elapsed().as_secs_f64());
             let _ = done.send(result);
         }));
-        Pending { answer, known: None, metrics: Arc::clone(&self.metrics) }
+        Pending { answer, known: None, since: None, metrics: Arc::clone(&self.metrics) }
     }
 
     pub fn log(&self) -> &Log {
@@ -67,19 +69,26 @@ impl Pending {
     /// True when it is known already that the receipt will not be written: the log is full, failed, closed or overloaded.
     pub fn is_refused(&mut self) -> bool {
         if self.known.is_none() {
-            self.known = self.answer.try_recv().ok();
+            self.known = self.answer.try_recv().ok().map(|result| result.map_err(LedgerError::from));
         }
         matches!(self.known, Some(Err(_)))
     }
 
+    /// Waits until it is known whether the receipt is on disk. Cancel-safe: whoever has something else to do meanwhile comes
+    /// back.
+    pub async fn known(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+        if self.known.is_none() {
+            let result = (&mut self.answer).await;
+            self.known = Some(result.map_err(|_| LedgerError::Stopped).and_then(|result| Ok(result?)));
+        }
+    }
+
     /// Waits until the receipt is on disk.
-    pub async fn durable(self) -> Result<Token, LedgerError> {
-        let since = Instant::now();
-        let result = match self.known {
-            Some(result) => result,
-            None => self.answer.await.map_err(|_| LedgerError::Stopped)?,
-        };
-        self.metrics.receipt_blocked.observe(since.elapsed().as_secs_f64());
-        Ok(result?)
+    pub async fn durable(mut self) -> Result<Token, LedgerError> {
+        self.known().await;
+        let waited = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        self.metrics.receipt_blocked.observe(waited.as_secs_f64());
+        self.known.unwrap_or(Err(LedgerError::Stopped))
     }
 }

@@ -131,6 +131,14 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// The same where nobody can be asked again.
+    pub fn unasked(mut self) -> Bound {
+        self.bindings.iter_mut().for_each(|binding| binding.terms.ask_again = None);
+        self
+    }
+}
+
 impl Contracts {
     /// Compiles every schema of the policy.
     pub fn new(policy: &Policy) -> Result<Contracts, SchemaError> {

@@ -82,6 +82,20 @@ impl Side {
         self.add(&more);
     }
 
+    fn has_findings(&self) -> bool {
+        self.decided.as_ref().is_some_and(|decided| decided.findings_total > 0)
+    }
+
+    /// What holds of the whole as soon as it holds of a part.
+    fn cover(&mut self, part: &Side) {
+        self.report.gaps.extend(part.report.gaps.iter().copied());
+        let Some(decided) = &part.decided else { return };
+        let own = self.decided.get_or_insert_with(Decided::none);
+        own.action = own.action.max(decided.action);
+        own.rules.extend(decided.rules.iter().cloned());
+        own.exceptions.extend(decided.exceptions.iter().cloned());
+    }
+
     /// What was seen and found in another answer to the same request, of which nothing is shown.
     pub fn add(&mut self, other: &Side) {
         for (channel, bytes) in &other.report.bytes {
@@ -116,10 +130,21 @@ pub struct Passed {
     pub commit: Option<clyra_receipts::Commitment>,
 }
 
+/// What of a conversation an exchange is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// A session, of which what belongs together is an exchange of its own.
+    Session,
+    /// A part of the session with this id.
+    Of(Uuid),
+}
+
 /// The whole story of one exchange.
 #[derive(Debug)]
 pub struct Record {
     pub id: Uuid,
+    pub part: Part,
     pub started: Instant,
     pub labels: Labels,
     pub caller: Caller,
@@ -166,12 +191,66 @@ impl Record {
         ids.filter(move |_| made && self.method == "POST")
     }
 
+    /// The record of a part of this session that begins now.
+    pub fn part(&self) -> Record {
+        Record {
+            id: Uuid::now_v7(),
+            part: Part::Of(self.id),
+            started: Instant::now(),
+            labels: self.labels.clone(),
+            caller: self.caller.clone(),
+            known_caller: self.known_caller,
+            method: self.method.clone(),
+            route: self.route.clone(),
+            surface: self.surface,
+            model: self.model.clone(),
+            stream: self.stream,
+            messages: 0,
+            tools: self.tools.clone(),
+            parents: Vec::new(),
+            upstream: self.upstream.clone(),
+            mode: self.mode,
+            policy_hash: self.policy_hash.clone(),
+            request_body: Passed::default(),
+            request: Side::default(),
+            question: Side::default(),
+            response: Side::default(),
+            facts: ResponseFacts::default(),
+            called: Called::default(),
+            received: Passed::default(),
+            released: Passed::default(),
+            events: None,
+            verdict: Verdict::Errored,
+            code: None,
+            rule: None,
+            status: None,
+            first_release_us: None,
+        }
+    }
+
+    /// The session that this is a part of.
+    pub fn session(&self) -> Option<Uuid> {
+        match self.part {
+            Part::Of(session) => Some(session),
+            Part::Whole | Part::Session => None,
+        }
+    }
+
+    /// What held in a part of the session held in the session: what was not inspected, what was decided and by which rules.
+    /// What can be counted is counted in the part only.
+    pub fn cover(&mut self, part: &Record) {
+        self.request.cover(&part.request);
+        self.response.cover(&part.response);
+    }
+
     /// Takes out of the names what must not go on record: those that something is found in, and the ends of long ones.
     pub fn withhold(&mut self, engine: &Arc<Engine>) {
         let of_request = [&mut self.model].into_iter().chain(&mut self.tools);
         let of_answer = [&mut self.facts.model, &mut self.facts.finish_reason].into_iter().flatten();
-        withhold(&self.request, of_request, engine);
-        withhold(&self.response, of_answer, engine);
+        // The names in a session's parts may be of a document that was inspected in another part.
+        let anywhere = self.part != Part::Whole;
+        withhold(anywhere || self.request.has_findings(), of_request, engine);
+        withhold(anywhere || self.response.has_findings(), of_answer, engine);
     }
 
     /// The strictest action that was decided in either direction, applied or not.
@@ -184,6 +263,9 @@ impl Record {
     pub fn decision(&self) -> &'static str {
         match self.verdict {
             Verdict::Blocked | Verdict::Denied => "block",
+            // Of a session, it is its parts that say more.
+            Verdict::Redacted => "redact",
+            Verdict::Repaired => "repair",
             _ if self.surface == UNKNOWN_SURFACE => "bypass",
             _ if self.takes_out() => "redact",
             _ if self.response.report.schema.repairs.any() => "repair",
@@ -276,8 +358,7 @@ impl Record {
 }
 
 /// Names are of the document that was inspected: only where something was found can they hold it.
-fn withhold<'n>(side: &Side, names: impl Iterator<Item = &'n mut String>, engine: &Arc<Engine>) {
-    let found_any = side.decided.as_ref().is_some_and(|decided| decided.findings_total > 0);
+fn withhold<'n>(found_any: bool, names: impl Iterator<Item = &'n mut String>, engine: &Arc<Engine>) {
     for name in names {
         let mut found = Vec::new();
         if found_any {

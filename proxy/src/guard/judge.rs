@@ -139,6 +139,12 @@ pub trait Judge: Send {
     /// block that results.
     fn gap(&mut self, gap: Gap, side: Cause) -> Option<Block>;
     fn schema(&mut self, breach: &SchemaBreach) -> Option<Block>;
+
+    /// What another judge was told of broken schemas was told of this one's answer.
+    fn share(&mut self, of: &Self)
+    where
+        Self: Sized;
+
     /// The request names these things that the provider keeps. False where it is not known what they are, and the policy lets
     /// that pass.
     fn stored(&mut self, ids: &[String]) -> Result<bool, Block>;

@@ -41,7 +41,7 @@ pub use schema::{
     Binding, Contracted, HoldLimit, JsonContract, Repairs, Schema, SchemaReport, Scope, TableContract, Terms, TextLock,
     ToolSchemas,
 };
-pub use session::{SessionGuard, Settled, cancel};
+pub use session::{Bond, Fate, Leaving, SessionGuard, Settled, cancel};
 pub use stream::{HELD_BYTES_MAX, StreamEnd, StreamGuard};
 pub use whole::{Answer, Shape, answer, bypass, comment, error, media, own, request, uninspected};
 pub use witness::{Inspected, Released};

@@ -127,6 +127,11 @@ impl<J: Judge> StreamGuard<J> {
         self.hides_count = true;
     }
 
+    /// An error looks the same before the first event and behind it: nothing waits for something to be shown.
+    pub fn open_at_once(&mut self) {
+        self.opened = true;
+    }
+
     /// True once the event that ends the answer for a client has come.
     pub fn done(&self) -> bool {
         self.done

@@ -26,6 +26,7 @@ fn common(kind: &str, record: &Record, (attempt, outcome): (Option<u64>, Option<
     let (usage, estimated) = record.usage();
     json!({
         "v": VERSION, "type": kind, "ts": now(), "request_id": record.id.to_string(),
+        "session": record.session().map(|session| session.to_string()),
         "run_id": record.labels.run_id, "app": record.labels.app,
         "job_id": record.labels.job_id, "service_id": record.labels.service_id, "pipeline_id": record.labels.pipeline_id,
         "caller": &*record.caller.id, "tenant": &*record.caller.tenant,

@@ -212,8 +212,33 @@ pub struct Surface {
 pub struct Live {
     /// The thread that an event of the provider belongs to; absent where an event stands alone.
     pub thread: fn(Value<'_>) -> Option<Thread>,
+    /// The item that an event of either side tells of.
+    pub item: fn(Value<'_>) -> Option<Item>,
+    /// What an event of the client says of the tools that answers may call.
+    pub offer: fn(Value<'_>) -> Offer,
     /// The event that makes the provider stop.
     pub cancel: &'static str,
+}
+
+/// An item of the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub id: Option<String>,
+    /// What it says that an answer may say (a call, words of the assistant), as far as it is there.
+    pub says: Option<String>,
+    /// It is all there.
+    pub complete: bool,
+}
+
+/// Which answers may call the tools that an event of the client names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It says nothing of tools, and asks for no answer.
+    Nothing,
+    /// All that have no tools of their own.
+    Session,
+    /// The one that it asks for, if it names some; it has those of the session otherwise.
+    Answer { own: bool },
 }
 
 /// Events whose texts continue each other, and end together: an answer, or a transcript.

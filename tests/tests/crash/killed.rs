@@ -6,24 +6,20 @@
 //! `CLYRA_CRASH_CYCLES` sets the number of kills, `CLYRA_CRASH_SECONDS` ends the campaign earlier. A kill loses nothing that
 //! the kernel has taken over; what a power cut loses is another campaign's question.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clyra_receipts::verify::Severity;
 use clyra_simulator::{Options, Simulator, directive_line};
 use clyra_tests::client::{Answer, try_post};
-use clyra_tests::journal::{Framed, frames_of, segments};
 use clyra_tests::process::Process;
 use clyra_tests::recorded::Random;
-use clyra_tests::sidecar::verify;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::{BINARY, POLICY};
+use crate::growing::Journal;
+use crate::{BINARY, POLICY, assert_verifies, number};
 
 /// Clients that send one request after the other.
 const CLIENTS: usize = 32;
@@ -36,10 +32,6 @@ const LOG_CYCLES: usize = 50;
 const SEED: u64 = 9;
 /// Longest wait for a seal to begin: they come every second.
 const SEAL_WAIT_MAX: Duration = Duration::from_secs(30);
-
-fn number(variable: &str) -> Option<usize> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
-}
 
 /// An exchange that takes some time: chat or messages, plain or streamed.
 fn request(number: usize, random: &mut Random) -> (&'static str, Value) {
@@ -78,6 +70,16 @@ impl Held {
     fn receipt(&self) -> (u64, &str) {
         let part = |name: &str| self.token.split(';').find_map(|part| part.strip_prefix(name));
         (part("seq=").unwrap().parse().unwrap(), part("chain=").unwrap())
+    }
+
+    /// Everything that the client holds is there.
+    fn is_in(&self, journal: &Journal) -> Result<(), String> {
+        journal.pairs(&self.id)?;
+        let (seq, chain) = self.receipt();
+        match journal.chain(seq) {
+            Some(found) if found == chain => Ok(()),
+            found => Err(format!("receipt {seq}, whose token a client holds, is {found:?}")),
+        }
     }
 }
 
@@ -180,74 +182,6 @@ async fn cycle(process: Process, data_dir: &Path, answers: usize, moment: Moment
     done
 }
 
-/// Shows that a file is the one that was read: inode, length, time of its last change.
-type Stamp = (u64, u64, i64, i64);
-
-/// Reads a journal that grows: only what has changed since.
-#[derive(Debug, Default)]
-struct Journal {
-    segments: BTreeMap<PathBuf, (Stamp, Segment)>,
-}
-
-#[derive(Debug, Default)]
-struct Segment {
-    chains: BTreeMap<u64, String>,
-    /// Kinds of receipts by exchange.
-    exchanges: BTreeMap<String, BTreeSet<String>>,
-    unclean_starts: usize,
-}
-
-impl Segment {
-    fn of(frames: Vec<Framed>) -> Segment {
-        let mut segment = Segment::default();
-        for frame in frames {
-            let receipt: Value = serde_json::from_slice(&frame.body).unwrap();
-            let text = |name: &str| receipt[name].as_str().unwrap_or_default().to_owned();
-            segment.unclean_starts += usize::from(receipt["kind"] == "boot" && receipt["event"]["clean"] == false);
-            segment.exchanges.entry(text("id")).or_default().insert(text("kind"));
-            segment.chains.insert(frame.seq, frame.chain);
-        }
-        segment
-    }
-}
-
-impl Journal {
-    fn read(&mut self, data_dir: &Path) {
-        let mut before = std::mem::take(&mut self.segments);
-        for path in segments(data_dir).unwrap() {
-            let meta = std::fs::metadata(&path).unwrap();
-            let stamp = (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
-            let known = before.remove(&path).filter(|(known, _)| *known == stamp);
-            let segment =
-                known.map_or_else(|| Segment::of(frames_of(&std::fs::read(&path).unwrap())), |(_, kept)| kept);
-            self.segments.insert(path, (stamp, segment));
-        }
-    }
-
-    fn segments(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.values().map(|(_, segment)| segment)
-    }
-
-    /// Everything that a client holds is there.
-    fn holds(&self, held: &Held) -> Result<(), String> {
-        let kinds: BTreeSet<&str> = self
-            .segments()
-            .filter_map(|segment| segment.exchanges.get(&held.id))
-            .flatten()
-            .map(String::as_str)
-            .collect();
-        if !kinds.contains("attempt") || !kinds.contains("outcome") {
-            return Err(format!("the completed exchange {} has only {kinds:?}", held.id));
-        }
-        let (seq, chain) = held.receipt();
-        let found = self.segments().find_map(|segment| segment.chains.get(&seq));
-        if found.is_none_or(|found| found != chain) {
-            return Err(format!("receipt {seq}, whose token a client holds, is {found:?}"));
-        }
-        Ok(())
-    }
-}
-
 #[derive(Debug, Default)]
 struct Totals {
     kills: usize,
@@ -258,13 +192,6 @@ struct Totals {
     bundles: usize,
     verified: usize,
     logs: usize,
-}
-
-fn assert_verifies(data_dir: &Path, when: &str) {
-    let root = std::fs::read_to_string(data_dir.join("keys/root.vkey")).unwrap();
-    let verdict = verify(data_dir, root.trim());
-    let errors: Vec<_> = verdict.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
-    assert!(verdict.ok && errors.is_empty(), "{when}: {errors:?}");
 }
 
 /// Kills the sidecars of one log, then ends it in good order.
@@ -284,7 +211,7 @@ async fn one_log(kills: usize, end: Instant, upstream: &str, random: &mut Random
         held.extend(done.held);
         // What was durable is there before anybody has repaired anything.
         journal.read(&data_dir);
-        held.iter().for_each(|held| journal.holds(held).unwrap_or_else(|what| panic!("kill {number}: {what}")));
+        held.iter().for_each(|held| held.is_in(&journal).unwrap_or_else(|what| panic!("kill {number}: {what}")));
         if number % VERIFY_EVERY == VERIFY_EVERY - 1 {
             assert_verifies(&data_dir, &format!("as kill {number} left it"));
             totals.verified += 1;
@@ -301,7 +228,7 @@ async fn one_log(kills: usize, end: Instant, upstream: &str, random: &mut Random
     let (status, said) = last.ended();
     assert!(status.success(), "{status}: {said:?}");
     journal.read(&data_dir);
-    held.iter().for_each(|held| journal.holds(held).unwrap_or_else(|what| panic!("at the end: {what}")));
+    held.iter().for_each(|held| held.is_in(&journal).unwrap_or_else(|what| panic!("at the end: {what}")));
     assert_verifies(&data_dir, "at the end");
     let unclean: usize = journal.segments().map(|segment| segment.unclean_starts).sum();
     assert_eq!(unclean, killed, "each restart says on record that the process before it did not end in good order");

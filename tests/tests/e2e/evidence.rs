@@ -117,6 +117,53 @@ async fn on_a_full_disk_nothing_goes_unrecorded_and_service_returns_by_itself() 
     assert!(states.chunks(2).all(|pair| pair == ["entered", "left"]), "{states:?}");
 }
 
+/// Of a session as well: an answer that cannot be put on record is not begun, or does not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_a_session_shows_no_answer_that_is_not_on_record() {
+    let Some(disk) = SmallDisk::mount(7) else { return };
+    let provider = clyra_tests::live::Provider::start().await;
+    let data = disk.path().join("data");
+    let sidecar = Sidecar::start_with(POLICY, &provider.url, &[], |settings| {
+        settings.data_dir.clone_from(&data);
+    })
+    .await;
+    let (mut client, answered) = clyra_tests::live::open(sidecar.address, "/v1/realtime?model=m", &[]).await.unwrap();
+    let session = answered["x-clyra-request-id"].to_str().unwrap().to_owned();
+    let (_, mut upstream) = provider.session().await;
+    disk.fill();
+    // The reserve serves on for a while.
+    let (mut whole, mut answer) = (0, 0);
+    let said = loop {
+        answer += 1;
+        for kind in ["response.created", "response.done"] {
+            let event =
+                json!({"type": kind, "response": {"id": format!("r{answer}"), "status": "completed", "output": []}});
+            let _ = upstream.try_say(&event).await;
+        }
+        let first = client.event().await;
+        if first["type"] == "error" {
+            break first;
+        }
+        let second = client.event().await;
+        if second["type"] == "error" {
+            break second;
+        }
+        whole += 1;
+    };
+    assert_eq!(
+        (&said["error"]["code"], client.closed().await.map(|(code, _)| code)),
+        (&json!("clyra_unavailable"), Some(1011))
+    );
+    disk.free();
+    until("the disk has space again", || async { get(sidecar.admin, "/readyz").await.status == 200 }).await;
+    let mut receipts = clyra_tests::journal::receipts(&data);
+    receipts.retain(|receipt| receipt["ext"]["session"] == session.as_str() && receipt["kind"] == "outcome");
+    assert!(receipts.len() >= whole, "{} outcomes of {whole} answers", receipts.len());
+    let root = sidecar.root_vkey.clone();
+    sidecar.stop().await;
+    assert!(verify(&data, &root).ok);
+}
+
 /// In `durable` mode the provider does not wait for the disk, and the disk not for the provider.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_attempt_is_on_disk_while_the_provider_thinks() {

@@ -1,31 +1,26 @@
 //! OpenAI realtime: a client and a provider that speak WebSocket through the sidecar, event by event.
 
-use std::time::Duration;
+mod answers;
+mod schemas;
 
 use bytes::Bytes;
 use clyra::surface::coverage::{Part, Spot};
 use clyra::surface::{Channel, SURFACES, Surface};
 use clyra_tests::client::{get, raw};
+use clyra_tests::live::{End, Handshake, Provider, WAIT_MAX, open};
 use clyra_tests::sidecar::Sidecar;
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 const LITERAL: &str = "Project Nightjar";
 const TEXT: &str = "It is Project Nightjar, as planned.";
 const MASK: &str = "[REDACTED:restricted]";
-
-/// Longest wait for a message: long for a machine under load, short for a hang.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 fn policy(mode: &str, request: &str, response: &str) -> String {
     let rule = |phase: &str, action: &str| {
@@ -40,120 +35,6 @@ fn policy(mode: &str, request: &str, response: &str) -> String {
         rule("request", request),
         rule("response", response)
     )
-}
-
-/// One end of a session in the test's hands.
-struct End(WebSocketStream<TcpStream>);
-
-impl End {
-    async fn say(&mut self, event: &Value) {
-        self.send(Message::text(event.to_string())).await;
-    }
-
-    async fn send(&mut self, message: Message) {
-        timeout(WAIT_MAX, self.0.send(message)).await.expect("no room to send").unwrap();
-    }
-
-    /// The next message that is no ping; `None` when the connection is gone.
-    async fn next(&mut self) -> Option<Message> {
-        loop {
-            let message = timeout(WAIT_MAX, self.0.next()).await.expect("no message came")?;
-            match message {
-                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-                Ok(message) => return Some(message),
-                Err(_) => return None,
-            }
-        }
-    }
-
-    async fn text(&mut self) -> String {
-        match self.next().await {
-            Some(Message::Text(text)) => text.to_string(),
-            other => panic!("no text but {other:?}"),
-        }
-    }
-
-    async fn event(&mut self) -> Value {
-        serde_json::from_str(&self.text().await).unwrap()
-    }
-
-    /// Code and reason of the close that comes now, after which the connection ends.
-    async fn closed(&mut self) -> Option<(u16, String)> {
-        let Some(Message::Close(close)) = self.next().await else { panic!("no close") };
-        while self.next().await.is_some() {}
-        close.map(|close| (close.code.into(), close.reason.to_string()))
-    }
-
-    async fn close(&mut self, code: u16, reason: &str) {
-        let close = CloseFrame { code: code.into(), reason: reason.into() };
-        self.send(Message::Close(Some(close))).await;
-    }
-
-    /// Everything up to the end: texts, and the close.
-    async fn rest(&mut self) -> (Vec<String>, Option<u16>) {
-        let (mut texts, mut code) = (Vec::new(), None);
-        while let Some(message) = self.next().await {
-            match message {
-                Message::Text(text) => texts.push(text.to_string()),
-                Message::Close(close) => code = close.map(|close| close.code.into()),
-                other => panic!("{other:?}"),
-            }
-        }
-        (texts, code)
-    }
-}
-
-/// A handshake as the provider saw it.
-struct Handshake {
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-/// A provider that takes every handshake and leaves the rest to the test.
-struct Provider {
-    url: String,
-    sessions: Mutex<mpsc::UnboundedReceiver<(Handshake, End)>>,
-    accepting: JoinHandle<()>,
-}
-
-impl Provider {
-    async fn start() -> Provider {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (tell, sessions) = mpsc::unbounded_channel();
-        let accepting = tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
-                let tell = tell.clone();
-                tokio::spawn(async move {
-                    let mut seen = None;
-                    #[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
-                    let look = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
-                        seen = Some(Handshake { uri: request.uri().clone(), headers: request.headers().clone() });
-                        if request.headers().get("sec-websocket-protocol").is_some() {
-                            response.headers_mut().insert("sec-websocket-protocol", "realtime".parse().unwrap());
-                        }
-                        response.headers_mut().insert("openai-processing-ms", "7".parse().unwrap());
-                        response.headers_mut().insert("x-clyra-decision", "forged".parse().unwrap());
-                        Ok(response)
-                    };
-                    if let Ok(socket) = accept_hdr_async(tcp, look).await {
-                        let _ = tell.send((seen.unwrap(), End(socket)));
-                    }
-                });
-            }
-        });
-        Provider { url, sessions: Mutex::new(sessions), accepting }
-    }
-
-    async fn session(&self) -> (Handshake, End) {
-        timeout(WAIT_MAX, self.sessions.lock().await.recv()).await.expect("no handshake came").unwrap()
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
 }
 
 struct World {
@@ -196,19 +77,23 @@ impl World {
     }
 
     async fn try_open(&self, path: &str, headers: &[(&str, &str)]) -> Result<(End, HeaderMap), Error> {
-        let address = self.sidecar.address;
-        let mut request = http::Request::get(format!("ws://{address}{path}"))
-            .header("host", address.to_string())
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let tcp = TcpStream::connect(address).await.unwrap();
-        let (socket, response) = client_async(request.body(()).unwrap(), tcp).await?;
-        Ok((End(socket), response.headers().clone()))
+        open(self.sidecar.address, path, headers).await
+    }
+
+    /// Attempt and outcome, where there is one, of each part of a session, in the order in which they began.
+    fn parts(&self, session: &str) -> Vec<(Value, Option<Value>)> {
+        let mut receipts = self.sidecar.receipts();
+        receipts.retain(|receipt| receipt["ext"]["session"] == session);
+        let (attempts, mut outcomes): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|r| r["kind"] == "attempt");
+        let mut outcome =
+            |of: &Value| outcomes.iter().position(|outcome| outcome["id"] == of["id"]).map(|at| outcomes.remove(at));
+        let parts = attempts.into_iter().map(|attempt| (outcome(&attempt), attempt));
+        parts.map(|(outcome, attempt)| (attempt, outcome)).collect()
+    }
+
+    /// The same, where each must have ended.
+    fn ended_parts(&self, session: &str) -> Vec<(Value, Value)> {
+        self.parts(session).into_iter().map(|(attempt, outcome)| (attempt, outcome.expect("no outcome"))).collect()
     }
 
     async fn end(self) {
@@ -273,6 +158,8 @@ async fn an_innocent_session_passes_unchanged_and_is_on_record() {
     session.client.send(Message::Ping(Bytes::from_static(b"still there?"))).await;
     assert!(matches!(timeout(WAIT_MAX, session.client.0.next()).await.unwrap(), Some(Ok(Message::Pong(_)))));
     assert_eq!(of(&id).len(), 1);
+    // The answer is on record before the client has its last event.
+    let [(asked, answer)] = &world.ended_parts(&id)[..] else { panic!("not one answer") };
     session.client.close(4001, "enough").await;
     assert_eq!(session.provider.closed().await, Some((4001, String::new())));
     assert_eq!(session.client.closed().await.map(|(code, _)| code), Some(4001));
@@ -285,9 +172,17 @@ async fn an_innocent_session_passes_unchanged_and_is_on_record() {
     assert_eq!((&outcome["verdict"], &outcome["upstream"]["status"]), (&json!("executed"), &json!(101)));
     assert_eq!(outcome["stream"]["events"], TOLD.len());
     assert_eq!(outcome["coverage"], json!({"level": "full"}));
+    // What is counted is counted with the answer.
+    assert!(outcome["response"]["usage"].is_null());
+    let usage = &answer["response"]["usage"];
+    assert_eq!((&usage["input"], &usage["output"], &usage["cached"]), (&json!(11), &json!(7), &json!(2)));
     assert_eq!(
-        (&outcome["response"]["usage"]["input"], &outcome["response"]["usage"]["output"]),
-        (&json!(11), &json!(7))
+        (&answer["verdict"], &answer["response"]["finish_reason"], &answer["upstream"]["model"]),
+        (&json!("executed"), &json!("stop"), &json!("gpt-realtime-2026"))
+    );
+    assert_eq!(
+        (&asked["request"]["bytes"], &asked["request"]["tools"]),
+        (&json!(ASKED.iter().map(|text| text.len()).sum::<usize>()), &json!([{"name": "f"}]))
     );
     let event = world.sidecar.event(&id).await;
     assert_eq!(
@@ -350,7 +245,20 @@ async fn an_event_that_is_forbidden_is_not_sent_and_the_session_goes_on() {
     assert_eq!(outcome["verdict"], "blocked");
     let event = world.sidecar.event(&id).await;
     assert_eq!((&event["decision"], &event["coverage_gaps"]), (&json!("block"), &json!(["unreadable"])));
-    assert_eq!(world.sidecar.findings(&id).await.len(), 2);
+    // What was found is found once, in the event that it stands in.
+    assert_eq!(world.sidecar.findings(&id).await.len(), 0);
+    let refused = world.ended_parts(&id);
+    let verdicts: Vec<_> = refused.iter().map(|(_, outcome)| outcome["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["blocked", "errored", "errored", "blocked"]);
+    let findings: Vec<_> = refused.iter().map(|(attempt, _)| attempt["findings"].as_array().unwrap().len()).collect();
+    assert_eq!(findings, [1, 0, 0, 1]);
+    assert_eq!(refused[0].0["request"]["bytes"], bad.to_string().len());
+    let refusal = world.sidecar.event(refused[0].0["id"].as_str().unwrap()).await;
+    assert_eq!(
+        (&refusal["code"], &refusal["rule"], &refusal["session"]),
+        (&json!("content_policy_violation"), &json!("no-codename-request"), &json!(id))
+    );
+    assert_eq!(refusal["request_id"], error["clyra"]["request_id"]);
     let stopped = world.sidecar.stop().await;
     let notices = stopped
         .events()
@@ -511,9 +419,16 @@ async fn a_provider_that_says_what_is_forbidden_is_stopped() {
     assert_eq!(session.provider.closed().await.map(|(code, _)| code), Some(1001));
     let (_, outcome) = world.sidecar.pair(&id);
     assert_eq!((&outcome["verdict"], &outcome["policy"]["decision"]), (&json!("blocked"), &json!("block")));
+    // Why it was stopped is told once: of the answer.
     let event = world.sidecar.event(&id).await;
+    assert_eq!((&event["decision"], &event["code"], &event["rule"]), (&json!("block"), &Value::Null, &Value::Null));
+    let [(attempt, outcome)] = &world.ended_parts(&id)[..] else { panic!("not one answer") };
+    assert_eq!((&outcome["verdict"], &outcome["stream"]["events"]), (&json!("blocked"), &json!(0)));
+    assert_eq!(outcome["policy"]["rules"], json!([{"id": "no-codename-response", "action": "block"}]));
+    let answer = attempt["id"].as_str().unwrap();
+    let event = world.sidecar.event(answer).await;
     assert_eq!((&event["code"], &event["rule"]), (&json!("content_policy_violation"), &json!("no-codename-response")));
-    assert_eq!(world.sidecar.findings(&id).await.len(), 1);
+    assert_eq!(world.sidecar.findings(answer).await.len(), 1);
     world.end().await;
 }
 
@@ -559,9 +474,13 @@ async fn a_policy_that_observes_touches_nothing() {
     let event = world.sidecar.event(&id).await;
     assert_eq!(
         (&event["decision"], &event["decided"], &event["findings"]),
-        (&json!("allow"), &json!("block"), &json!(2))
+        (&json!("allow"), &json!("block"), &json!(0))
     );
     assert_eq!(event["coverage_gaps"], json!(["unreadable", "truncated"]));
+    let [(attempt, outcome)] = &world.ended_parts(&id)[..] else { panic!("not one answer") };
+    let found = [attempt, outcome].map(|receipt| receipt["findings"].as_array().unwrap().len());
+    assert_eq!((found, &outcome["verdict"]), ([1, 1], &json!("aborted_by_client")));
+    assert_eq!(outcome["coverage"]["reasons"], json!(["unreadable", "truncated"]));
     world.end().await;
 }
 
@@ -626,29 +545,6 @@ async fn a_handshake_that_fails_is_answered_over_http() {
     let answer = shake(&world, "/v1/realtime?model=Project%20Nightjar&x=Project Nightjar", KEY).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     world.end().await;
-}
-
-/// What cannot be kept in a session is not promised.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_binds_answers_to_a_schema_opens_no_session() {
-    for (schema, opens) in [
-        ("schema: tool_parameters", false),
-        ("schema: a.json", false),
-        ("schema: a.json, match: 'request.surface == \"openai.chat\"'", true),
-        ("schema: a.json, stream: observe", true),
-        ("schema: from_request", true),
-    ] {
-        let provider = Provider::start().await;
-        let policy = format!("{}schemas: [{{id: a, {schema}}}]\n", policy("enforce", "block", "block"));
-        let sidecar = Sidecar::start_with(&policy, &provider.url, &[("a.json", "{}")], |_| {}).await;
-        let world = World { provider, sidecar };
-        match world.try_open(PATH, &[]).await {
-            Ok(_) => assert!(opens, "{schema}"),
-            Err(Error::Http(answer)) => assert!(!opens && answer.status() == 400, "{schema}: {answer:?}"),
-            Err(error) => panic!("{error}"),
-        }
-        world.end().await;
-    }
 }
 
 /// A provider that answers each connection with these bytes.

@@ -36,7 +36,7 @@ use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
 use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
-use super::record::{Called, Labels, Passed, Record, Side};
+use super::record::{Called, Labels, Part, Passed, Record, Side};
 use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
 use crate::json::{Doc, Limits};
 use crate::siem;
@@ -105,6 +105,7 @@ struct Exchange<'g> {
     record: Record,
     attempt_seq: Option<u64>,
     attempt_pending: Option<Pending>,
+    outcome_pending: Option<Pending>,
     outcome_seq: Option<u64>,
     attempted: bool,
     closed: bool,
@@ -134,27 +135,28 @@ struct Exchange<'g> {
     hides_count: bool,
     /// A choice of the answer was ended alone before its head left.
     shortened: bool,
-    /// An event of a session's client was not sent.
-    stopped_event: bool,
 }
 
 impl<'g> Exchange<'g> {
     fn new(gateway: &'g Gateway, head: &RequestHead, surface: &'static Surface) -> Self {
-        let commits = gateway.policy.defaults().body_storage == BodyStorage::Hmac;
-        let committer = || commits.then(Committer::new).and_then(Result::ok);
+        Self::of(gateway, surface, record(gateway, head, surface.id))
+    }
+
+    fn of(gateway: &'g Gateway, surface: &'static Surface, record: Record) -> Self {
         Self {
             gateway,
             surface,
-            id: head.request_id.to_string(),
-            record: record(gateway, head, surface.id),
+            id: record.id.to_string(),
+            record,
             attempt_seq: None,
             attempt_pending: None,
+            outcome_pending: None,
             outcome_seq: None,
             attempted: false,
             closed: false,
             started: false,
-            received: committer(),
-            released: committer(),
+            received: committer(gateway),
+            released: committer(gateway),
             token: None,
             event_leaves: None,
             shown: Shown::default(),
@@ -168,7 +170,6 @@ impl<'g> Exchange<'g> {
             uncounted: None,
             hides_count: false,
             shortened: false,
-            stopped_event: false,
         }
     }
 
@@ -412,6 +413,20 @@ impl<'g> Exchange<'g> {
     }
 }
 
+/// Commits to a body as it passes, where the policy wants that.
+fn committer(gateway: &Gateway) -> Option<Committer> {
+    let commits = gateway.policy.defaults().body_storage == BodyStorage::Hmac;
+    commits.then(Committer::new).and_then(Result::ok)
+}
+
+/// The verdict on an exchange that ends with this block.
+fn verdict_of(block: &Block) -> Verdict {
+    match block.cause {
+        Cause::Policy | Cause::Schema => Verdict::Blocked,
+        _ => Verdict::Errored,
+    }
+}
+
 /// The query without credentials, which are no texts of the client's.
 fn own_query(head: &RequestHead) -> String {
     head.query.as_ref().map(|query| strip_query(&format!("?{query}"))).unwrap_or_default()
@@ -440,6 +455,7 @@ pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> R
     let caller = gateway.policy.caller(gateway.api_key(head));
     Record {
         id: head.request_id,
+        part: Part::Whole,
         started: Instant::now(),
         labels: Labels::of(head),
         known_caller: &*caller.id != "anonymous",

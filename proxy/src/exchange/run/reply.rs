@@ -350,10 +350,7 @@ impl Exchange<'_> {
             chunk = reply.body.chunk() => chunk.map_err(Stop::Upstream)?,
         };
         if let Some(chunk) = &chunk {
-            self.record.received.bytes += chunk.len() as u64;
-            if let Some(committer) = &mut self.received {
-                committer.update(chunk);
-            }
+            self.note_received(chunk);
         }
         Ok(chunk)
     }

@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use clyra_policy::{BlockStyle, BodyStorage};
 use clyra_receipts::receipt::Verdict;
+use clyra_receipts::{Commitment, Salt};
 use http::{HeaderMap, StatusCode};
 
-use super::{Exchange, Stop, unix_now};
+use super::{Exchange, Stop, unix_now, verdict_of};
 use crate::exchange::answer::{Asked, OwnAnswer, Reason};
 use crate::exchange::gateway::Gateway;
 use crate::exchange::ports::{BodyError, ClientGone, Downstream, ResponseHead, UpstreamError, UpstreamReply};
 use crate::exchange::record::Called;
 use crate::exchange::{evidence, headers};
-use crate::guard::{Cause, Released};
+use crate::guard::Released;
 use crate::siem;
 use crate::surface::RequestFacts;
 
@@ -29,8 +30,8 @@ impl Exchange<'_> {
             Stop::Gone | Stop::NoReceipt => Reason::NoReceipt,
         };
         self.record.verdict = match &stop {
-            Stop::Block(block) if matches!(block.cause, Cause::Policy | Cause::Schema) => Verdict::Blocked,
-            Stop::Block(_) | Stop::Malformed(_) => Verdict::Errored,
+            Stop::Block(block) => verdict_of(block),
+            Stop::Malformed(_) => Verdict::Errored,
             Stop::Upstream(UpstreamError::Timeout { .. }) => Verdict::Timeout,
             Stop::Upstream(UpstreamError::UnknownKey { .. }) => Verdict::Denied,
             Stop::Body(BodyError::Gone) => Verdict::AbortedByClient,
@@ -99,14 +100,33 @@ impl Exchange<'_> {
     /// Writes the outcome and waits until it is on disk.
     pub(super) async fn close(&mut self) -> Result<(), Stop> {
         self.opened().await?;
+        self.end()?;
+        self.ended().await
+    }
+
+    /// Puts the outcome on its way to the disk, where the attempt is already.
+    pub(super) fn end(&mut self) -> Result<(), Stop> {
         let Some(attempt_seq) = self.attempt_seq else { return Err(Stop::NoReceipt) };
-        if std::mem::replace(&mut self.closed, true) {
-            return Ok(());
+        if !std::mem::replace(&mut self.closed, true) {
+            self.commit();
+            self.record.withhold(&self.gateway.engine);
+            let entry = evidence::outcome(&self.record, attempt_seq, &self.gateway.engine);
+            self.outcome_pending = Some(self.gateway.ledger.append(entry));
         }
-        self.commit();
-        self.record.withhold(&self.gateway.engine);
-        let entry = evidence::outcome(&self.record, attempt_seq, &self.gateway.engine);
-        let token = self.gateway.ledger.append(entry).durable().await.inspect_err(|error| {
+        Ok(())
+    }
+
+    /// Waits until it is known what came of the receipt that is on its way. Cancel-safe.
+    pub(super) async fn receipt_known(&mut self) {
+        if let Some(pending) = self.attempt_pending.as_mut().or(self.outcome_pending.as_mut()) {
+            pending.known().await;
+        }
+    }
+
+    /// Waits until the outcome is on disk.
+    pub(super) async fn ended(&mut self) -> Result<(), Stop> {
+        let Some(pending) = self.outcome_pending.take() else { return Ok(()) };
+        let token = pending.durable().await.inspect_err(|error| {
             tracing::error!(request_id = %self.id, "no outcome receipt: {error}");
         })?;
         self.outcome_seq = Some(token.seq);
@@ -180,11 +200,16 @@ impl Exchange<'_> {
     pub(super) fn note_request(&mut self, body: &Bytes) {
         self.record.request_body.bytes = body.len() as u64;
         if self.gateway.policy.defaults().body_storage == BodyStorage::Hmac
-            && let Ok((commitment, salt)) = clyra_receipts::Commitment::of(body)
+            && let Ok(committed) = Commitment::of(body)
         {
-            self.gateway.commitments.send(commitment_line(&self.id, "request", &commitment.value, &salt.to_base64()));
-            self.record.request_body.commit = Some(commitment);
+            self.commit_request(committed);
         }
+    }
+
+    /// Fixes the commitment of the request and hands its salt to the file beside the receipts.
+    pub(super) fn commit_request(&mut self, (commitment, salt): (Commitment, Salt)) {
+        self.gateway.commitments.send(commitment_line(&self.id, "request", &commitment.value, &salt.to_base64()));
+        self.record.request_body.commit = Some(commitment);
     }
 
     pub(super) fn note_facts(&mut self, facts: &RequestFacts) {
@@ -198,7 +223,12 @@ impl Exchange<'_> {
         self.shown.rpc_id.clone_from(&facts.rpc_id);
         self.record.messages = facts.messages;
         self.record.tools.clone_from(&facts.tools);
-        self.record.parents = self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results);
+        self.record.parents = self.answered(facts);
+    }
+
+    /// The outcomes whose tool calls these are the results of.
+    pub(super) fn answered(&self, facts: &RequestFacts) -> Vec<u64> {
+        self.gateway.tool_calls.answered(&self.record.caller.id, &facts.tool_results)
     }
 
     pub(super) fn note_reply(&mut self, reply: &UpstreamReply) {
@@ -211,6 +241,14 @@ impl Exchange<'_> {
             request_id: text("x-request-id").or_else(|| text("request-id")),
             error: None,
         };
+    }
+
+    /// Bytes of the provider's have come.
+    pub(super) fn note_received(&mut self, bytes: &Bytes) {
+        self.record.received.bytes += bytes.len() as u64;
+        if let Some(committer) = &mut self.received {
+            committer.update(bytes);
+        }
     }
 
     pub(super) fn note_released(&mut self, parts: &[Released]) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clyra_receipts::receipt::Verdict;
 use tokio::time::timeout;
 
-use super::super::Exchange;
+use super::super::{Exchange, verdict_of};
 use super::Session;
 use crate::exchange::answer::Reason;
 use crate::exchange::judge::PolicyJudge;
@@ -38,6 +38,8 @@ pub(super) enum End {
     /// Nothing came for too long, or the session has lasted long enough.
     TooLong,
     NoRoom,
+    /// What was to be said could not be put on record.
+    NoReceipt,
     Stopping,
 }
 
@@ -51,11 +53,22 @@ struct Last {
     upstream: Option<u16>,
 }
 
-impl Exchange<'_> {
+impl End {
+    /// The verdict on answers that this end cuts off.
+    fn of_answers(&self) -> Verdict {
+        match self {
+            Self::ClientCloses(_) | Self::ClientGone => Verdict::AbortedByClient,
+            Self::TooLong => Verdict::Timeout,
+            _ => Verdict::Errored,
+        }
+    }
+}
+
+impl<'g> Exchange<'g> {
     pub(super) async fn end_session(
         &mut self,
         live: &'static Live,
-        mut session: Session,
+        mut session: Session<'g>,
         end: End,
         (down, up): (&mut dyn LiveDownstream, &mut dyn LiveUpstream),
     ) {
@@ -63,48 +76,71 @@ impl Exchange<'_> {
             // The provider stops now, before anything else is done.
             let _ = timeout(CANCEL_MAX, up.send(guard::cancel(live), Kind::Text)).await;
         }
-        let (mut tail, mut end) = (Vec::new(), end);
-        if let End::UpstreamCloses(_) = &end
-            && let Err(block) = session.guard.finish(&mut tail)
-        {
-            end = End::Blocked(block);
+        let mut end = self.flush(&mut session, end, down).await;
+        let mut tail = Vec::new();
+        if let End::UpstreamCloses(_) = &end {
+            let finished = session.guard.finish(&mut tail);
+            let settled = session.guard.take_settled();
+            self.settle(&mut session, settled, finished.as_ref().err());
+            if let Err(block) = finished {
+                end = End::Blocked(block);
+            }
         }
         let cut_short = session.guard.answers() > 0 || session.guard.held_bytes() > 0;
         let settled = session.guard.abandon();
-        self.settle_threads(settled);
+        self.settle(&mut session, settled, None);
         let _ = self.held_answer.set(0);
         if cut_short && !matches!(end, End::Blocked(_)) {
             self.record.response.report.gaps.insert(Gap::Truncated);
         }
-        for part in &tail {
-            session.events.push(part.bytes());
+        for one in &tail {
+            self.note_event(&mut session.events, &one.part);
+            session.outbox.note_tail(one);
         }
-        self.note_released(&tail);
         let last = self.last(&session, &end);
-        self.record.events = Some((session.events.events(), session.events.root_hex()));
-        self.event_leaves = session.events.into_leaves();
+        let events = std::mem::take(&mut session.events);
+        self.note_events(events);
+        std::mem::take(&mut session.asked).rest(self);
+        let recorded = self.end_parts(&mut session, end.of_answers()).await;
         self.record.verdict = match last.verdict {
-            Verdict::Executed if self.stopped_event => Verdict::Blocked,
-            Verdict::Executed if self.record.takes_out() => Verdict::Redacted,
+            Verdict::Executed => session.whole.verdict(&self.record),
             verdict => verdict,
         };
         up.close(last.upstream).await;
-        if self.close().await.is_err() {
-            down.close(Some(INTERNAL), None).await;
-            return;
-        }
+        let tail = tail.into_iter().map(|one| one.part).chain(last.event).collect();
+        let (parts, code, reason) = if self.close().await.is_ok() && recorded {
+            (tail, last.client, last.reason)
+        } else {
+            // Nothing of the provider's is shown then.
+            self.record.code = Some(Reason::NoReceipt.code());
+            (vec![Reason::NoReceipt.event(self.surface, &Shown::default(), &self.id)], Some(INTERNAL), None)
+        };
         if matches!(end, End::ClientGone) {
             return;
         }
-        for part in tail.into_iter().chain(last.event) {
+        for part in parts {
             if down.send(part, Kind::Text).await.is_err() {
                 return;
             }
         }
-        down.close(last.client, last.reason).await;
+        down.close(code, reason).await;
     }
 
-    fn last(&mut self, session: &Session, end: &End) -> Last {
+    /// Sends what is on its way, as far as it can be put on record, and says why the session ends then.
+    async fn flush(&mut self, session: &mut Session<'g>, end: End, down: &mut dyn LiveDownstream) -> End {
+        if matches!(end, End::ClientGone | End::NoReceipt) {
+            return end;
+        }
+        while !session.outbox.is_empty() {
+            session.outbox.due().await;
+            if let Err(other) = self.leave(session, down).await {
+                return if matches!(end, End::Blocked(_)) { end } else { other };
+            }
+        }
+        end
+    }
+
+    fn last(&mut self, session: &Session<'g>, end: &End) -> Last {
         let last = |verdict, client: u16, upstream: u16| Last {
             verdict,
             event: None,
@@ -150,13 +186,18 @@ impl Exchange<'_> {
                 self.told_by(&Reason::Block(&block), last(Verdict::Errored, INTERNAL, fault.close_code()))
             }
             End::Blocked(block) => {
-                self.record.rule.clone_from(&block.rule);
-                let (verdict, code) = match block.cause {
-                    Cause::Policy | Cause::Schema => (Verdict::Blocked, POLICY),
-                    _ => (Verdict::Errored, INTERNAL),
-                };
-                self.told_by(&Reason::Block(block), last(verdict, code, AWAY))
+                let verdict = verdict_of(block);
+                let code = if verdict == Verdict::Blocked { POLICY } else { INTERNAL };
+                let last = self.told_by(&Reason::Block(block), last(verdict, code, AWAY));
+                if session.outbox.has_blocked() {
+                    // It is told, and counted, as that answer's.
+                    self.record.code = None;
+                } else {
+                    self.record.rule.clone_from(&block.rule);
+                }
+                last
             }
+            End::NoReceipt => self.told_by(&Reason::NoReceipt, last(Verdict::Errored, INTERNAL, AWAY)),
             End::TooLong => last(Verdict::Timeout, AWAY, AWAY),
             End::Stopping => last(Verdict::Errored, AWAY, AWAY),
         }
@@ -169,7 +210,7 @@ impl Exchange<'_> {
     }
 
     /// The reason that the provider gives, unless something in it must not be shown.
-    fn reason(&mut self, session: &Session, close: &Close) -> Option<Released> {
+    fn reason(&mut self, session: &Session<'g>, close: &Close) -> Option<Released> {
         if close.reason.is_empty() {
             return None;
         }
