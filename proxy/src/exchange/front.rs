@@ -85,7 +85,7 @@ impl Handler for Front {
 
     async fn live(&self, head: RequestHead, down: &mut dyn LiveDownstream) {
         if let Found::Surface(surface) = find(&head.method, &head.path) {
-            run::live(&self.gateway, head, surface, down).await;
+            Box::pin(run::live(&self.gateway, head, surface, down)).await;
         }
     }
 

@@ -79,6 +79,7 @@ fn note_response(root: Value<'_>, facts: &mut ResponseFacts) {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice)]
 mod tests {
     use super::*;
     use crate::json::{Doc, Limits};

@@ -188,11 +188,11 @@ impl<'a> Walk<'a> {
             last.stored = true;
         }
         let index = match rule.apart {
-            Apart::ByIndices => None,
-            Apart::ByIndicesOf(from, to) => {
+            Apart::Indices => None,
+            Apart::SomeIndices(from, to) => {
                 Some(self.indices.get(from..to.min(self.indices.len())).unwrap_or_default().join("/"))
             }
-            Apart::ByNumber(path) => {
+            Apart::Number(path) => {
                 let number = self.above.first().and_then(|root| root.at(path)?.as_u64());
                 Some(number.map(|number| number.to_string()).unwrap_or_default())
             }

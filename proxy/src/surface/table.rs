@@ -74,12 +74,12 @@ pub(super) enum Stored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Apart {
     /// All indices on the way.
-    ByIndices,
+    Indices,
     /// Of the indices on the way only these, the first and the one behind the last: a provider counts choices but not their
     /// parts.
-    ByIndicesOf(usize, usize),
+    SomeIndices(usize, usize),
     /// The number that stands there in the document, and nothing else.
-    ByNumber(&'static [&'static str]),
+    Number(&'static [&'static str]),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(super) struct Rule {
 pub(super) type Line = (&'static str, Rule);
 
 const fn rule(place: Place, holds: Holds) -> Rule {
-    let apart = Apart::ByIndices;
+    let apart = Apart::Indices;
     Rule { place, holds, join: Join::Whole, lane: "", typed: false, ids: false, stored: Stored::Never, apart }
 }
 
@@ -170,11 +170,11 @@ impl Rule {
     }
 
     pub(super) const fn only_indices(self, from: usize, to: usize) -> Rule {
-        Rule { apart: Apart::ByIndicesOf(from, to), ..self }
+        Rule { apart: Apart::SomeIndices(from, to), ..self }
     }
 
     pub(super) const fn numbered_by(self, path: &'static [&'static str]) -> Rule {
-        Rule { apart: Apart::ByNumber(path), ..self }
+        Rule { apart: Apart::Number(path), ..self }
     }
 
     pub(super) const fn repeats(self, tokens: Tokens) -> Rule {

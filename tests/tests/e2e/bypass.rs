@@ -28,7 +28,7 @@ async fn an_endpoint_that_cannot_be_read_is_refused_on_record() {
         (Surface::Chat, post(sidecar.address, JOBS, &[], job()).await),
         (Surface::Chat, get(sidecar.address, "/v1/assistants").await),
         (Surface::Chat, get(sidecar.address, "/v1/chat/completions").await),
-        (Surface::Chat, send(sidecar.address, Method::DELETE, "/v1/vector_stores/x", &[], Vec::new()).await),
+        (Surface::Chat, send(sidecar.address, Method::DELETE, "/v1/containers/x", &[], Vec::new()).await),
         (Surface::Messages, post(sidecar.address, "/v1/complete", &anthropic, b"{}".to_vec()).await),
     ];
     for (surface, answer) in &cases {

@@ -263,7 +263,7 @@ async fn gemini_goes_to_the_upstream_of_its_name() {
     let told = format!("{attempt}{outcome}");
     assert!(told.contains("gemini-x") && told.contains("gemini.generate") && !told.contains("key=k"), "{told}");
     // An endpoint of Gemini's that is no surface has an error of Gemini's.
-    let unknown = post(sidecar.address, "/v1beta/models/gemini-x:batchGenerateContent", &headers, b"{}".to_vec()).await;
+    let unknown = post(sidecar.address, "/v1beta/models/gemini-x:generateAnswer", &headers, b"{}".to_vec()).await;
     refused(Surface::Gemini, 400, "unknown_surface", &unknown);
     assert!(sidecar.stop().await.verify().ok);
     openai.stop().await;
