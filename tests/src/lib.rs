@@ -5,6 +5,7 @@
 pub mod ask;
 pub mod client;
 pub mod encode;
+pub mod event_lines;
 pub use clyra_campaigns::journal;
 pub mod live;
 pub mod process;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use crate::event_lines::fitting;
 use crate::journal::{pair, receipts};
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl Sidecar {
             let mut of = lines(&self.data_dir().join("events/events.ndjson"));
             of.retain(|event| event["request_id"] == request_id);
             if of.len() >= count {
-                return of;
+                return fitting(of);
             }
             assert!(Instant::now() < end, "{} of {count} events of exchange {request_id}: {of:#?}", of.len());
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -155,7 +156,7 @@ impl Stopped {
 
     /// The lines of the events file, parsed.
     pub fn events(&self) -> Vec<Value> {
-        lines(&self.data_dir().join("events/events.ndjson"))
+        fitting(lines(&self.data_dir().join("events/events.ndjson")))
     }
 
     pub fn receipts(&self) -> Vec<Value> {

@@ -1,6 +1,5 @@
 //! What others build on keeps its shape: every event line is what its published JSON Schema says.
 
-use clyra_schemas::{Contract, ContractSource, End, Limits, Lock, Mode, Outcome, RepairPolicy};
 use clyra_simulator::{Options, Simulator, directive_line};
 use clyra_tests::client::post;
 use clyra_tests::sidecar::Sidecar;
@@ -26,10 +25,9 @@ fn chat(text: &str, directive: &Value, more: Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// One of each kind, held to the schema by whoever reads them (`clyra_tests::event_lines`).
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_line_fits_its_schema() {
-    let schema: Value = serde_json::from_str(include_str!("../../../schemas/public/event.schema.json")).unwrap();
-    let contract = Contract::compile(&schema, None, ContractSource::Policy, &Limits::default()).unwrap();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let sidecar = Sidecar::start(POLICY, &simulator.url()).await;
     let key = ["AKIA", "IOSFODNN7", "EXAMPL2"].concat();
@@ -53,10 +51,4 @@ async fn every_event_line_fits_its_schema() {
     let kinds = |kind: &str| events.iter().filter(|e| e["type"] == kind).count();
     assert_eq!((kinds("exchange"), kinds("bypass")), (7, 1), "{events:#?}");
     assert!(kinds("finding") >= 2);
-    for event in &events {
-        let mut lock = Lock::new(std::sync::Arc::clone(&contract), Mode::Buffer, RepairPolicy::NONE);
-        lock.feed(&event.to_string());
-        let outcome = lock.finish(End::Stop);
-        assert!(matches!(outcome, Outcome::Pass), "{outcome:?}\n{event:#}");
-    }
 }
