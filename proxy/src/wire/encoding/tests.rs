@@ -225,6 +225,22 @@ fn a_frame_of_zstd_is_as_long_as_it_says() {
     }
 }
 
+/// Found by a fuzzer: libzstd reads what was written before the standard, and not the same for any cut.
+#[test]
+fn frames_from_before_the_standard_are_none() {
+    let skippable = [0x5a, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 7, 7];
+    let text = Encoder::Zstd.encode(b"text");
+    assert_eq!(cut(&[Coding::Zstd], &[&skippable[..], &text].concat(), &[1]), Ok(b"text".to_vec()));
+    for version in 0x1e..=0x27 {
+        let body = [&[version, 0xb5, 0x2f, 0xfd][..], &text[4..]].concat();
+        for lengths in [&[1][..], &[50]] {
+            assert_eq!(cut(&[Coding::Zstd], &body, lengths), Err(Fault::Corrupt(Coding::Zstd)), "{version:x}");
+            let second = [&text[..], &body].concat();
+            assert_eq!(cut(&[Coding::Zstd], &second, lengths), Err(Fault::Corrupt(Coding::Zstd)), "{version:x}");
+        }
+    }
+}
+
 #[test]
 fn bombs_are_stopped_early() {
     for encoder in ALL {

@@ -1,7 +1,8 @@
 //! Frames of zstd (RFC 8878), one after the other, each as long as it says.
 //!
 //! libzstd compares what came out of a frame with the size in its header, but not where the last block is empty and the frame came
-//! in pieces. The verdict must not depend on the cut, so the size is compared here as well.
+//! in pieces. The verdict must not depend on the cut, so the size is compared here as well. Frames of the time before the
+//! standard, which it may have been built to read, are none.
 
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 use zstd::zstd_safe::get_frame_content_size;
@@ -11,6 +12,10 @@ use super::Ran;
 /// Window of zstd as a power of two: 8 MiB, what RFC 9659 allows this coding. Its own default would let a frame ask for
 /// 128 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
+
+/// How a frame begins, and a skippable one but for the last four bits of its first byte (RFC 8878 sections 3.1.1 and 3.1.2).
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 
 /// Longest header of a frame, magic number included (RFC 8878 section 3.1.1.1).
 const HEADER_BYTES_MAX: usize = 18;
@@ -33,6 +38,9 @@ impl ZstdFrames {
 
     /// `None` where the input is no frame.
     pub(super) fn run(&mut self, input: &[u8], output: &mut [u8]) -> Option<Ran> {
+        if !self.may_begin_with(input) {
+            return None;
+        }
         let status = self.decoder.run_on_buffers(input, output).ok()?;
         let (read, written, ended) = (status.bytes_read, status.bytes_written, status.remaining == 0);
         let missing = HEADER_BYTES_MAX - self.header.len().min(HEADER_BYTES_MAX);
@@ -47,5 +55,15 @@ impl ZstdFrames {
             self.written = 0;
         }
         Some(Ran { read, written, ended })
+    }
+
+    /// False where this cannot be a frame.
+    fn may_begin_with(&self, input: &[u8]) -> bool {
+        let begins = |magic: [u8; 4], first: u8| {
+            let masks = [first, 0xff, 0xff, 0xff];
+            let there = self.header.iter().chain(input);
+            there.zip(magic.iter().zip(masks)).all(|(byte, (wanted, mask))| byte & mask == *wanted)
+        };
+        begins(MAGIC, 0xff) || begins(SKIPPABLE, 0xf0)
     }
 }
