@@ -318,6 +318,12 @@ impl Lock {
         self.mender.as_ref().map_or(mended, |mender| mender.source_offset(mended))
     }
 
+    /// The offset in the text as it came behind this much of the document, whatever is left out there.
+    fn source_end(&self, offset: u64) -> u64 {
+        let mended = self.shifts.before(offset);
+        self.mender.as_ref().map_or(mended, |mender| mender.source_end(mended))
+    }
+
     /// Moves on to the last byte that may leave.
     fn settle(&mut self) {
         if matches!(self.mode, Mode::Buffer | Mode::Observe) {
@@ -414,7 +420,7 @@ impl Lock {
         if self.contract.authority.is_valid(value) {
             return Ok(());
         }
-        let end = self.source_offset(text.trim_ascii_end().len() as u64);
+        let end = self.source_end(text.trim_ascii_end().len() as u64);
         let found = if self.contract.can_explain(values, deepest) {
             self.contract.authority.validate(value).err().map(|error| self.contract.explained(text, value, &error))
         } else {

@@ -521,3 +521,17 @@ fn a_document_that_ends_and_goes_on_is_judged_first() {
         }
     }
 }
+
+/// Found by a fuzzer: a closer too many is left out, sooner or later; where the document ends does not depend on that.
+#[test]
+fn what_is_left_out_behind_a_document_is_no_part_of_it() {
+    // Decided by the authority, at the end.
+    let schema = json!({"not": {"not": {"required": ["b"]}}});
+    for (text, found_at) in [("{}}", 2), ("{} }", 2), ("```json\n{}\n```", 10), ("{\"a\":[1,],}", 11), ("{\"a\":[1", 7)]
+    {
+        for size in 1..=text.len() {
+            let found = mended(&schema, text, size, Mode::Verified, ContractSource::Policy).unwrap_err();
+            assert_eq!((found.kind, found.found_at), (ViolationKind::Schema, found_at), "{text} in pieces of {size}");
+        }
+    }
+}

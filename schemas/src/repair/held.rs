@@ -145,4 +145,13 @@ impl Held {
             Some(edit) => edit.source.end + (mended - edit.mended - edit.with),
         }
     }
+
+    /// Where the text as it came stands behind the mended text up to here: what is left out at this place is still to come.
+    pub(super) fn source_end(&self, mended: u64) -> u64 {
+        let place = self.moves.partition_point(|edit| edit.mended < mended);
+        match place.checked_sub(1).and_then(|place| self.moves.get(place)) {
+            None => mended,
+            Some(edit) => edit.source.end + mended.saturating_sub(edit.mended + edit.with),
+        }
+    }
 }

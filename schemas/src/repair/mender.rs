@@ -174,6 +174,11 @@ impl Mender {
         self.held.source_offset(mended)
     }
 
+    /// Where the text as it came stands behind the mended text up to here: what is left out at this place is still to come.
+    pub(crate) fn source_end(&self, mended: u64) -> u64 {
+        self.held.source_end(mended)
+    }
+
     /// Bytes taken and not given out.
     #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> usize {
