@@ -219,7 +219,10 @@ fn a_frame_of_zstd_is_as_long_as_it_says() {
         let second = [frame(1, &one_byte), body].concat();
         assert_eq!(cut(&coding, &second, &[1]), Err(Fault::Corrupt(Coding::Zstd)), "{size}");
     }
+    // A last block that repeats a byte no times.
+    let repeats = [&[0; 9][..], &[0x03, 0, 0, 1]].concat();
     for lengths in [&[1][..], &[50]] {
+        assert_eq!(cut(&coding, &frame(0, &repeats), lengths), Err(Fault::Corrupt(Coding::Zstd)));
         let frames = [frame(1, &one_byte), frame(0, &one_byte[4..]), frame(1, &one_byte)].concat();
         assert_eq!(cut(&coding, &frames, lengths), Ok(b"aa".to_vec()));
     }

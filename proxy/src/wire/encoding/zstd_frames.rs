@@ -1,8 +1,9 @@
 //! Frames of zstd (RFC 8878), one after the other, each as long as it says.
 //!
-//! libzstd compares what came out of a frame with the size in its header, but not where the last block is empty and the frame came
-//! in pieces. The verdict must not depend on the cut, so the size is compared here as well. Frames of the time before the
-//! standard, which it may have been built to read, are none.
+//! libzstd reads a frame that is all there in another way than one that comes in pieces, and does not judge damaged ones the same.
+//! The verdict must not depend on the cut, so it is given each frame in pieces, and the size in the header, which it then does
+//! not always compare, is compared here. Frames of the time before the standard, which it may have been built to read, are
+//! none.
 
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 use zstd::zstd_safe::get_frame_content_size;
@@ -41,6 +42,8 @@ impl ZstdFrames {
         if !self.may_begin_with(input) {
             return None;
         }
+        // Once the first byte is not where the rest is, the frame comes in pieces.
+        let input = if self.header.is_empty() { input.get(..1).unwrap_or_default() } else { input };
         let status = self.decoder.run_on_buffers(input, output).ok()?;
         let (read, written, ended) = (status.bytes_read, status.bytes_written, status.remaining == 0);
         let missing = HEADER_BYTES_MAX - self.header.len().min(HEADER_BYTES_MAX);
