@@ -115,10 +115,10 @@ impl Remembered {
     }
 
     /// An outcome on record made these calls.
-    pub(super) fn made(&self, caller: &str, ids: &[String], outcome_seq: u64) {
+    pub(super) fn made(&self, caller: &str, ids: impl IntoIterator<Item = impl AsRef<str>>, outcome_seq: u64) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         for id in ids {
-            let digest = self.digest(caller, id);
+            let digest = self.digest(caller, id.as_ref());
             if calls.by_id.insert(digest, outcome_seq).is_none() {
                 calls.oldest.push_back(digest);
             }
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn a_result_leads_to_the_outcome_that_made_the_call() {
         let calls = Remembered::keyed();
-        calls.made("a", &ids(0..2), 7);
-        calls.made("a", &ids(2..3), 9);
+        calls.made("a", ids(0..2), 7);
+        calls.made("a", ids(2..3), 9);
         assert_eq!(calls.answered("a", &ids(0..4)), [7, 9]);
         assert_eq!(calls.answered("b", &ids(0..4)), [0; 0], "another caller's id is another call");
     }
@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn the_oldest_calls_are_forgotten_first() {
         let calls = Remembered::keyed();
-        calls.made("a", &ids(0..1), 1);
-        calls.made("a", &ids(1..CALLS_MAX + 1), 2);
+        calls.made("a", ids(0..1), 1);
+        calls.made("a", ids(1..CALLS_MAX + 1), 2);
         assert_eq!(calls.answered("a", &ids(0..1)), [0; 0]);
         assert_eq!(calls.answered("a", &ids(CALLS_MAX..CALLS_MAX + 1)), [2]);
     }
@@ -178,7 +178,7 @@ mod tests {
     fn what_receipts_say_is_known_beside_what_was_made_meanwhile() {
         let kept = Remembered::by_record();
         kept.recall();
-        kept.made("a", &ids(1..2), 90);
+        kept.made("a", ids(1..2), 90);
         assert!(kept.is_recalling() && kept.maker("a", "call_0").is_none());
         let recorded = |number: usize, seq| Made::recorded(&on_record("a", &format!("call_{number}")), seq).unwrap();
         kept.recalled([recorded(0, 5), recorded(1, 6), recorded(2, 7)].into_iter());
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn of_what_receipts_say_the_newest_finds_room() {
         let kept = Remembered::by_record();
-        kept.made("a", &ids(0..CALLS_MAX - 1), 90);
+        kept.made("a", ids(0..CALLS_MAX - 1), 90);
         let recorded = |id: &str, seq| Made::recorded(&on_record("a", id), seq).unwrap();
         kept.recalled([recorded("older", 5), recorded("newer", 6)].into_iter());
         assert_eq!((kept.maker("a", "older"), kept.maker("a", "newer")), (None, Some(6)));

@@ -74,12 +74,11 @@ pub struct Side {
 impl Side {
     /// What was seen, found and done in one more part of this direction.
     pub fn gather(&mut self, report: Report, decided: Decided) {
-        let more = Side { report, decided: Some(decided), inspected: self.inspected };
-        self.report.redactions = self.report.redactions.saturating_add(more.report.redactions);
-        self.report.held_bytes_max = self.report.held_bytes_max.max(more.report.held_bytes_max);
+        self.report.redactions = self.report.redactions.saturating_add(report.redactions);
+        self.report.held_bytes_max = self.report.held_bytes_max.max(report.held_bytes_max);
         let own = self.decided.get_or_insert_with(Decided::none);
-        own.action = own.action.max(more.decided.as_ref().map_or(own.action, |other| other.action));
-        self.add(&more);
+        own.action = own.action.max(decided.action);
+        self.add(&Side { report, decided: Some(decided), inspected: self.inspected });
     }
 
     fn has_findings(&self) -> bool {
@@ -191,26 +190,31 @@ impl Record {
         ids.filter(move |_| made && self.method == "POST")
     }
 
-    /// The record of a part of this session that begins now.
-    pub fn part(&self) -> Record {
+    /// Of an exchange that begins now, and of which nothing is known but this.
+    pub fn begun(
+        (id, part): (Uuid, Part),
+        caller: Caller,
+        surface: &'static str,
+        (mode, policy_hash): (Mode, &str),
+    ) -> Record {
         Record {
-            id: Uuid::now_v7(),
-            part: Part::Of(self.id),
+            id,
+            part,
             started: Instant::now(),
-            labels: self.labels.clone(),
-            caller: self.caller.clone(),
-            known_caller: self.known_caller,
-            method: self.method.clone(),
-            route: self.route.clone(),
-            surface: self.surface,
-            model: self.model.clone(),
-            stream: self.stream,
+            labels: Labels::default(),
+            known_caller: false,
+            caller,
+            method: String::new(),
+            route: String::new(),
+            surface,
+            model: String::new(),
+            stream: false,
             messages: 0,
-            tools: self.tools.clone(),
+            tools: Vec::new(),
             parents: Vec::new(),
-            upstream: self.upstream.clone(),
-            mode: self.mode,
-            policy_hash: self.policy_hash.clone(),
+            upstream: None,
+            mode,
+            policy_hash: policy_hash.to_owned(),
             request_body: Passed::default(),
             request: Side::default(),
             question: Side::default(),
@@ -225,6 +229,22 @@ impl Record {
             rule: None,
             status: None,
             first_release_us: None,
+        }
+    }
+
+    /// The record of a part of this session that begins now.
+    pub fn part(&self) -> Record {
+        let place = (Uuid::now_v7(), Part::Of(self.id));
+        Record {
+            labels: self.labels.clone(),
+            known_caller: self.known_caller,
+            method: self.method.clone(),
+            route: self.route.clone(),
+            model: self.model.clone(),
+            stream: self.stream,
+            tools: self.tools.clone(),
+            upstream: self.upstream.clone(),
+            ..Record::begun(place, self.caller.clone(), self.surface, (self.mode, &self.policy_hash))
         }
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::growing::Journal;
-use crate::{BINARY, POLICY, assert_verifies, number};
+use crate::{Log, POLICY, assert_verifies, number};
 
 /// Clients that send one request after the other.
 const CLIENTS: usize = 32;
@@ -196,18 +196,13 @@ struct Totals {
 
 /// Kills the sidecars of one log, then ends it in good order.
 async fn one_log(kills: usize, end: Instant, upstream: &str, random: &mut Random, totals: &mut Totals) {
-    let dir = tempfile::tempdir().unwrap();
-    let (policy, config, data_dir) =
-        (dir.path().join("policy.yaml"), dir.path().join("clyra.yaml"), dir.path().join("data"));
-    std::fs::write(&policy, POLICY).unwrap();
-    std::fs::write(&config, "seal_every_s: 1\n").unwrap();
-    let more = ["--config", config.to_str().unwrap()];
-    let start = || Process::start_with(BINARY, &policy, &data_dir, upstream, &more);
+    let log = Log::new(POLICY, upstream);
+    let data_dir = log.data_dir();
     let (mut journal, mut held, mut killed) = (Journal::default(), Vec::new(), 0);
     while killed < kills && Instant::now() < end {
         let number = totals.kills;
         let moment = Moment::of(number);
-        let done = cycle(start(), &data_dir, 1 + random.below(ANSWERS_MAX), moment, random).await;
+        let done = cycle(log.start(), &data_dir, 1 + random.below(ANSWERS_MAX), moment, random).await;
         held.extend(done.held);
         // What was durable is there before anybody has repaired anything.
         journal.read(&data_dir);
@@ -222,11 +217,7 @@ async fn one_log(kills: usize, end: Instant, upstream: &str, random: &mut Random
             println!("{totals:?}");
         }
     }
-    // One more process, in good order: it seals what all of them left.
-    let last = start();
-    last.terminate();
-    let (status, said) = last.ended();
-    assert!(status.success(), "{status}: {said:?}");
+    log.end();
     journal.read(&data_dir);
     held.iter().for_each(|held| held.is_in(&journal).unwrap_or_else(|what| panic!("at the end: {what}")));
     assert_verifies(&data_dir, "at the end");

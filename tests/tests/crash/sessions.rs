@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::growing::Journal;
-use crate::{BINARY, assert_verifies, number};
+use crate::{Log, assert_verifies, number};
 
 /// Sessions at one time.
 const CLIENTS: usize = 16;
@@ -159,17 +159,12 @@ async fn cycle(process: Process, answers: usize, random: &mut Random) -> (Vec<He
 
 /// Kills the sidecars of one log, then ends it in good order.
 async fn one_log(kills: usize, end: Instant, upstream: &str, random: &mut Random, totals: &mut Totals) {
-    let dir = tempfile::tempdir().unwrap();
-    let (policy, config, data_dir) =
-        (dir.path().join("policy.yaml"), dir.path().join("clyra.yaml"), dir.path().join("data"));
-    std::fs::write(&policy, POLICY).unwrap();
-    std::fs::write(&config, "seal_every_s: 1\n").unwrap();
-    let more = ["--config", config.to_str().unwrap()];
-    let start = || Process::start_with(BINARY, &policy, &data_dir, upstream, &more);
+    let log = Log::new(POLICY, upstream);
+    let data_dir = log.data_dir();
     let (mut journal, mut held, mut killed) = (Journal::default(), Vec::new(), 0);
     while killed < kills && Instant::now() < end {
         let number = totals.kills;
-        let (more, cut) = cycle(start(), 1 + random.below(ANSWERS_MAX), random).await;
+        let (more, cut) = cycle(log.start(), 1 + random.below(ANSWERS_MAX), random).await;
         held.extend(more);
         // What was durable is there before anybody has repaired anything.
         assert_holds(&mut journal, &data_dir, &held, &format!("kill {number}"));
@@ -179,10 +174,7 @@ async fn one_log(kills: usize, end: Instant, upstream: &str, random: &mut Random
         }
         (totals.kills, killed, totals.cut) = (totals.kills + 1, killed + 1, totals.cut + cut);
     }
-    let last = start();
-    last.terminate();
-    let (status, said) = last.ended();
-    assert!(status.success(), "{status}: {said:?}");
+    log.end();
     assert_holds(&mut journal, &data_dir, &held, "at the end");
     assert_verifies(&data_dir, "at the end");
     let answers = held.iter().filter(|held| matches!(held, Held::Answer { .. })).count();

@@ -36,11 +36,11 @@ use super::judge::{Context, PolicyJudge};
 use super::ledger::{LedgerError, Pending};
 use super::lock::{BindError, Bound, Plan};
 use super::ports::{BodyError, ClientGone, Downstream, RequestHead, UpstreamError, UpstreamReply, UpstreamRequest};
-use super::record::{Called, Labels, Part, Passed, Record, Side};
+use super::record::{Labels, Part, Record, Side};
 use crate::guard::{self, Block, Cause, Gap, Inspected, NotAsked, Report};
 use crate::json::{Doc, Limits};
 use crate::siem;
-use crate::surface::{Address, RequestFacts, ResponseFacts, Shown, Surface};
+use crate::surface::{Address, RequestFacts, Shown, Surface};
 use crate::upstream::{Provider, strip_query};
 use again::Asking;
 use settle::send_own;
@@ -453,38 +453,13 @@ fn unavailable() -> Block {
 /// A record of an exchange of which only the head is known.
 pub fn record(gateway: &Gateway, head: &RequestHead, surface: &'static str) -> Record {
     let caller = gateway.policy.caller(gateway.api_key(head));
+    let policy = (gateway.policy.mode(), gateway.policy.hash());
     Record {
-        id: head.request_id,
-        part: Part::Whole,
-        started: Instant::now(),
         labels: Labels::of(head),
         known_caller: &*caller.id != "anonymous",
-        caller,
         method: head.method.to_string(),
         route: head.path.chars().take(256).collect(),
-        surface,
-        model: String::new(),
-        stream: false,
-        messages: 0,
-        tools: Vec::new(),
-        parents: Vec::new(),
-        upstream: None,
-        mode: gateway.policy.mode(),
-        policy_hash: gateway.policy.hash().to_owned(),
-        request_body: Passed::default(),
-        request: Side::default(),
-        question: Side::default(),
-        response: Side::default(),
-        facts: ResponseFacts::default(),
-        called: Called::default(),
-        received: Passed::default(),
-        released: Passed::default(),
-        events: None,
-        verdict: Verdict::Errored,
-        code: None,
-        rule: None,
-        status: None,
-        first_release_us: None,
+        ..Record::begun((head.request_id, Part::Whole), caller, surface, policy)
     }
 }
 

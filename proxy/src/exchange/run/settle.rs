@@ -131,8 +131,7 @@ impl Exchange<'_> {
         })?;
         self.outcome_seq = Some(token.seq);
         self.gateway.tool_calls.made(&self.record.caller.id, &self.record.facts.tool_calls, token.seq);
-        let made: Vec<String> = self.record.made().map(str::to_owned).collect();
-        self.gateway.kept.made(&self.record.caller.id, &made, token.seq);
+        self.gateway.kept.made(&self.record.caller.id, self.record.made(), token.seq);
         if let (Some(streams), Some(_)) = (&self.gateway.streams, &self.record.events) {
             streams.keep(token.seq, self.event_leaves.take());
         }
